@@ -1,0 +1,127 @@
+"""The Hydra application behind train.py and `lightning-gen train`."""
+
+import os
+import re
+import shlex
+import sys
+import tempfile
+import uuid
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gen.config import config_dir
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.resuming import overrides_of, resumed_config
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+_command = ""  # as it was typed
+
+
+def run_name() -> str:
+    """The name of a new run directory: its time, and a few letters so that two of one second differ."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+def hydra_main(config: DictConfig) -> float:
+    """One job: a single run, or one of a multirun."""
+    from lightning_gen.jobs import run_job
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with open_dict(config):
+        config.command = _command
+    if config.resume:
+        config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
+    return run_job(config, directory)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the application; a mistake is a line or two on standard error and exit code 2.
+
+    HYDRA_FULL_ERROR=1 shows the traceback instead.
+    """
+    global _command
+    wants_traceback = os.environ.get(FULL_ERROR, "0") not in ("", "0")
+    program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
+    _command = shlex.join([Path(program).name, *sys.argv[1:]])
+    os.environ[FULL_ERROR] = "1"  # Hydra raises what it would print; we print it
+    try:
+        sys.argv = [program, *with_resume(given), *quiet_rank()]
+        hydra_main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if not wants_traceback:
+            os.environ.pop(FULL_ERROR, None)
+
+
+def with_resume(arguments: list[str]) -> list[str]:
+    """With `resume=RUN`: the run's own overrides, the new ones, and Hydra's output in the same directory."""
+    target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "")
+    if target in ("", "null"):
+        return arguments
+    run = Path(target.strip("'\"")).resolve()
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
+    return [*overrides_of(run, arguments), *arguments, f"hydra.run.dir='{run}'", "hydra.output_subdir=null"]
+
+
+def quiet_rank() -> list[str]:
+    """Under torchrun or srun, the processes other than the first keep out of the run directory."""
+    from lightning_gen.hardware import rank_from_environment
+
+    if rank_from_environment()[0] == 0:
+        return []
+    return [f"hydra.run.dir='{tempfile.mkdtemp()}'", "hydra.output_subdir=null"]
+
+
+def explain(error: Exception) -> str:
+    """What went wrong in one or two lines, with the nearest name that exists."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = str(error)
+    cause = error.__cause__ or error
+    missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n(.*)", text, re.S)
+    if missing_option:
+        wanted, group, listed = missing_option.groups()
+        options = listed.split()
+        word = wanted.rsplit("/", 1)[-1]
+        return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+    key = re.search(r"full_key: (\S+)", str(cause))
+    if key and "is not in struct" in str(cause):
+        return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), all_keys())}"
+    lines = [line.strip() for line in (text + "\n" + str(error.__cause__ or "")).splitlines() if line.strip()]
+    useful = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|See |Set the env)", line)]
+    return " ".join(useful[:2])
+
+
+def all_keys() -> list[str]:
+    """Every dotted key of the default config and of each option of its groups."""
+    keys: set[str] = set()
+
+    def walk(node: Any, prefix: str) -> None:
+        for key in node if isinstance(node, dict) else ():
+            keys.add(prefix + key)
+            walk(node[key], f"{prefix}{key}.")
+
+    for file in config_dir().rglob("*.yaml"):
+        group = file.parent.relative_to(config_dir()).parts
+        node = OmegaConf.to_container(OmegaConf.load(file))
+        package = {"hardware": "trainer"}.get(group[0], ".".join(group)) if group else ""
+        walk(node, f"{package}." if package else "")
+    return sorted(keys)

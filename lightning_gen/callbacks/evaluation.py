@@ -1,0 +1,99 @@
+"""Metrics and pictures every N steps and at the end, without a trace in the training."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from lightning_gen.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.callbacks.inference import evaluation_mode, fit_latents
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.evaluation.evaluate import SampleEvaluator
+from lightning_gen.loggers import log_picture, record
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.pictures import grid, save_picture
+from lightning_gen.randomness import StepNoise, mix
+
+Metrics = dict[str, float]
+TEST_STREAM = 3
+
+
+def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
+    """The model's own metrics over all held-out images, as means over images, named `eval/...`."""
+    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+    for index, batch in enumerate(data.test_batches(model.device)):
+        noise = StepNoise(mix(model.seed, TEST_STREAM))
+        noise.start(index)
+        for name, values in model.test_metrics(batch, noise).items():
+            sums[name] = sums[name] + values.double().sum().cpu()
+    return {f"eval/{name}": float(total) / len(data.test) for name, total in sums.items()}
+
+
+def evaluate_model(
+    model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, **context: Any
+) -> tuple[Metrics, dict[str, dict[str, Any]]]:
+    """All metrics of a model in evaluation mode, and the protocol of each."""
+    metrics, protocol = evaluator(model.sample, **context)
+    own = test_metrics(model, data)
+    held_out = {"n_real": len(data.test), "split": "test", "batch_norm": "running statistics", **context}
+    return {**own, **metrics}, dict.fromkeys(own, held_out) | dict.fromkeys(metrics, protocol)
+
+
+class Evaluation(Callback):
+    """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
+
+    `run_dir` receives samples/, reconstructions/ and interpolations/. The metrics go to every logger, to
+    `self.metrics` with their `self.protocol`, and to the callback that keeps best.ckpt.
+    """
+
+    def __init__(self, evaluator: SampleEvaluator, every_n_steps: int, run_dir: Path) -> None:
+        self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
+        self.metrics: Metrics = {}
+        self.protocol: dict[str, dict[str, Any]] = {}
+        self._done_at: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.run(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every_n_steps == 0:
+            self.run(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == trainer.max_steps:  # not where training was interrupted
+            self.run(trainer, pl_module)
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the model as it stands, once a step."""
+        assert isinstance(pl_module, GenerativeModel)
+        if self._done_at == trainer.global_step:
+            return
+        data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        fit_latents(trainer, pl_module)
+        with evaluation_mode(pl_module, trainer) as averaged:
+            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, ema=averaged)
+            if trainer.is_global_zero:
+                self._save_pictures(trainer, pl_module, data)
+        record(trainer, self.metrics, pl_module.images_seen)
+        self._done_at = trainer.global_step
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SaveCheckpoints):
+                callback.consider_best(trainer, pl_module, self.metrics)
+
+    def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
+        images = next(data.test_batches(model.device, limit=64)).images
+        for name, (pictures, columns) in model.pictures(images).items():
+            picture = grid(pictures, columns)
+            save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")
+            log_picture(trainer, name, picture)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metrics": self.metrics, "protocol": self.protocol, "done_at": self._done_at}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
+        self._done_at = state_dict["done_at"]

@@ -1,0 +1,61 @@
+"""The losses of the model, every `log_every_n_steps` steps: the only moments that wait for the device."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gen.errors import UserError
+from lightning_gen.loggers import MetricsCSV, record
+from lightning_gen.models.base import GenerativeModel
+
+
+class TrainingLog(Callback):
+    """Reads `model.scalars`, averages them over the ranks and records them; stops at a loss that is not finite.
+
+    Raises:
+        UserError: a scalar is NaN or infinite; the last checkpoint is from before that step.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.latest: dict[str, float] = {}
+        self._seconds_before = 0.0  # of the run's earlier parts, before it was resumed
+        self._start: float | None = None
+
+    def seconds(self) -> float:
+        """Wall-clock seconds of training and evaluation, over all parts of a resumed run."""
+        return self._seconds_before + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": self.latest, "seconds": self.seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.latest, self._seconds_before = state_dict["latest"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.monotonic()
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.drop_after(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            assert isinstance(pl_module, GenerativeModel)
+            names = sorted(pl_module.scalars)
+            values = torch.stack([pl_module.scalars[name].float() for name in names])
+            values = trainer.strategy.reduce(values, reduce_op="mean")
+            self.latest = dict(zip(names, values.tolist(), strict=True))
+            self._check_finite(trainer.global_step)
+            record(trainer, self.latest, pl_module.images_seen)
+
+    def _check_finite(self, step: int) -> None:
+        for name, value in self.latest.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name} is {value} at step {step}: training has diverged. Lower the learning rate, or clip the "
+                    f"gradients. The last checkpoint is from before: {self.run_dir / 'checkpoints' / 'last.ckpt'}"
+                )

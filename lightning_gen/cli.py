@@ -1,0 +1,62 @@
+"""lightning-gen: train, evaluate and sample. Each command but `train` takes a run directory and nothing else."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lightning_gen.errors import UserError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/latest.")]
+Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a checkpoint.")]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def train(context: typer.Context) -> None:
+    """Train a model: the same as python train.py, with its overrides (model=vae dataset=mnist ...)."""
+
+
+@app.command()
+def evaluate(
+    run: RunArgument,
+    overrides: Annotated[list[str] | None, typer.Argument(help="evaluation.num_samples=5000 ...")] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Measure a trained model again and add the numbers to its summary.json."""
+    from lightning_gen.inspecting import evaluate_run
+
+    evaluate_run(run, checkpoint, overrides or [])
+
+
+@app.command()
+def sample(
+    run: RunArgument,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many images.")] = 64,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")] = Path("samples"),
+    format: Annotated[
+        Literal["grid", "png", "npz"], typer.Option(help="One grid, single PNGs, or an array.")
+    ] = "grid",
+    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Draw images from a trained model."""
+    from lightning_gen.inspecting import sample_run
+
+    print(sample_run(run, checkpoint, count, out, format, seed))
+
+
+def main() -> None:
+    """The console command; a mistake is a line or two on standard error and exit code 2."""
+    if sys.argv[1:2] == ["train"] and "--help" not in sys.argv:
+        from lightning_gen import app as training
+
+        training.main(sys.argv[2:])
+        return
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,86 @@
+"""Configs: where they lie, how they become objects, and the rules between their parts."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from lightning_gen.errors import UserError
+
+PACKAGE = Path(__file__).parent
+
+
+def config_dir() -> Path:
+    """`conf/`: inside the installed package, or beside it in a checkout."""
+    installed = PACKAGE / "conf"
+    return installed if installed.is_dir() else PACKAGE.parent / "conf"
+
+
+def build(node: DictConfig, **arguments: Any) -> Any:
+    """Turn a config node with `_target_` into its object; lists and dicts become plain containers."""
+    return instantiate(node, _convert_="all", **arguments)
+
+
+def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
+    """The LightningModule of a config: its networks as factories, the rest as arguments."""
+    networks = build(config.networks)
+    arguments = {key: value for key, value in config.model.items() if key not in ("name", "monitor", "ema_half_life")}
+    return build(
+        DictConfig(arguments),
+        image_shape=image_shape,
+        encoder=networks["encoder"],
+        decoder=networks["decoder"],
+        seed=config.seed,
+    )
+
+
+def build_data(config: DictConfig) -> Any:
+    """The LightningDataModule of a config."""
+    return build(config.dataset, seed=config.seed)
+
+
+def validate(config: DictConfig) -> None:
+    """The rules between keys that no single config can state.
+
+    Raises:
+        UserError: with the override that would put it right.
+    """
+    trainer = config.trainer
+    if config.seed is None or config.seed < 0:
+        raise UserError(f"seed={config.seed} is not a seed: use an integer from 0 on.")
+    if trainer.max_steps is None or trainer.max_steps < 0:
+        raise UserError(f"trainer.max_steps={trainer.max_steps}: say how many steps to train, 0 or more.")
+    positive = {
+        "dataset.batch_size": config.dataset.batch_size,
+        "model.latent_dim": config.model.latent_dim,
+        "trainer.log_every_n_steps": trainer.log_every_n_steps,
+        "checkpoint.every_n_steps": config.checkpoint.every_n_steps,
+        "evaluation.every_n_steps": config.evaluation.every_n_steps,
+        "model.d_steps": config.model.get("d_steps", 1),
+    }
+    for key, value in positive.items():
+        if value is None or value < 1:
+            raise UserError(f"{key}={value} must be 1 or more.")
+    if config.evaluation.num_samples < 2:
+        raise UserError(f"evaluation.num_samples={config.evaluation.num_samples}: a distance needs 2 or more.")
+    if config.model.name == "gan":
+        if trainer.gradient_clip_val:
+            raise UserError("trainer.gradient_clip_val does not work with the GAN's own steps; leave it null.")
+        if trainer.accumulate_grad_batches != 1:
+            raise UserError("trainer.accumulate_grad_batches does not work with the GAN's own steps; leave it 1.")
+
+
+def check_batch(batch_size: int, processes: int) -> None:
+    """The global batch must divide by the number of processes.
+
+    Raises:
+        UserError: naming the nearest batch sizes that do.
+    """
+    if batch_size % processes:
+        below = batch_size // processes * processes
+        sizes = " or ".join(str(size) for size in (below, below + processes) if size)
+        raise UserError(
+            f"dataset.batch_size={batch_size} is the batch over all devices and does not divide by "
+            f"{processes} of them: use {sizes}."
+        )

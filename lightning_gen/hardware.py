@@ -1,0 +1,119 @@
+"""From the hardware config to a Trainer that is right for this model."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lightning_gen.errors import UserError
+from lightning_gen.run import write_atomically
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are either whole or not there, also after a kill or a full disk.
+
+    Lightning writes to the system's temporary folder and moves the file from there, which is a copy when that is
+    another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        import io
+
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+
+def accelerator_of(trainer: DictConfig) -> str:
+    """`cuda`, `mps` or `cpu`.
+
+    Raises:
+        UserError: the accelerator asked for is not there.
+    """
+    asked = {"gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return "mps"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but no GPU is visible here: use hardware=auto or hardware=cpu.")
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator=mps, but there is none here: use hardware=auto or hardware=cpu.")
+    if asked not in ("cpu", "cuda", "mps"):
+        raise UserError(f"trainer.accelerator={trainer.accelerator} is not known: use auto, cpu, gpu or mps.")
+    return asked
+
+
+def device_count(trainer: DictConfig) -> int:
+    """How many processes this node runs.
+
+    Raises:
+        UserError: more GPUs than there are, or a number that is none.
+    """
+    accelerator, devices = accelerator_of(trainer), trainer.devices
+    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator)
+    if devices in ("auto", -1, "-1"):
+        return available or 1
+    try:
+        count = len(devices) if OmegaConf.is_list(devices) else int(devices)
+    except ValueError:
+        raise UserError(f"trainer.devices={devices} is not a number: use auto, 1, 2, ... .") from None
+    if count < 1:
+        raise UserError(f"trainer.devices={devices}: use auto, 1, 2, ... .")
+    if available is not None and count > available:
+        has = f"{available} GPU" if available == 1 else f"{available} GPUs"
+        raise UserError(
+            f"trainer.devices={devices}, but this machine has {has}: use at most trainer.devices={available}."
+        )
+    return count
+
+
+def rank_from_environment() -> tuple[int, int]:
+    """(global rank, processes) as torchrun or SLURM set them; (0, 1) in a process of its own."""
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
+    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return int(os.environ.get("SLURM_PROCID", 0)), int(os.environ["SLURM_NTASKS"])
+    return 0, 1
+
+
+def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
+    """The strategy's name: `auto` becomes the right one for this model.
+
+    With two optimizers, each backward pass leaves the other network's parameters out, which plain ddp refuses.
+    """
+    if trainer.strategy != "auto" or processes == 1:
+        return trainer.strategy
+    return "ddp" if model.automatic_optimization else "ddp_find_unused_parameters_true"
+
+
+def make_trainer(
+    config: DictConfig, model: Any, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]
+) -> Trainer:
+    """A Trainer whose steps are counted, logged and saved as this package does, not by epochs."""
+    options = dict(OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
+    accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
+    processes = devices * config.trainer.num_nodes
+    matmul_precision = options.pop("float32_matmul_precision")
+    torch.set_float32_matmul_precision(matmul_precision)
+    options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1
+    options["strategy"] = strategy_of(config.trainer, model, processes)
+    options["accelerator"] = accelerator
+    if not OmegaConf.is_list(config.trainer.devices):
+        options["devices"] = devices
+    return Trainer(
+        **options,
+        max_epochs=-1,  # progress is counted in steps: the training stream has no end
+        limit_val_batches=0,  # the evaluation callback does it, on its own cadence
+        num_sanity_val_steps=0,
+        default_root_dir=run_dir,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+    )

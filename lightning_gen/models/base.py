@@ -1,0 +1,139 @@
+"""What every model shares: counting, noise, sampling, reconstruction, pictures."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.randomness import StepNoise, mix
+
+EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
+DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
+OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optimizer
+
+LATENT_STREAM, NOISE_STREAM = 1, 2  # the model's random streams, apart from the data order's
+
+
+class GenerativeModel(LightningModule):
+    """A model that samples images; images are float [B, C, H, W] in [0, 1] wherever they come in or go out.
+
+    A *step* is one call of `training_step`, whatever the number of optimizer updates in it, and
+    `trainer.global_step` counts just these. `images_seen` counts the real images over all devices.
+
+    Subclasses give `decode`, and `encode` where they have an encoder, and set `self.scalars` in
+    `training_step`: a dict of tensors that are read, averaged over ranks and logged every
+    `trainer.log_every_n_steps` steps, so that no step waits for the device.
+    """
+
+    batches_per_step = 1  # global batches that one training step takes
+    encodes = False  # has an encoder: codes, reconstructions, interpolations between images
+    fits_latents = False  # needs `fit_latents` before it can sample
+
+    def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0) -> None:
+        super().__init__()
+        self.image_shape, self.latent_dim, self.seed = image_shape, latent_dim, seed
+        self.images_seen = 0
+        self.latents_fitted_at: int | None = None
+        self.averaged = False  # loaded with the averaged weights of its checkpoint
+        self.scalars: dict[str, Tensor] = {}
+        self.noise = StepNoise(mix(seed, NOISE_STREAM))
+
+    # -- to be given by the models -------------------------------------------------------------------------
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, Z] to images [B, C, H, W] in [0, 1]."""
+        raise UserError(f"{type(self).__name__} has no decoder.")
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] to codes [B, Z]."""
+        raise UserError(f"{type(self).__name__} has no encoder: use model=ae or model=vae.")
+
+    def sample_latents(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Draws [count, Z] from the latent prior, N(0, I) unless the model says otherwise."""
+        return self.standard_normal(count, generator)
+
+    def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
+        device = self.device if generator is None else generator.device
+        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device)
+
+    def averaged_modules(self) -> dict[str, nn.Module]:
+        """The modules whose weights an exponential moving average follows, by their attribute names."""
+        return dict(self.named_children())
+
+    def fit_latents(self, batches: Callable[[], Any]) -> None:
+        """Fit what sampling needs and training does not give, from real batches; nothing by default."""
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        """Per-image results [B] on held-out images, by metric name without prefix."""
+        if not self.encodes:
+            return {}
+        error = (self.reconstruct(batch.images) - batch.images).square()
+        return {"reconstruction_mse": error.flatten(1).mean(dim=1)}
+
+    # -- what users call -----------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Images [count, C, H, W] in [0, 1] from the prior."""
+        return self.decode(self.sample_latents(count, generator)).float()
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The images [B, C, H, W] in [0, 1] after encoding and decoding."""
+        return self.decode(self.encode(images)).float()
+
+    @torch.no_grad()
+    def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
+        """Images [B, steps, C, H, W] decoded on the straight lines between latents start, end [B, Z]."""
+        weights = torch.linspace(0, 1, steps, device=start.device).view(1, -1, 1)
+        line = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)  # [B, steps, Z]
+        return self.decode(line.flatten(0, 1)).float().unflatten(0, line.shape[:2])
+
+    def fixed_generator(self) -> torch.Generator:
+        """The generator of the fixed evaluation latents: the same draws at every call."""
+        return torch.Generator().manual_seed(mix(self.seed, LATENT_STREAM))
+
+    @torch.no_grad()
+    def pictures(self, images: Tensor, count: int = 64) -> dict[str, tuple[Tensor, int]]:
+        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row of the grid."""
+        result = {"samples": (self.sample(count, self.fixed_generator()), 8)}
+        if self.encodes and len(images) >= 16:
+            pairs = torch.stack([images[:32], self.reconstruct(images[:32])], dim=1)  # original beside result
+            result["reconstructions"] = (pairs.flatten(0, 1), 8)
+            codes = self.encode(images[:16])
+            start, end = codes[:8], codes[8:]
+        else:
+            latents = self.sample_latents(16, self.fixed_generator())
+            start, end = latents[:8], latents[8:]
+        result["interpolations"] = (self.interpolate(start, end).flatten(0, 1), 8)
+        return result
+
+    # -- bookkeeping ---------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> int:
+        """Completed training steps."""
+        return self.trainer.global_step
+
+    def on_fit_start(self) -> None:
+        self.noise = StepNoise(mix(self.seed, NOISE_STREAM), self.trainer.global_rank, self.trainer.world_size)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self.noise.start(self.trainer.global_step)
+
+    def count_images(self, batch: Batch) -> None:
+        """To be called in every training step, with its whole batch."""
+        self.images_seen += len(batch.images) * self.trainer.world_size
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["images_seen"] = self.images_seen
+        checkpoint["image_shape"] = list(self.image_shape)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint["images_seen"]

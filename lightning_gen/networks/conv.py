@@ -1,0 +1,84 @@
+"""Strided convolutions in the manner of DCGAN (Radford et al. 2016), as deep as the image size allows."""
+
+import itertools
+
+from torch import Tensor, nn
+
+from lightning_gen.networks.mlp import activation as make_activation
+from lightning_gen.networks.shapes import ImageShape, halvings
+
+
+def normalization(kind: str, channels: int) -> nn.Module:
+    """`batch`, `group` (8 channels a group) or `none`."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    if kind == "group":
+        return nn.GroupNorm(max(channels // 8, 1), channels)
+    return nn.Identity()
+
+
+class ConvEncoder(nn.Module):
+    """Image [B, C, H, W] to features [B, F]: each layer halves both sides, until 4 to 7 pixels are left.
+
+    `width` is the number of channels of the first layer; it doubles with each halving up to `max_width`.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        width: int = 32,
+        max_width: int = 256,
+        norm: str = "none",
+        activation: str = "leaky_relu",
+    ) -> None:
+        super().__init__()
+        depth = halvings(image_shape)
+        channels, height, width_px = image_shape
+        widths = [min(width * 2**i, max_width) for i in range(depth)]
+        layers: list[nn.Module] = []
+        for i, out in enumerate(widths):
+            layers.append(nn.Conv2d(channels, out, kernel_size=4, stride=2, padding=1))
+            if i > 0:  # no norm on the first layer: the discriminator would lose the images' mean (DCGAN)
+                layers.append(normalization(norm, out))
+            layers.append(make_activation(activation))
+            channels = out
+        self.net = nn.Sequential(*layers, nn.Flatten())
+        self.num_features = channels * (height >> depth) * (width_px >> depth)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.net(images)  # [B, F]
+
+
+class ConvDecoder(nn.Module):
+    """Latent [B, Z] to raw image [B, C, H, W], the mirror of `ConvEncoder`, without an output activation."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        width: int = 32,
+        max_width: int = 256,
+        norm: str = "batch",
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        depth = halvings(image_shape)
+        channels, height, width_px = image_shape
+        widths = [min(width * 2**i, max_width) for i in reversed(range(depth))]
+        start = (widths[0], height >> depth, width_px >> depth)
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim, start[0] * start[1] * start[2]),
+            nn.Unflatten(1, start),
+            normalization(norm, start[0]),
+            make_activation(activation),
+        ]
+        for fan_in, fan_out in itertools.pairwise(widths):
+            layers += [
+                nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1),
+                normalization(norm, fan_out),
+                make_activation(activation),
+            ]
+        self.net = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.net(latents)  # [B, C, H, W]

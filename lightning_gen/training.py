@@ -1,0 +1,203 @@
+"""train(run): check everything, then train, evaluate and record one run directory."""
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
+
+from lightning_gen import config as configs
+from lightning_gen.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.callbacks.ema import EMA
+from lightning_gen.callbacks.evaluation import Evaluation
+from lightning_gen.callbacks.progress import StepProgress
+from lightning_gen.callbacks.random_state import RandomState
+from lightning_gen.callbacks.training_log import TrainingLog
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.evaluators import build_evaluator
+from lightning_gen.hardware import accelerator_of, device_count, make_trainer
+from lightning_gen.loggers import MetricsCSV
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.run import Run
+
+
+@dataclass
+class Parts:
+    """What a run is made of, built and checked."""
+
+    data: ImageDataModule
+    model: GenerativeModel
+    evaluation: Evaluation
+    checkpoint: Path | None  # to go on from
+
+
+def prepare(run: Run) -> Parts:
+    """Build everything that can be wrong, so that a mistake costs seconds.
+
+    Raises:
+        UserError: naming the override to change.
+    """
+    config = run.config
+    configs.validate(config)
+    configs.check_batch(config.dataset.batch_size, device_count(config.trainer) * config.trainer.num_nodes)
+    checkpoint = run.checkpoint_path("last") if config.resume else None
+    if checkpoint is not None and checkpoint.exists():
+        run.read_checkpoint("last")
+    else:
+        checkpoint = None  # stopped before its first checkpoint: from the start
+    seed_everything(config.seed, verbose=False)
+    data = configs.build_data(config)
+    model = configs.build_model(config, data.image_shape)
+    with torch.random.fork_rng(devices=[]):
+        evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
+    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path)
+    return Parts(data, model, evaluation, checkpoint)
+
+
+def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
+    """Train the run in this process (one of several, if it was launched so) and return its summary."""
+    parts = parts or prepare(run)
+    config = run.config
+    callbacks = build_callbacks(run, parts)
+    trainer = make_trainer(config, parts.model, run.path, callbacks, build_loggers(run))
+    _say_what_is_not_synchronized(trainer, parts.model)
+    status = "failed"
+    try:
+        log_config(trainer, config)
+        trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
+        status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
+        if trainer.max_steps == 0:  # fit has nothing to do, but the untrained model has its numbers too
+            trainer.fit_loop.setup_data()
+            for callback in callbacks:
+                callback.on_train_start(trainer, parts.model)
+                callback.on_train_end(trainer, parts.model)
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        summary = record_summary(run, trainer, parts, callbacks, status)
+    return summary
+
+
+def find(callbacks: list[Callback], kind: type) -> Any:
+    """The callback of that class."""
+    return next(callback for callback in callbacks if isinstance(callback, kind))
+
+
+def build_callbacks(run: Run, parts: Parts) -> list[Callback]:
+    """In the order in which they act after a step: average, log, evaluate, draw, save."""
+    config = run.config
+    monitor = config.checkpoint.monitor
+    if monitor == "fid":
+        monitor = parts.evaluation.evaluator.metric
+    average = [EMA(config.model.ema_half_life)] if config.model.ema_half_life else []
+    return [
+        RandomState(),
+        *average,
+        TrainingLog(run.path),
+        parts.evaluation,
+        *(configs.build(node) for node in config.callbacks.values()),
+        StepProgress(),
+        SaveCheckpoints(run.path / "checkpoints", config.checkpoint.every_n_steps, monitor, config.checkpoint.mode),
+    ]
+
+
+def build_loggers(run: Run) -> list[Logger]:
+    """metrics.csv always; what `logger` names beside it."""
+    loggers: list[Logger] = [MetricsCSV(run.path / "metrics.csv")]
+    if run.config.logger.get("_target_"):
+        loggers.append(configs.build(run.config.logger, run=run))
+    return loggers
+
+
+def log_config(trainer: Trainer, config: Any) -> None:
+    """The resolved config into every logger."""
+    from omegaconf import OmegaConf
+
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+
+
+def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> None:
+    has_batch_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if trainer.world_size > 1 and trainer.is_global_zero and has_batch_norm and not on_gpu:
+        print(
+            "note: batch norm is synchronized on GPUs only; here its statistics are each process's own "
+            "(networks.decoder.norm=none does without).",
+            file=sys.stderr,
+        )
+
+
+def record_summary(
+    run: Run, trainer: Trainer, parts: Parts, callbacks: list[Callback], status: str
+) -> dict[str, Any]:
+    """Write summary.json on rank 0 and return it."""
+    saver, log = find(callbacks, SaveCheckpoints), find(callbacks, TrainingLog)
+    seconds = log.seconds()
+    progress = {
+        "step": trainer.global_step,
+        "images_seen": parts.model.images_seen,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(parts.model.images_seen / seconds, 1) if seconds else 0.0,
+    }
+    parts_of_summary = {
+        "metrics": log.latest | parts.evaluation.metrics,
+        "best": {"metric": saver.monitor, "value": saver.best, "step": saver.best_step},
+        "progress": progress,
+        "protocol": parts.evaluation.protocol,
+        "provenance": provenance(run, trainer),
+        "status": status,
+    }
+    return run.write_summary(**parts_of_summary) if trainer.is_global_zero else parts_of_summary
+
+
+def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
+    """Which code, versions, device and command made this run."""
+    packages = ("lightning-gen", "torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics")
+    return {
+        "git": git_state(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "device": device_name(trainer),
+        "seed": run.config.seed,
+        "command": run.config.command,
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(trainer: Trainer) -> str:
+    """Number and kind of the devices."""
+    device = trainer.strategy.root_device
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores)"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "not installed"
+
+
+def git_state() -> str | None:
+    """`git describe` of the checkout that this package lies in, with `-dirty`; None if it is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def objective(run: Run, summary: dict[str, Any]) -> float:
+    """What a sweep minimizes or maximizes: the best value of `checkpoint.monitor`; NaN if there is none."""
+    value = summary.get("best", {}).get("value")
+    return float("nan") if value is None else float(value)
