@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-SMALLEST_SIDE = 28  # smaller images are enlarged by a whole factor, without smoothing
+SMALLEST_SIDE = 40  # smaller images are enlarged by a whole factor, without smoothing
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
