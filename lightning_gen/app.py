@@ -1,5 +1,6 @@
 """The Hydra application behind train.py and `lightning-gen train`."""
 
+import math
 import os
 import re
 import shlex
@@ -18,10 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.config import config_dir
 from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.launch import INTERRUPTED
 from lightning_gen.resuming import overrides_of, resumed_config
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
+OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # it was us who set it
 _command = ""  # as it was typed
+_failures: list[int] = []  # exit codes of the jobs that failed
 
 
 def run_name() -> str:
@@ -35,14 +39,23 @@ OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=Tr
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def hydra_main(config: DictConfig) -> float:
     """One job: a single run, or one of a multirun."""
-    from lightning_gen.jobs import run_job
+    from lightning_gen.jobs import JobFailed, run_job
 
     directory = Path(HydraConfig.get().runtime.output_dir)
     with open_dict(config):
         config.command = _command
-    if config.resume:
-        config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
-    return run_job(config, directory)
+    try:
+        if config.resume:
+            config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
+        return run_job(config, directory)
+    except UserError as error:
+        if _wants_traceback():
+            raise
+        print(f"error: {error}", file=sys.stderr)  # the other jobs of a multirun go on
+        _failures.append(2)
+    except JobFailed as failure:
+        _failures.append(failure.code)
+    return math.nan
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,23 +64,32 @@ def main(arguments: list[str] | None = None) -> None:
     HYDRA_FULL_ERROR=1 shows the traceback instead.
     """
     global _command
-    wants_traceback = os.environ.get(FULL_ERROR, "0") not in ("", "0")
     program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
     _command = shlex.join([Path(program).name, *sys.argv[1:]])
+    traceback = _wants_traceback()
     os.environ[FULL_ERROR] = "1"  # Hydra raises what it would print; we print it
+    os.environ[OWN] = "" if traceback else "1"
+    _failures.clear()
     try:
         sys.argv = [program, *with_resume(given), *quiet_rank()]
         hydra_main()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        if wants_traceback:
+        if traceback:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     finally:
-        if not wants_traceback:
-            os.environ.pop(FULL_ERROR, None)
+        if not traceback:
+            del os.environ[FULL_ERROR]
+        os.environ.pop(OWN, None)
+    if _failures:
+        sys.exit(_failures[0])
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(FULL_ERROR, "0") not in ("", "0") and not os.environ.get(OWN)
 
 
 def with_resume(arguments: list[str]) -> list[str]:

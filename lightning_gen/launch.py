@@ -18,6 +18,7 @@ from typing import Any
 from lightning_gen.errors import UserError
 
 PARENT = "LIGHTNING_GEN_PARENT"
+INTERRUPTED = 130  # the exit code of a run that was asked to stop, as shells have it
 
 
 def free_port() -> int:
@@ -106,7 +107,7 @@ def worker_main(run_dir: str) -> int:
         if os.environ["LOCAL_RANK"] == "0":
             print(f"error: {error}", file=sys.stderr)
         return 2
-    return 130 if summary["status"] == "interrupted" else 0
+    return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,10 +110,9 @@ def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: s
     Raises:
         UserError: an unknown mode, or `online` without a login.
     """
-    import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    logged_in = bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+    logged_in = _wandb_login()
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
     if mode not in ("online", "offline", "disabled"):
@@ -132,6 +132,16 @@ def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: s
         mode=mode,
         log_model=False,
     )
+
+
+def _wandb_login() -> bool:
+    import wandb
+
+    try:
+        return bool(wandb.login(prompt=False))
+    except wandb.Error as error:  # credentials that do not work, or no network
+        print(f"note: wandb cannot log in ({str(error).splitlines()[0]}); it stays offline.", file=sys.stderr)
+        return False
 
 
 def tensorboard_logger(run: Run, mode: None = None) -> Logger:

@@ -10,6 +10,7 @@ checkpoints/          last.ckpt, best.ckpt
 import json
 import os
 import pickle
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -41,13 +42,10 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, config: DictConfig) -> "Run":
-        """Write the resolved config into a new directory, and point `runs/latest` at it."""
+        """A run of this config, resolved; nothing is written before `save`."""
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
         config.id = config.id or uuid.uuid4().hex[:8]
-        run = cls(path.resolve(), config)
-        run.save_config()
-        run._point_latest()
-        return run
+        return cls(path.resolve(), config)
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":
@@ -66,8 +64,16 @@ class Run:
         assert isinstance(config, DictConfig)
         return cls(path.resolve(), config)
 
-    def save_config(self) -> None:
+    def save(self) -> None:
+        """Write config.yaml and the status, and point `runs/latest` here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.config).encode())
+        self.write_summary(status="running")
+        self._point_latest()
+
+    def discard_if_empty(self) -> None:
+        """Remove the directory of a run that never began, if nothing but Hydra's record lies in it."""
+        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {".hydra"}:
+            shutil.rmtree(self.path)
 
     def _point_latest(self) -> None:
         """`runs/latest` for runs under runs/; elsewhere, and where links are not allowed, there is none."""

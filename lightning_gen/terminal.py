@@ -14,9 +14,8 @@ from lightning_gen.run import Run
 
 def quiet_libraries() -> None:
     """Silence what our users need not act on; their own warnings stay."""
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     os.environ.setdefault("WANDB_SILENT", "true")
     for message in (
         ".*does not have many workers.*",
@@ -30,27 +29,25 @@ def quiet_libraries() -> None:
 
 def metrics_table(summary: dict[str, Any]) -> Table:
     """The metrics of the evaluation, each with how it was measured."""
-    table = Table(title=None, show_edge=False, pad_edge=False)
+    table = Table(show_edge=False, pad_edge=False, box=None)
     for column, justify in (("metric", "left"), ("value", "right"), ("protocol", "left")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, value in summary["metrics"].items():
         if name.startswith("eval/"):
-            table.add_row(name, f"{value:.4g}", describe(summary["protocol"].get(name, {})))
+            table.add_row(name, f"{value:.4g}", describe(name, summary["protocol"].get(name, {})))
     return table
 
 
-def describe(protocol: dict[str, Any]) -> str:
+def describe(name: str, protocol: dict[str, Any]) -> str:
     """The protocol in a few words; summary.json has all of it."""
-    parts = []
-    if "extractor" in protocol:
-        parts.append(f"{protocol['extractor']}, {protocol['n_fake']:,} samples against {protocol['n_real']:,}")
-    elif "n_real" in protocol:
-        parts.append(f"{protocol['n_real']:,}")
-    if "split" in protocol:
-        parts.append(f"{protocol['split']} images")
-    if protocol.get("ema"):
-        parts.append("averaged weights")
-    return " ".join(parts[:2]) + "".join(f", {part}" for part in parts[2:])
+    if "extractor" not in protocol:
+        return f"{protocol['n_real']:,} {protocol['split']} images" if protocol else ""
+    what = f"{protocol['n_fake']:,} samples" + (" of the averaged weights" if protocol.get("ema") else "")
+    if name.endswith("_floor"):
+        what = f"{protocol['n_floor']:,} training images"
+    elif name.endswith("_noise"):
+        what = f"{protocol['n_fake']:,} images of uniform noise"
+    return f"{what} against {protocol['n_real']:,} {protocol['split']} images, {protocol['extractor']}"
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:
@@ -72,8 +69,8 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         console.print(f"next     lightning-gen sample {where} -n 64 -o samples")
     else:
         console.print(f"go on    python train.py resume={where}")
-    if (run.path / "wandb").is_dir() and summary.get("wandb") == "offline":
-        console.print(f"wandb    wandb sync {where}/wandb/offline-run-*")
+    if any((run.path / "wandb").glob("offline-run-*")):
+        console.print(f"upload   wandb sync {where}/wandb/offline-run-*")
 
 
 def shortest(path: Path) -> str:

@@ -105,7 +105,7 @@ def build_callbacks(run: Run, parts: Parts) -> list[Callback]:
         TrainingLog(run.path),
         parts.evaluation,
         *(configs.build(node) for node in config.callbacks.values()),
-        StepProgress(),
+        *([StepProgress()] if config.trainer.enable_progress_bar else []),
         SaveCheckpoints(run.path / "checkpoints", config.checkpoint.every_n_steps, monitor, config.checkpoint.mode),
     ]
 

@@ -1,5 +1,6 @@
 """Metrics and pictures every N steps and at the end, without a trace in the training."""
 
+import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ class Evaluation(Callback):
             log_picture(trainer, name, picture)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"metrics": self.metrics, "protocol": self.protocol, "done_at": self._done_at}
+        plain = json.loads(json.dumps({"metrics": self.metrics, "protocol": self.protocol}, default=float))
+        return {**plain, "done_at": self._done_at}  # no classes, so that weights_only=True reads it
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
