@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ[OWN] = "" if traceback else "1"
     _failures.clear()
     try:
-        sys.argv = [program, *with_resume(given), *quiet_rank()]
+        sys.argv = [program, *multirun_first(with_resume(given)), *quiet_rank()]
         hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -90,6 +90,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _wants_traceback() -> bool:
     return os.environ.get(FULL_ERROR, "0") not in ("", "0") and not os.environ.get(OWN)
+
+
+def multirun_first(arguments: list[str]) -> list[str]:
+    """`-m` may stand anywhere: Hydra's parser takes it only before or after all overrides."""
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    return [*flags[:1], *(argument for argument in arguments if argument not in flags)]
 
 
 def with_resume(arguments: list[str]) -> list[str]:
@@ -118,7 +124,7 @@ def explain(error: Exception) -> str:
         return str(error)
     text = str(error)
     cause = error.__cause__ or error
-    missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n(.*)", text, re.S)
+    missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:
         wanted, group, listed = missing_option.groups()
         options = listed.split()
@@ -126,10 +132,15 @@ def explain(error: Exception) -> str:
         return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
     key = re.search(r"full_key: (\S+)", str(cause))
     if key and "is not in struct" in str(cause):
-        return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), all_keys())}"
+        return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), near(key.group(1)))}"
     lines = [line.strip() for line in (text + "\n" + str(error.__cause__ or "")).splitlines() if line.strip()]
     useful = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|See |Set the env)", line)]
     return " ".join(useful[:2])
+
+
+def near(key: str) -> list[str]:
+    """The keys at the depth of this one: a misspelt group is not a key deep inside another."""
+    return [known for known in all_keys() if known.count(".") == key.count(".")]
 
 
 def all_keys() -> list[str]:
@@ -146,4 +157,5 @@ def all_keys() -> list[str]:
         node = OmegaConf.to_container(OmegaConf.load(file))
         package = {"hardware": "trainer"}.get(group[0], ".".join(group)) if group else ""
         walk(node, f"{package}." if package else "")
+        keys.update(group[:1])
     return sorted(keys)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -18,8 +19,17 @@ def config_dir() -> Path:
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
-    """Turn a config node with `_target_` into its object; lists and dicts become plain containers."""
-    return instantiate(node, _convert_="all", **arguments)
+    """Turn a config node with `_target_` into its object; lists and dicts become plain containers.
+
+    Raises:
+        UserError: the object's own, or Hydra's in one line.
+    """
+    try:
+        return instantiate(node, _convert_="all", **arguments)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise UserError(" ".join(line.strip() for line in str(error).splitlines()[:2])) from error
 
 
 def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
@@ -47,10 +57,11 @@ def validate(config: DictConfig) -> None:
         UserError: with the override that would put it right.
     """
     trainer = config.trainer
-    if config.seed is None or config.seed < 0:
-        raise UserError(f"seed={config.seed} is not a seed: use an integer from 0 on.")
-    if trainer.max_steps is None or trainer.max_steps < 0:
-        raise UserError(f"trainer.max_steps={trainer.max_steps}: say how many steps to train, 0 or more.")
+    least = {
+        "seed": (config.seed, 0),
+        "trainer.max_steps": (trainer.max_steps, 0),
+        "evaluation.num_samples": (config.evaluation.num_samples, 2),  # a covariance needs two
+    }
     positive = {
         "dataset.batch_size": config.dataset.batch_size,
         "model.latent_dim": config.model.latent_dim,
@@ -59,11 +70,9 @@ def validate(config: DictConfig) -> None:
         "evaluation.every_n_steps": config.evaluation.every_n_steps,
         "model.d_steps": config.model.get("d_steps", 1),
     }
-    for key, value in positive.items():
-        if value is None or value < 1:
-            raise UserError(f"{key}={value} must be 1 or more.")
-    if config.evaluation.num_samples < 2:
-        raise UserError(f"evaluation.num_samples={config.evaluation.num_samples}: a distance needs 2 or more.")
+    for key, (value, minimum) in (least | {key: (value, 1) for key, value in positive.items()}).items():
+        if not isinstance(value, int) or value < minimum:
+            raise UserError(f"{key}={value} must be a whole number, {minimum} or more.")
     if config.model.name == "gan":
         if trainer.gradient_clip_val:
             raise UserError("trainer.gradient_clip_val does not work with the GAN's own steps; leave it null.")

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
 from lightning_gen.run import write_atomically
@@ -106,6 +107,17 @@ def make_trainer(
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
+    try:
+        return _trainer(options, run_dir, callbacks, loggers)
+    except (ValueError, MisconfigurationException) as error:
+        message = " ".join(str(error).split())
+        named = [
+            f"trainer.{k}={v}" for k, v in config.trainer.items() if str(k) in message.lower() and str(v) in message
+        ]
+        raise UserError(f"{', '.join(named) or 'trainer'} is not possible: {message}") from error
+
+
+def _trainer(options: dict, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     return Trainer(
         **options,
         max_epochs=-1,  # progress is counted in steps: the training stream has no end

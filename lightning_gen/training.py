@@ -36,6 +36,8 @@ class Parts:
     data: ImageDataModule
     model: GenerativeModel
     evaluation: Evaluation
+    callbacks: list[Callback]
+    trainer: Trainer
     checkpoint: Path | None  # to go on from
 
 
@@ -59,19 +61,19 @@ def prepare(run: Run) -> Parts:
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path)
-    return Parts(data, model, evaluation, checkpoint)
+    callbacks = build_callbacks(run, evaluation)
+    trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
+    return Parts(data, model, evaluation, callbacks, trainer, checkpoint)
 
 
 def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
     """Train the run in this process (one of several, if it was launched so) and return its summary."""
     parts = parts or prepare(run)
-    config = run.config
-    callbacks = build_callbacks(run, parts)
-    trainer = make_trainer(config, parts.model, run.path, callbacks, build_loggers(run))
+    trainer, callbacks = parts.trainer, parts.callbacks
     _say_what_is_not_synchronized(trainer, parts.model)
     status = "failed"
     try:
-        log_config(trainer, config)
+        log_config(trainer, run.config)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
         if trainer.max_steps == 0:  # fit has nothing to do, but the untrained model has its numbers too
@@ -83,7 +85,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
         status = "interrupted"
         raise
     finally:
-        summary = record_summary(run, trainer, parts, callbacks, status)
+        summary = record_summary(run, parts, status)
     return summary
 
 
@@ -92,18 +94,18 @@ def find(callbacks: list[Callback], kind: type) -> Any:
     return next(callback for callback in callbacks if isinstance(callback, kind))
 
 
-def build_callbacks(run: Run, parts: Parts) -> list[Callback]:
+def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
     """In the order in which they act after a step: average, log, evaluate, draw, save."""
     config = run.config
     monitor = config.checkpoint.monitor
     if monitor == "fid":
-        monitor = parts.evaluation.evaluator.metric
+        monitor = evaluation.evaluator.metric
     average = [EMA(config.model.ema_half_life)] if config.model.ema_half_life else []
     return [
         RandomState(),
         *average,
         TrainingLog(run.path),
-        parts.evaluation,
+        evaluation,
         *(configs.build(node) for node in config.callbacks.values()),
         *([StepProgress()] if config.trainer.enable_progress_bar else []),
         SaveCheckpoints(run.path / "checkpoints", config.checkpoint.every_n_steps, monitor, config.checkpoint.mode),
@@ -137,11 +139,10 @@ def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> N
         )
 
 
-def record_summary(
-    run: Run, trainer: Trainer, parts: Parts, callbacks: list[Callback], status: str
-) -> dict[str, Any]:
+def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
     """Write summary.json on rank 0 and return it."""
-    saver, log = find(callbacks, SaveCheckpoints), find(callbacks, TrainingLog)
+    trainer = parts.trainer
+    saver, log = find(parts.callbacks, SaveCheckpoints), find(parts.callbacks, TrainingLog)
     seconds = log.seconds()
     progress = {
         "step": trainer.global_step,

@@ -21,7 +21,7 @@ def checkpoint(run, which="last"):
 
 @pytest.mark.parametrize(("model", "networks", "dataset", "seed"), GRID)
 def test_every_combination_trains(tmp_path, model, networks, dataset, seed):
-    run, summary = train_run(
+    _run, summary = train_run(
         tmp_path,
         f"model={model}",
         f"networks={networks}",

@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from lightning_gen.callbacks.checkpoint import SaveCheckpoints
-from lightning_gen.callbacks.inference import evaluation_mode, fit_latents
+from lightning_gen.callbacks.inference import evaluation_mode, fit_latents, in_precision
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.evaluate import SampleEvaluator
 from lightning_gen.loggers import log_picture, record
@@ -25,7 +25,7 @@ TEST_STREAM = 3
 def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
     """The model's own metrics over all held-out images, as means over images, named `eval/...`."""
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
-    for index, batch in enumerate(data.test_batches(model.device)):
+    for index, batch in enumerate(in_precision(model, data.test_batches(model.device))):
         noise = StepNoise(mix(model.seed, TEST_STREAM))
         noise.start(index)
         for name, values in model.test_metrics(batch, noise).items():
@@ -86,7 +86,7 @@ class Evaluation(Callback):
                 callback.consider_best(trainer, pl_module, self.metrics)
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
-        images = next(data.test_batches(model.device, limit=64)).images
+        images = next(in_precision(model, data.test_batches(model.device, limit=64))).images
         for name, (pictures, columns) in model.pictures(images).items():
             picture = grid(pictures, columns)
             save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")

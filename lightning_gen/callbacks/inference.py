@@ -1,12 +1,13 @@
 """Use a model for evaluation in the middle of training, and leave no trace of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from pytorch_lightning import Trainer
 
 from lightning_gen.callbacks.ema import EMA
+from lightning_gen.data.loader import Batch
 from lightning_gen.models.base import GenerativeModel
 
 
@@ -33,11 +34,18 @@ def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> I
                 ema.swap(model)
 
 
+def in_precision(model: GenerativeModel, batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches in the model's precision, for `trainer.precision` 64-true and the like."""
+    for batch in batches:
+        yield batch._replace(images=batch.images.to(model.dtype))
+
+
 def fit_latents(trainer: Trainer, model: GenerativeModel) -> None:
     """Fit what sampling needs to the weights of this step (an autoencoder's density of codes), once a step."""
     step = trainer.global_step
     if not model.fits_latents or model.latents_fitted_at == step:
         return
     with evaluation_mode(model, trainer):
-        model.fit_latents(lambda: trainer.datamodule.train_batches(model.device))  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        model.fit_latents(lambda: in_precision(model, data.train_batches(model.device)))
     model.latents_fitted_at = step

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_gen.data.loader import Batch
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.precision import full_precision
 
 
 class GaussianDensity(nn.Module):
@@ -82,7 +83,7 @@ class Autoencoder(GenerativeModel):
 
     def squared_error(self, images: Tensor) -> Tensor:
         """||x - x'||^2 per image, summed over pixels, [B]."""
-        return (self.decode(self.encode(images)).float() - images).square().flatten(1).sum(dim=1)
+        return (full_precision(self.decode(self.encode(images))) - images).square().flatten(1).sum(dim=1)
 
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
         error = self.squared_error(batch.images)

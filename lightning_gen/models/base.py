@@ -60,7 +60,7 @@ class GenerativeModel(LightningModule):
     def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
         device = self.device if generator is None else generator.device
-        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device)
+        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device, self.dtype)
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average follows, by their attribute names."""
@@ -91,7 +91,7 @@ class GenerativeModel(LightningModule):
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
         """Images [B, steps, C, H, W] decoded on the straight lines between latents start, end [B, Z]."""
-        weights = torch.linspace(0, 1, steps, device=start.device).view(1, -1, 1)
+        weights = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         line = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)  # [B, steps, Z]
         return self.decode(line.flatten(0, 1)).float().unflatten(0, line.shape[:2])
 

@@ -11,6 +11,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import NonSaturating
+from lightning_gen.objectives.precision import full_precision
 
 
 class Discriminator(nn.Module):
@@ -76,10 +77,14 @@ class GAN(GenerativeModel):
         """Generated images [count, C, H, W] from this step's noise."""
         return self.decode(self.noise.normal((count, self.latent_dim), self.device))
 
+    def judge(self, images: Tensor) -> Tensor:
+        """The discriminator's logits [B], in full precision."""
+        return full_precision(self.discriminator(images))
+
     def discriminator_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
             fake = self.fakes(len(real))
-        real_logits, fake_logits = self.discriminator(real).float(), self.discriminator(fake).float()
+        real_logits, fake_logits = self.judge(real), self.judge(fake)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         correct = (real_logits > 0).float().mean() + (fake_logits < 0).float().mean()
         return loss, {
@@ -90,7 +95,7 @@ class GAN(GenerativeModel):
         }
 
     def generator_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.loss.generator(self.discriminator(self.fakes(len(real))).float()).mean()
+        loss = self.loss.generator(self.judge(self.fakes(len(real)))).mean()
         return loss, {"train/loss_generator": loss.detach()}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -8,6 +8,7 @@ from lightning_gen.models.base import DecoderFactory, EncoderFactory, Generative
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.likelihoods import Bernoulli, Gaussian
+from lightning_gen.objectives.precision import full_precision
 from lightning_gen.randomness import StepNoise
 
 
@@ -43,7 +44,7 @@ class VAE(GenerativeModel):
 
     def posterior_parameters(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each [B, Z]."""
-        mean, log_variance = self.posterior(self.encoder(images)).float().chunk(2, dim=1)
+        mean, log_variance = full_precision(self.posterior(self.encoder(images))).chunk(2, dim=1)
         return mean, log_variance.clamp(-self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT)
 
     def encode(self, images: Tensor) -> Tensor:

@@ -4,17 +4,25 @@ import itertools
 
 from torch import Tensor, nn
 
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 
 def normalization(kind: str, channels: int) -> nn.Module:
-    """`batch`, `group` (8 channels a group) or `none`."""
+    """`batch`, `group` (8 channels a group) or `none`.
+
+    Raises:
+        UserError: an unknown kind.
+    """
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "group":
         return nn.GroupNorm(max(channels // 8, 1), channels)
-    return nn.Identity()
+    if kind == "none":
+        return nn.Identity()
+    known = ("batch", "group", "none")
+    raise UserError(f"norm={kind} is not known: use one of {', '.join(known)}.{did_you_mean(kind, known)}")
 
 
 class ConvEncoder(nn.Module):

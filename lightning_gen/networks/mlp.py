@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.shapes import ImageShape
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -19,7 +20,15 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """The activation of that name; leaky_relu has slope 0.2, as GANs use it (Radford et al. 2016)."""
+    """The activation of that name; leaky_relu has slope 0.2, as GANs use it (Radford et al. 2016).
+
+    Raises:
+        UserError: an unknown name.
+    """
+    if name not in ACTIVATIONS:
+        raise UserError(
+            f"activation={name} is not known: use one of {', '.join(ACTIVATIONS)}.{did_you_mean(name, ACTIVATIONS)}"
+        )
     return nn.LeakyReLU(0.2) if name == "leaky_relu" else ACTIVATIONS[name]()
 
 

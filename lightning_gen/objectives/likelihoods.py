@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gen.objectives.precision import full_precision
+
 Uniform = Callable[[torch.Size], Tensor]  # draws from U[0, 1) in the given shape
 
 
@@ -33,7 +35,7 @@ class Bernoulli(nn.Module):
         return (uniform(images.shape) < images).to(images.dtype) if self.binarize else images
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
-        cross_entropy = F.binary_cross_entropy_with_logits(raw.float(), images.float(), reduction="none")
+        cross_entropy = F.binary_cross_entropy_with_logits(full_precision(raw), images, reduction="none")
         return -cross_entropy.flatten(1).sum(dim=1)  # [B]
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ class Gaussian(nn.Module):
         return images
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
-        error = (images.float() - raw.float()) * torch.exp(-self.log_sigma)
+        error = (images - full_precision(raw)) * torch.exp(-self.log_sigma)
         per_pixel = -0.5 * error.square() - self.log_sigma - 0.5 * math.log(2 * math.pi)
         return per_pixel.flatten(1).sum(dim=1)  # [B]
 

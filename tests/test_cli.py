@@ -1,0 +1,110 @@
+"""Evaluate and sample take a run directory and nothing else."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from lightning_gen.cli import app
+from tests.helpers import train_run
+
+
+@pytest.fixture(scope="module", params=["ae", "vae", "gan"])
+def run(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp(request.param) / "run"
+    return train_run(path, f"model={request.param}", "networks=mlp", "trainer.max_steps=5")[0]
+
+
+def invoke(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_sample_grid(run, tmp_path):
+    invoke("sample", run.path, "-n", 16, "-o", tmp_path)
+    width, height = Image.open(tmp_path / "grid.png").size
+    assert width == height == 4 * (40 + 2) + 2  # digits enlarged from 8 to 40 pixels, a line between
+
+
+def test_sample_single_images(run, tmp_path):
+    invoke("sample", run.path, "-n", 3, "-o", tmp_path, "--format", "png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["000000.png", "000001.png", "000002.png"]
+    assert Image.open(tmp_path / "000000.png").size == (8, 8)
+
+
+def test_sample_array_depends_on_the_seed_alone(run, tmp_path):
+    arrays = []
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        invoke("sample", run.path, "-n", 300, "-o", tmp_path / name, "--format", "npz", "--seed", seed)
+        arrays.append(np.load(tmp_path / name / "samples.npz")["images"])
+    assert arrays[0].dtype == np.uint8
+    assert arrays[0].shape == (300, 1, 8, 8)
+    assert (arrays[0] == arrays[1]).all()
+    assert (arrays[0] != arrays[2]).any()
+
+
+def test_evaluate_finds_the_numbers_of_the_run(run):
+    """The last checkpoint, measured again from the directory alone, gives what the run recorded."""
+    recorded = run.read_summary()["metrics"]
+    invoke("evaluate", run.path, "--checkpoint", "last")
+    again = run.read_summary()["evaluations"][-1]["metrics"]
+    assert again.keys() == {name for name in recorded if name.startswith("eval/")}
+    for name, value in again.items():
+        assert value == pytest.approx(recorded[name], rel=1e-5), name
+
+
+def test_evaluate_adds_to_the_record(run):
+    before = len(run.read_summary().get("evaluations", []))
+    invoke("evaluate", run.path, "evaluation.num_samples=40")
+    summary = run.read_summary()
+    assert len(summary["evaluations"]) == before + 1
+    assert summary["evaluations"][-1]["protocol"]["eval/fid_classifier"]["n_fake"] == 40
+    assert summary["protocol"]["eval/fid_classifier"]["n_fake"] == 20
+
+
+def test_checkpoints_hold_tensors_and_plain_containers(run):
+    for name in ("last", "best"):
+        state = torch.load(run.checkpoint_path(name), weights_only=True)
+        assert state["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "/nonexistent"], "/nonexistent is not a run directory"),
+        (["evaluate", "/nonexistent"], "/nonexistent is not a run directory"),
+    ],
+)
+def test_mistakes(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_gen", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_mistakes_in_a_run(run):
+    from lightning_gen.errors import UserError
+
+    with pytest.raises(UserError, match="no checkpoint at"):
+        invoke("sample", run.path, "--checkpoint", run.path / "nothing.ckpt")
+    with pytest.raises(UserError, match="evaluation.num_sample"):
+        invoke("evaluate", run.path, "evaluation.num_sample=5")
+    with pytest.raises(UserError, match="Cannot write"):
+        invoke("sample", run.path, "-o", run.path / "config.yaml")
+
+
+def test_summary_names_every_number(run):
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert set(summary) >= {"metrics", "best", "progress", "protocol", "provenance", "status"}
+    protocol = summary["protocol"]["eval/fid_classifier"]
+    assert {"extractor", "weights_hash", "resizer", "n_fake", "n_real", "split", "seed", "ema"} <= set(protocol)

@@ -1,0 +1,83 @@
+"""Two processes give what one gives; errors and sweeps behave with them as without."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_gen.run import Run
+from tests.helpers import QUICK, assert_same
+
+ROOT = Path(__file__).parents[1]
+TWO = ("hardware=cpu", "trainer.devices=2")
+
+
+def call(*arguments):
+    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("model", ["ae", "vae", "gan"])
+def test_devices_do_not_change_the_result(tmp_path, model):
+    """In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
+    options = (f"model={model}", "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
+    for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
+        done = call(*options, devices, f"hydra.run.dir={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+    one, two = Run.load(tmp_path / "one"), Run.load(tmp_path / "two")
+    a, b = one.read_checkpoint(), two.read_checkpoint()
+    assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320)
+    assert_same(a["state_dict"], b["state_dict"], tolerance=1e-9)
+    metrics = [run.read_summary()["metrics"] for run in (one, two)]
+    for name, value in metrics[0].items():
+        assert metrics[1][name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_gan_on_two_processes_in_multirun(tmp_path):
+    sweep = f"hydra.sweep.dir={tmp_path}"
+    done = call("model=gan", *TWO, "trainer.max_steps=20", "-m", "seed=0,1", sweep)
+    assert done.returncode == 0, done.stderr
+    for seed in (0, 1):
+        run = Run.load(tmp_path / str(seed))
+        assert run.config.seed == seed
+        assert run.read_summary()["progress"]["step"] == 20
+        assert len(run.read_checkpoint()["random_state"]) == 2
+    assert "batch norm is synchronized on GPUs only" in done.stderr
+
+
+def test_ranks_stay_in_sync(tmp_path):
+    """Each rank writes a hash of its weights at the end; they are one."""
+    callback = "+callbacks.probe={_target_: tests.test_devices.HashWeights, folder: '" + str(tmp_path) + "'}"
+    done = call(
+        "model=gan", *TWO, "model.d_steps=2", "trainer.max_steps=20", callback, f"hydra.run.dir={tmp_path}/run"
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
+    assert first == second
+
+
+def test_a_failure_in_a_worker_is_told_once_and_ends_all(tmp_path):
+    done = call("model=ae", *TWO, "networks=mlp", "model.optimizer.lr=1e30", f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 2
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+    assert Run.load(tmp_path / "run").read_summary()["status"] == "failed"
+
+
+from pytorch_lightning import Callback  # noqa: E402
+
+
+class HashWeights(Callback):
+    """Writes a hash of the trainable weights of this rank."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def on_train_end(self, trainer, pl_module):
+        import hashlib
+
+        digest = hashlib.sha256()
+        for parameter in pl_module.parameters():
+            digest.update(parameter.detach().numpy().tobytes())
+        (self.folder / f"rank{trainer.global_rank}").write_text(digest.hexdigest())
