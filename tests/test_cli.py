@@ -97,7 +97,7 @@ def test_mistakes_in_a_run(run):
 
     with pytest.raises(UserError, match="no checkpoint at"):
         invoke("sample", run.path, "--checkpoint", run.path / "nothing.ckpt")
-    with pytest.raises(UserError, match="evaluation.num_sample"):
+    with pytest.raises(UserError, match=r"evaluation\.num_sample"):
         invoke("evaluate", run.path, "evaluation.num_sample=5")
     with pytest.raises(UserError, match="Cannot write"):
         invoke("sample", run.path, "-o", run.path / "config.yaml")
