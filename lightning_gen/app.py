@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_gen.config import config_dir
+from lightning_gen.config import config_dir, search_path
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.launch import INTERRUPTED
 from lightning_gen.resuming import overrides_of, resumed_config
@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ[OWN] = "" if traceback else "1"
     _failures.clear()
     try:
-        sys.argv = [program, *multirun_first(with_resume(given)), *quiet_rank()]
+        sys.argv = [program, *multirun_first(with_resume(given)), *search_path(), *quiet_rank()]
         hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

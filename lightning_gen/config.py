@@ -18,6 +18,16 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
+def search_path() -> list[str]:
+    """The folder that holds sweeps/, where it is not in `conf/` already: Hydra's argument for it."""
+    root = PACKAGE.parent
+    return (
+        [f"hydra.searchpath=['file://{root}']"]
+        if (root / "sweeps").is_dir() and config_dir() == root / "conf"
+        else []
+    )
+
+
 def build(node: DictConfig, **arguments: Any) -> Any:
     """Turn a config node with `_target_` into its object; lists and dicts become plain containers.
 

@@ -1,0 +1,63 @@
+"""A wheel installs with its configs, and trains from another folder."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """A folder with the wheel's content alone, as pip would install it without dependencies."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = folder / "site"
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    return site
+
+
+def run(installed, folder, *arguments):
+    """The command, with the wheel's package and not the checkout's."""
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    where = "import lightning_gen; print(lightning_gen.__file__)"
+    found = subprocess.run([sys.executable, "-c", where], cwd=folder, env=environment, capture_output=True, text=True)
+    assert found.stdout.startswith(str(installed)), found.stdout
+    command = [sys.executable, "-m", "lightning_gen", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_wheel_holds_configs_sweeps_and_weights(installed):
+    package = installed / "lightning_gen"
+    for path in ("conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml"):
+        assert (package / path).is_file()
+    assert {p.stem for p in (package / "evaluation" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
+
+
+def test_an_installed_package_trains_and_samples(installed, tmp_path):
+    own = tmp_path / "mine" / "experiment"
+    own.mkdir(parents=True)
+    (own / "short.yaml").write_text("# @package _global_\ntrainer: {max_steps: 2}\nevaluation: {num_samples: 20}\n")
+    options = ["model=ae", "networks=mlp", "logger=csv", "hardware=cpu", "hydra.run.dir=out"]
+    done = run(installed, tmp_path, "train", "--config-dir", "mine", "experiment=short", *options)
+    assert done.returncode == 0, done.stderr
+    assert "completed: 2 steps" in done.stdout
+    done = run(installed, tmp_path, "sample", "out", "-n", "4", "-o", "pictures")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "pictures" / "grid.png").is_file()
+
+
+def test_two_processes_from_an_installed_package(installed, tmp_path):
+    """Workers start with the same package, wherever they are started from."""
+    options = ["model=ae", "networks=mlp", "logger=csv", "hardware=cpu", "trainer.devices=2", "trainer.max_steps=2"]
+    done = run(installed, tmp_path, "train", *options, "evaluation.num_samples=20", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stderr
+    assert "completed: 2 steps" in done.stdout

@@ -1,0 +1,54 @@
+"""The searches of sweeps/ run as their heads say."""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from lightning_gen.run import Run
+from tests.helpers import QUICK
+
+ROOT = Path(__file__).parents[1]
+SHORT = ("networks=mlp", "trainer.max_steps=1", "evaluation.num_samples=20")
+
+
+def call(*arguments):
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_grid_of_models_and_seeds(tmp_path):
+    done = call(*QUICK, *SHORT, "-m", "model=ae,vae,gan", "seed=0,1", f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    runs = [Run.load(tmp_path / str(job)) for job in range(6)]
+    assert [(r.config.model.name, r.config.seed) for r in runs] == [
+        (m, s) for m in ("ae", "vae", "gan") for s in (0, 1)
+    ]
+    assert len({run.config.id for run in runs}) == 6
+    assert all(run.read_summary()["status"] == "completed" for run in runs)
+
+
+def test_hydra_search(tmp_path):
+    done = call("-m", "sweeps=gan_learning_rate", *SHORT, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    configs = [Run.load(tmp_path / str(job)).config.model for job in range(6)]
+    tried = {(c.generator_optimizer.lr, c.discriminator_optimizer.lr, c.d_steps) for c in configs}
+    assert tried == {(lr, lr, d) for lr in (1e-4, 2e-4, 5e-4) for d in (1, 2)}
+
+
+def test_wandb_sweep_file(tmp_path):
+    """What an agent would start, with a value of each parameter, trains."""
+    sweep = yaml.safe_load((ROOT / "sweeps" / "wandb_gan.yaml").read_text())
+    values = {name: spec.get("min") or spec["values"][0] for name, spec in sweep["parameters"].items()}
+    words = {"${env}": "", "${interpreter}": "", "${program}": "", "logger.mode=online": "logger.mode=disabled"}
+    words["${args_no_hyphens}"] = " ".join(f"{name}={value}" for name, value in values.items())
+    arguments = shlex.split(" ".join(words.get(word, word) for word in sweep["command"]))
+    assert sweep["program"] == "train.py"
+    done = call(*arguments, *SHORT, f"hydra.run.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    summary = Run.load(tmp_path).read_summary()
+    assert sweep["metric"]["name"] in summary["metrics"]
+    assert Run.load(tmp_path).config.model.generator_optimizer.lr == 5e-5
