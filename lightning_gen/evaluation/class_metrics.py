@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[fl
     log_p = logits.cpu().double()[order].log_softmax(1)
     scores = []
     for part in log_p.tensor_split(splits):
-        marginal = part.logsumexp(0) - torch.tensor(len(part)).log()
+        marginal = part.logsumexp(0) - math.log(len(part))
         scores.append((part.exp() * (part - marginal)).sum(1).mean().exp())
     stacked = torch.stack(scores)
     return float(stacked.mean()), float(stacked.std(correction=0))

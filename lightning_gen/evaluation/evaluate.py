@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.evaluation import distributed
 from lightning_gen.evaluation.cache import content_hash
 from lightning_gen.evaluation.feature_pass import (
     CHUNK,
+    FeatureSet,
     Sampler,
     Source,
     feature_pass,
@@ -24,7 +27,9 @@ from lightning_gen.evaluation.feature_pass import (
     seeded_subset,
 )
 from lightning_gen.evaluation.features import FeatureExtractor
-from lightning_gen.evaluation.frechet import Moments, frechet_distance
+from lightning_gen.evaluation.frechet import Moments
+from lightning_gen.evaluation.memorization import neighbour_picture
+from lightning_gen.evaluation.set_metrics import METRICS, Comparison
 
 log = logging.getLogger(__name__)
 # Streams of the evaluation's seed that are not chunks of samples (those count from 0).
@@ -39,15 +44,19 @@ class SampleEvaluator:
         reference: real images, uint8 [N, C, H, W], that samples are compared with.
         other: real images that are not in ``reference``, for the floor; ``None`` leaves the floor out.
         num_samples: number n of samples. The bias of a Frechet distance depends on it, so it stays fixed.
+        metrics: names from ``METRICS``; ``fid`` alone keeps memory constant in n.
         num_reference: size of the random subset of ``reference``; ``None`` takes all of it.
+        reference_labels: classes int64 [N], for ``tstr``.
+        other_labels: classes of ``other``, likewise.
         batch_size: images in one pass of the extractor.
         seed: draws the samples' chunks and the subsets; the global generators are never touched.
         device: where the extractor runs.
         cache_dir: folder for the real side's moments, named by content; ``None`` keeps them in memory only.
-        split: name of the split that ``reference`` is, for the protocol.
+        split: which split ``reference`` is. If it is ``train`` then ``other`` is held out, else the reverse.
 
     Raises:
         ValueError: images that are not uint8 [N, C, H, W], or fewer than two on a side.
+        UserError: a metric that is unknown, or that cannot be had here.
     """
 
     def __init__(
@@ -57,29 +66,28 @@ class SampleEvaluator:
         other: Tensor | None = None,
         *,
         num_samples: int,
+        metrics: Sequence[str] = ("fid",),
         num_reference: int | None = None,
+        reference_labels: Tensor | None = None,
+        other_labels: Tensor | None = None,
         batch_size: int = CHUNK,
         seed: int = 0,
         device: torch.device | str = "cpu",
         cache_dir: Path | str | None = None,
         split: str = "test",
     ) -> None:
-        for images in (reference,) if other is None else (reference, other):
-            if images.dtype != torch.uint8 or images.ndim != 4 or len(images) < 2:
-                raise ValueError(
-                    f"expected 2 or more uint8 images [N, C, H, W], got {images.dtype} {list(images.shape)}"
-                )
-        if num_samples < 2:
-            raise ValueError(f"evaluation.num_samples={num_samples}: a covariance needs at least 2")
         self.device = torch.device(device)
         self.extractor = extractor.to(self.device)
         self.reference, self.other = reference, other
+        self.labels = (reference_labels, other_labels)
         self.num_samples, self.seed, self.batch_size, self.split = num_samples, seed, batch_size, split
+        self.metrics = tuple(metrics)
+        self._check()
+        self.keep = frozenset[str]().union(*(METRICS[name].keep for name in self.metrics))
         self.num_reference = min(num_reference or len(reference), len(reference))
         self.num_floor = 0 if other is None else min(num_samples, len(other))
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self.image_shape = tuple(reference.shape[1:])
-        self._real: tuple[Moments, dict[str, float]] | None = None
+        self._real: tuple[Comparison, dict[str, float]] | None = None
         if other is not None and self.num_floor < num_samples:
             log.warning("the floor is over %d images, all there are, not %d", self.num_floor, num_samples)
 
@@ -93,33 +101,53 @@ class SampleEvaluator:
         Returns:
             The metrics by name and their protocol.
         """
-        reference, bounds = self.real_side()
-        samples = self._pass(from_sampler(sampler, self.seed), self.num_samples)
-        return {self.metric: frechet_distance(samples, reference), **bounds}, self.protocol(**context)
+        real, bounds = self.real_side()
+        source = from_sampler(sampler, self.seed, self.device)
+        self.samples = self._pass(source, self.num_samples, self.keep)
+        comparison = replace(real, fake=self.samples)
+        values: dict[str, float] = {}
+        for name in self.metrics:
+            values |= METRICS[name].compute(comparison)
+        return {f"eval/{key}": value for key, value in (values | bounds).items()}, self.protocol(**context)
 
-    @property
-    def metric(self) -> str:
-        """``eval/fid`` for Inception alone, else ``eval/fid_<kind of extractor>``."""
-        return "eval/fid" if self.extractor.kind == "inception" else f"eval/fid_{self.extractor.kind}"
-
-    def real_side(self) -> tuple[Moments, dict[str, float]]:
-        """Moments of the reference, and the two ends of the scale: other real images, and uniform noise."""
+    def real_side(self) -> tuple[Comparison, dict[str, float]]:
+        """The real sets, and the ends of the scale: other real images (floor) and uniform noise."""
         if self._real is None:
-            reference = self._real_moments(self.reference, self.num_reference, REFERENCE)
-            noise = self._pass(from_sampler(self._noise, mix(self.seed, NOISE)), self.num_samples)
-            bounds = {f"{self.metric}_noise": frechet_distance(noise, reference)}
+            reference = self._real_set(self.reference, self.num_reference, REFERENCE, self.keep)
+            comparison = Comparison(reference, reference, self.extractor, self.seed)
+            bounds: dict[str, float] = {}
             if self.other is not None:
-                floor = self._real_moments(self.other, self.num_floor, OTHER)
-                bounds = {f"{self.metric}_floor": frechet_distance(floor, reference), **bounds}
-            self._real = reference, bounds
+                floor = self._real_set(self.other, self.num_floor, OTHER, self.keep)
+                for name in self.metrics:
+                    if METRICS[name].floor:
+                        found = METRICS[name].compute(replace(comparison, fake=floor))
+                        bounds |= {f"{key}_floor": value for key, value in found.items()}
+            if "fid" in self.metrics:
+                noise = self._pass(from_sampler(self._noise, mix(self.seed, NOISE)), self.num_samples)
+                found = METRICS["fid"].compute(replace(comparison, fake=noise))
+                bounds |= {f"{key}_noise": value for key, value in found.items()}
+            self._add_splits(comparison)
+            self._real = comparison, bounds
         return self._real
+
+    def neighbour_picture(self, rows: int = 10) -> Tensor:
+        """The first samples of the last call, each with its three nearest training images to the right.
+
+        Only with the metric ``memorization``.
+
+        Returns:
+            uint8 [C, rows * H, 4 * W].
+        """
+        train = self.real_side()[0].real["train"]
+        fake = self.samples
+        if fake.images is None or fake.features is None or train.images is None or train.features is None:
+            raise ValueError("a picture of the nearest neighbours needs the metric 'memorization'")
+        return neighbour_picture(fake.images[:rows], fake.features[:rows], train.images, train.features)
 
     def protocol(self, **context: Any) -> dict[str, Any]:
         """How the numbers were measured; numbers compare only where this is equal."""
         return {
-            "extractor": self.extractor.name,
-            "weights_hash": self.extractor.weights_hash,
-            "resizer": self.extractor.resizer,
+            **self.extractor.protocol(),
             "quantized": "uint8",
             "n_fake": self.num_samples,
             "n_real": self.num_reference,
@@ -127,25 +155,63 @@ class SampleEvaluator:
             "split": self.split,
             "seed": self.seed,
             "chunk": CHUNK,
+            **{name: METRICS[name].settings for name in self.metrics if METRICS[name].settings},
             **context,
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
         }
 
+    def _check(self) -> None:
+        for images in (self.reference,) if self.other is None else (self.reference, self.other):
+            if images.dtype != torch.uint8 or images.ndim != 4 or len(images) < 2:
+                raise ValueError(
+                    f"expected 2 or more uint8 images [N, C, H, W], got {images.dtype} {list(images.shape)}"
+                )
+        if self.num_samples < 2:
+            raise UserError(f"evaluation.num_samples={self.num_samples}: a covariance needs at least 2")
+        for name in self.metrics:
+            if name not in METRICS:
+                known = ", ".join(METRICS)
+                raise UserError(f"evaluation.metrics: no metric {name!r}, only {known}.{did_you_mean(name, METRICS)}")
+            needs = METRICS[name].needs
+            if "classes" in needs and not hasattr(self.extractor, "logits_from_features"):
+                raise UserError(
+                    f"evaluation.metrics: {name} needs an extractor that classifies, not {self.extractor.name}"
+                )
+            if "train" in needs and self.other is None:
+                raise UserError(f"evaluation.metrics: {name} needs both training and held-out images")
+            if "labels" in needs and any(labels is None for labels in self.labels):
+                raise UserError(f"evaluation.metrics: {name} needs class labels, which this data set lacks")
+
+    def _add_splits(self, comparison: Comparison) -> None:
+        """All training images and, at most n of them, held-out ones: for the metrics that ask."""
+        if not any("train" in METRICS[name].needs for name in self.metrics) or self.other is None:
+            return
+        keep = self.keep
+        sides = [(self.reference, self.labels[0]), (self.other, self.labels[1])]
+        train, held_out = sides if self.split == "train" else sides[::-1]
+        pick = seeded_subset(len(held_out[0]), self.num_samples, mix(self.seed, OTHER)).sort().values
+        everything = torch.arange(len(train[0]))
+        for name, (images, labels), index in (("train", train, everything), ("held_out", held_out, pick)):
+            comparison.real[name] = self._pass(from_images(images, index), len(index), keep)
+            if labels is not None:
+                comparison.labels[name] = labels.cpu()[index]
+
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.rand(n, *self.image_shape, generator=generator)
+        return torch.rand(n, *self.reference.shape[1:], generator=generator)
 
-    def _pass(self, source: Source, n: int) -> Moments:
-        return feature_pass(source, n, self.extractor, batch_size=self.batch_size, device=self.device)
+    def _pass(self, source: Source, n: int, keep: Collection[str] = ()) -> FeatureSet:
+        return feature_pass(source, n, self.extractor, keep=keep, batch_size=self.batch_size, device=self.device)
 
-    def _real_moments(self, images: Tensor, n: int, stream: int) -> Moments:
+    def _real_set(self, images: Tensor, n: int, stream: int, keep: Collection[str]) -> FeatureSet:
         index = seeded_subset(len(images), n, mix(self.seed, stream))
         if n == len(images):
             index = index.sort().values  # all of them: the seed does not matter, nor should the cache's key
-        if self.cache_dir is None:
-            return self._pass(from_images(images, index), n)
+        source = from_images(images, index)
+        if self.cache_dir is None or keep:  # the cache holds moments only
+            return self._pass(source, n, keep)
         key = content_hash(images, index, self.extractor.name, self.extractor.weights_hash)[:24]
         path = self.cache_dir / f"{self.extractor.name}-n{n}-{key}.npz"
-        return cached_moments(path, lambda: self._pass(from_images(images, index), n), self.device)
+        return FeatureSet(cached_moments(path, lambda: self._pass(source, n).moments, self.device))
 
 
 def cached_moments(path: Path, compute: Callable[[], Moments], device: torch.device) -> Moments:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,12 +37,13 @@ def seeded_subset(total: int, n: int, seed: int) -> Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
 
 
-def from_sampler(sampler: Sampler, seed: int) -> Source:
+def from_sampler(sampler: Sampler, seed: int, device: torch.device | str = "cpu") -> Source:
     """Chunks of samples; chunk j comes from a generator seeded with ``mix(seed, j)``."""
 
     def chunk(index: int, size: int) -> Tensor:
         generator = torch.Generator().manual_seed(mix(seed, index))
-        images = sampler(size, generator)
+        with isolated_rng(torch.device(device), mix(seed, index)):
+            images = sampler(size, generator)
         if len(images) != size:
             raise ValueError(f"the sampler gave {len(images)} images where {size} were asked for")
         return images
@@ -79,25 +81,69 @@ def isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
         yield
 
 
+@dataclass
+class FeatureSet:
+    """What one pass leaves of a set of images.
+
+    Attributes:
+        moments: of the features; always there, constant memory.
+        features: float32 [n, d] on the extractor's device, or ``None``.
+        images: uint8 [n, C, H, W] on the CPU, or ``None``.
+    """
+
+    moments: Moments
+    features: Tensor | None = None
+    images: Tensor | None = None
+
+
 @torch.no_grad()
 def feature_pass(
     source: Source,
     n: int,
     extractor: FeatureExtractor,
     *,
+    keep: Collection[str] = (),
     batch_size: int = CHUNK,
     device: torch.device | str = "cpu",
-) -> Moments:
-    """Moments of the features of n images, summed over all processes.
+) -> FeatureSet:
+    """One pass over n images, shared among all processes; each gets the whole result.
 
     Images are brought to 8 bits first, as the real ones are: a sample counts as what its file would hold.
+
+    Args:
+        source: gives the images of a chunk.
+        n: number of images.
+        extractor: on ``device``.
+        keep: any of ``features`` and ``images``; nothing kept, memory does not grow with n.
+        batch_size: images in one pass of the extractor.
+        device: where the extractor runs.
     """
-    device = torch.device(device)
     moments = Moments.empty(extractor.num_features, device)
+    features = torch.zeros(n, extractor.num_features, device=device) if "features" in keep else None
+    kept_images: Tensor | None = None
     for index, size in my_chunks(n):
-        with isolated_rng(device, mix(n, index)):
-            images = to_uint8(source(index, size))
+        start = index * CHUNK
+        images = to_uint8(source(index, size))
+        if "images" in keep:
+            if kept_images is None:
+                kept_images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8)
+            kept_images[start : start + size] = images.cpu()
         for part in images.split(batch_size):
-            moments.update(extractor(to_float(part.to(device))))
-    moments.all_reduce()
-    return moments
+            values = extractor(to_float(part.to(device)))
+            moments.update(values)
+            if features is not None:
+                features[start : start + len(part)] = values
+            start += len(part)
+    return _gather(FeatureSet(moments, features, kept_images), "images" in keep, source, n)
+
+
+def _gather(mine: FeatureSet, with_images: bool, source: Source, n: int) -> FeatureSet:
+    # Every row is zero in all processes but one, so a sum puts the rows in order, bit for bit.
+    mine.moments.all_reduce()
+    if mine.features is not None:
+        distributed.all_reduce_sum(mine.features)
+    if with_images:
+        if mine.images is None:  # more processes than chunks: the shape is still needed
+            mine.images = torch.zeros(n, *to_uint8(source(0, 1)).shape[1:], dtype=torch.uint8)
+        distributed.all_reduce_sum(mine.images)
+    return mine

@@ -30,7 +30,7 @@ class FeatureExtractor(nn.Module):
     weights_hash: str
     native_size: tuple[int, int] | None = None
     native_channels: int | None = None
-    resizer_note: str = "bilinear, antialias"
+    interpolation: str = "bilinear"
 
     def extract(self, images: Tensor) -> Tensor:
         """Features [N, d] of images [N, native_channels, *native_size] in [0, 1]."""
@@ -46,7 +46,15 @@ class FeatureExtractor(nn.Module):
         """How an image reaches the native size, as a protocol states it."""
         if self.native_size is None:
             return "none"
-        return f"{self.resizer_note}, to {self.native_size[0]}x{self.native_size[1]}"
+        return f"{self.interpolation}, antialias, to {self.native_size[0]}x{self.native_size[1]}"
+
+    def metric_name(self, metric: str) -> str:
+        """Bare for Inception features, as in the literature; with any other extractor its kind is added."""
+        return metric if self.kind == "inception" else f"{metric}_{self.kind}"
+
+    def protocol(self) -> dict[str, str]:
+        """Its part of a number's protocol."""
+        return {"extractor": self.name, "weights_hash": self.weights_hash, "resizer": self.resizer}
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -70,7 +78,8 @@ class FeatureExtractor(nn.Module):
             raise ValueError(f"expected float images [N, C, H, W] in [0, 1], got {images.dtype} {list(images.shape)}")
         images = adapt_channels(images.float(), self.native_channels)
         if self.native_size is not None and images.shape[-2:] != self.native_size:
-            images = F.interpolate(images, self.native_size, mode="bilinear", antialias=True)
+            images = F.interpolate(images, self.native_size, mode=self.interpolation, antialias=True)
+            images = images.clamp(0, 1)  # bicubic overshoots
         return images
 
     def freeze(self) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 def polynomial_mmd(x: Tensor, y: Tensor) -> Tensor:
     """Unbiased squared maximum mean discrepancy with k(x, y) = (x.y / d + 1)^3.
 
-    Binkowski et al. 2018, "Demystifying MMD GANs", sec. 4; the estimator is eq. 4 there. It may be negative.
+    Binkowski et al. 2018, "Demystifying MMD GANs"; the estimator is unbiased, so it may be negative.
 
     Args:
         x: features [..., m, d].

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,38 +12,55 @@ from lightning_gen.evaluation.features import to_uint8
 from lightning_gen.evaluation.neighbours import nearest
 
 
-def memorization(fake: Tensor, train: Tensor, held_out: Tensor) -> dict[str, float]:
+@dataclass(frozen=True)
+class Nearness:
+    """How a set of images lies to the training set.
+
+    Attributes:
+        distance: of each image to its nearest training image, float64 [N].
+        authentic: percentage of images that are authentic (see ``authenticity``).
+    """
+
+    distance: Tensor
+    authentic: float
+
+    @classmethod
+    def of(cls, features: Tensor, train: Tensor) -> Nearness:
+        """For features [N, d] and those of training images [T, d]."""
+        distance, index = (found[:, 0] for found in nearest(features, train))
+        # Only the training images that are somebody's nearest need their own neighbour: N, not T, searches.
+        wanted, back = index.unique(return_inverse=True)
+        own = nearest(train[wanted.to(train.device)], train, skip=wanted)[0][:, 0]
+        return cls(distance, 100 * float((distance > own[back]).double().mean()))
+
+
+def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
     """How much closer samples lie to the training set than new real images do.
 
-    - ``nearest_train_ratio``: median distance of samples to their nearest training image over that of held-out
-      images; about 1 for a model that generalises, 0 for one that copies.
-    - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect data-copying",
-      sec. 3, over the whole space): z-score of the Mann-Whitney test of those distances; below -3 the model
-      copies, above 3 it underfits.
-    - ``auth_pct``: percentage of authentic samples (``authenticity``), with ``auth_pct_floor`` that of held-out
-      images.
+    - ``nearest_train_ratio``: median distance of samples to their nearest training image over that of
+      held-out images; about 1 for a model that generalises, 0 for one that copies.
+    - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect
+      data-copying"), over the whole space: z-score of the Mann-Whitney test of those distances; far below 0
+      the model copies, far above it underfits.
+    - ``auth_pct``: percentage of authentic samples, and ``auth_pct_floor``, that of held-out images.
 
     Args:
-        fake: features of samples [N, d].
-        train: features of the whole training set [T, d]: a copy of an image that is left out goes unseen.
-        held_out: features of real images that the model has not seen [M, d].
+        fake: samples, against the whole training set: a copy of an image that is left out goes unseen.
+        held_out: real images that the model has not seen, against the same.
     """
-    fake_distance, fake_index = nearest(fake, train)
-    real_distance, real_index = nearest(held_out, train)
-    fake_distance, real_distance = fake_distance[:, 0], real_distance[:, 0]
-    typical = float(real_distance.median())
+    typical = float(held_out.distance.median())
     return {
-        "nearest_train_ratio": float(fake_distance.median()) / typical if typical > 0 else float("inf"),
-        "data_copying": mann_whitney_z(fake_distance, real_distance),
-        "auth_pct": _authentic(fake_distance, fake_index[:, 0], train),
-        "auth_pct_floor": _authentic(real_distance, real_index[:, 0], train),
+        "nearest_train_ratio": float(fake.distance.median()) / typical if typical > 0 else float("inf"),
+        "data_copying": mann_whitney_z(fake.distance, held_out.distance),
+        "auth_pct": fake.authentic,
+        "auth_pct_floor": held_out.authentic,
     }
 
 
 def authenticity(fake: Tensor, train: Tensor) -> float:
     """AuthPct: a sample is authentic if its nearest training image has a nearer neighbour than the sample.
 
-    Alaa et al. 2022, "How faithful is your synthetic data?", sec. 3.3; Stein et al. 2023.
+    Alaa et al. 2022, "How faithful is your synthetic data?"; as a percentage, Stein et al. 2023.
 
     Args:
         fake: features of samples [N, d].
@@ -51,8 +69,7 @@ def authenticity(fake: Tensor, train: Tensor) -> float:
     Returns:
         The percentage of authentic samples, 0 to 100.
     """
-    distance, index = nearest(fake, train)
-    return _authentic(distance[:, 0], index[:, 0], train)
+    return Nearness.of(fake, train).authentic
 
 
 def mann_whitney_z(x: Tensor, y: Tensor) -> float:
@@ -85,10 +102,3 @@ def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_
     rows = torch.cat([to_uint8(fake)[:, None], found], dim=1)
     count, columns, channels, height, width = rows.shape
     return rows.permute(2, 0, 3, 1, 4).reshape(channels, count * height, columns * width)
-
-
-def _authentic(distance: Tensor, index: Tensor, train: Tensor) -> float:
-    # Only the training images that are somebody's nearest need their own neighbour: N, not T, searches.
-    wanted, back = index.unique(return_inverse=True)
-    own = nearest(train[wanted.to(train.device)], train, skip=wanted)[0][:, 0]
-    return 100 * float((distance > own[back]).double().mean())

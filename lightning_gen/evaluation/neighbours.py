@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-BLOCK = 2**25
-"""Distances in a block: 256 MB in float64."""
+BLOCK = 2**24
+"""Distances in a block: 128 MB in float64."""
 
 
-def distance_blocks(queries: Tensor, points: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Euclidean distances [rows, P] of blocks of queries [Q, d] to all points [P, d], in float64.
+def squared_distance_blocks(queries: Tensor, points: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Squared Euclidean distances [rows, P] of blocks of queries [Q, d] to all points [P, d], in float64.
 
     In float32 the fast form of the distance loses duplicates: |x|^2 + |y|^2 - 2xy does not cancel. MPS has no
     float64, so there the work is done on the CPU.
@@ -25,8 +25,9 @@ def distance_blocks(queries: Tensor, points: Tensor) -> Iterator[tuple[slice, Te
     rows = max(1, BLOCK // len(points))
     for start in range(0, len(queries), rows):
         block = queries[start : start + rows]
-        square = torch.addmm(squares[None], block, points.T, alpha=-2) + block.square().sum(1, keepdim=True)
-        yield slice(start, start + len(block)), square.clamp_min_(0).sqrt_()
+        square = torch.addmm(squares[None], block, points.T, alpha=-2)
+        square += block.square().sum(1, keepdim=True)
+        yield slice(start, start + len(block)), square.clamp_min_(0)
 
 
 def nearest(queries: Tensor, points: Tensor, k: int = 1, skip: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -47,13 +48,13 @@ def nearest(queries: Tensor, points: Tensor, k: int = 1, skip: Tensor | None = N
     if len(points) - (skip is not None) < k:
         raise ValueError(f"{k} nearest neighbours among {len(points)} points")
     distances, indices = [], []
-    for rows, block in distance_blocks(queries, points):
+    for rows, block in squared_distance_blocks(queries, points):
         if skip is not None:
             block.scatter_(1, skip[rows, None].to(block.device), float("inf"))
         values, index = block.min(1, keepdim=True) if k == 1 else block.topk(k, largest=False)
         distances.append(values)
         indices.append(index)
-    return torch.cat(distances), torch.cat(indices)
+    return torch.cat(distances).sqrt(), torch.cat(indices)
 
 
 def radii(points: Tensor, k: int) -> Tensor:

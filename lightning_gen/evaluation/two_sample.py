@@ -14,10 +14,10 @@ from lightning_gen.evaluation.classifier import accuracy, train_classifier
 def classifier_two_sample_test(
     fake: Tensor, real: Tensor, *, seed: int = 0, hidden: int = 20, steps: int = 300
 ) -> tuple[float, float]:
-    """Accuracy of a small network that learns to tell samples from real images, on images that it has not seen.
+    """Accuracy of a small network that tells samples from real images, on images that it has not seen.
 
-    C2ST-NN of Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests", sec. 3: both sides are cut to
-    the same number, half of them train one hidden layer of 20 units, the other half test it.
+    C2ST-NN of Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests": both sides are cut to the same
+    number, half of them train one hidden layer of 20 units, the other half test it.
 
     Args:
         fake: features of samples [N, d].
@@ -61,8 +61,8 @@ def train_on_synthetic_test_on_real(
 ) -> float:
     """Classification accuracy score: a classifier trained on labelled samples, tested on real images.
 
-    Ravuri & Vinyals 2019, "Classification accuracy score for conditional generative models"; Esteban et al. 2017
-    (TSTR).
+    Ravuri & Vinyals 2019, "Classification accuracy score for conditional generative models"; TSTR in Esteban
+    et al. 2017.
 
     Args:
         fake: samples, uint8 [N, C, H, W].

