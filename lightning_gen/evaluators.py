@@ -6,32 +6,35 @@ import torch
 from omegaconf import DictConfig
 
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.errors import UserError
-from lightning_gen.evaluation.classifier import cached_classifier, packaged_classifier
 from lightning_gen.evaluation.evaluate import SampleEvaluator
-from lightning_gen.evaluation.features import FeatureExtractor
-
-
-def build_extractor(data: ImageDataModule, cache_dir: Path) -> FeatureExtractor:
-    """The packaged classifier of the data set; for another labelled set, one that is trained once and kept."""
-    packaged = packaged_classifier(data.dataset)
-    if packaged is not None:
-        return packaged
-    if data.train.labels is None:
-        raise UserError(f"dataset={data.dataset} has no labels, so there is no classifier to measure it with.")
-    return cached_classifier(data.train.images, data.train.labels, name=data.dataset, cache_dir=cache_dir)
+from lightning_gen.evaluation.extractors import build_extractor
 
 
 def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.device) -> SampleEvaluator:
     """Samples against the held-out images, the training images as the floor."""
     cache_dir = Path(config.evaluation.cache_dir).expanduser()
+    train, test = data.train, data.test
+    extractor = build_extractor(
+        config.evaluation.extractor,
+        dataset=data.dataset,
+        images=train.images,
+        labels=train.labels,
+        weights=config.evaluation.weights,
+        cache_dir=cache_dir,
+    )
     return SampleEvaluator(
-        build_extractor(data, cache_dir),
-        data.test.images,
-        data.train.images,
+        extractor,
+        test.images,
+        train.images,
         num_samples=config.evaluation.num_samples,
+        metrics=list(config.evaluation.metrics),
         seed=config.evaluation.seed,
         device=device,
         cache_dir=cache_dir,
         split="test",
     )
+
+
+def distance_name(evaluator: SampleEvaluator) -> str:
+    """The Frechet distance of this evaluator: `eval/fid_classifier`, say."""
+    return f"eval/{evaluator.extractor.metric_name('fid')}"

@@ -22,7 +22,7 @@ from lightning_gen.callbacks.progress import StepProgress
 from lightning_gen.callbacks.random_state import RandomState
 from lightning_gen.callbacks.training_log import TrainingLog
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluators import build_evaluator
+from lightning_gen.evaluators import build_evaluator, distance_name
 from lightning_gen.hardware import accelerator_of, device_count, make_trainer
 from lightning_gen.loggers import MetricsCSV
 from lightning_gen.models.base import GenerativeModel
@@ -99,7 +99,7 @@ def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
     config = run.config
     monitor = config.checkpoint.monitor
     if monitor == "fid":
-        monitor = evaluation.evaluator.metric
+        monitor = distance_name(evaluation.evaluator)
     average = [EMA(config.model.ema_half_life)] if config.model.ema_half_life else []
     return [
         RandomState(),
