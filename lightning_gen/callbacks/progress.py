@@ -1,5 +1,6 @@
 """A rich progress bar: step, images/s, time left, and the losses that matter."""
 
+import re
 import sys
 import time
 from typing import Any
@@ -44,7 +45,7 @@ class StepProgress(ProgressBar):
         self._start = (time.monotonic(), self._images)
         if self._enabled and trainer.is_global_zero and self.console.is_terminal:
             columns = (
-                BarColumn(),
+                BarColumn(16),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.description}"),
@@ -76,10 +77,14 @@ class StepProgress(ProgressBar):
             self._bar = None
 
     def _text(self, trainer: Trainer) -> str:
-        shown: dict[str, float] = {}
+        logged: dict[str, float] = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, TrainingLog):
-                shown |= {k.removeprefix("train/"): v for k, v in callback.latest.items()}
+                logged |= callback.latest
             elif isinstance(callback, Evaluation):
-                shown |= {k: v for k, v in callback.metrics.items() if k.startswith("eval/fid") and k.count("_") < 2}
-        return "  ".join([f"{self.images_per_second:,.0f} images/s", *(f"{k} {v:.4g}" for k, v in shown.items())])
+                logged |= callback.metrics
+        assert isinstance(trainer.lightning_module, GenerativeModel)
+        fid = next((name for name in logged if re.fullmatch("eval/fid(_(?!floor|noise)[a-z0-9]+)?", name)), "")
+        names = {**trainer.lightning_module.shown, "fid": fid}
+        values = [f"{short} {logged[name]:.4g}" for short, name in names.items() if name in logged]
+        return "  ".join([f"{self.images_per_second:,.0f} images/s", *values])

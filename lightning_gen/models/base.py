@@ -1,7 +1,7 @@
 """What every model shares: counting, noise, sampling, reconstruction, pictures."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningModule
@@ -30,6 +30,7 @@ class GenerativeModel(LightningModule):
     `trainer.log_every_n_steps` steps, so that no step waits for the device.
     """
 
+    shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
     batches_per_step = 1  # global batches that one training step takes
     encodes = False  # has an encoder: codes, reconstructions, interpolations between images
     fits_latents = False  # needs `fit_latents` before it can sample
@@ -60,7 +61,7 @@ class GenerativeModel(LightningModule):
     def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
         device = self.device if generator is None else generator.device
-        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device, self.dtype)
+        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average follows, by their attribute names."""

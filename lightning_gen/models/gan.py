@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
@@ -43,6 +44,8 @@ class GAN(GenerativeModel):
     discriminator. Each discriminator update takes a fresh real batch and fresh latents. `trainer.global_step`
     counts generator updates.
     """
+
+    shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ class VAE(GenerativeModel):
     """
 
     encodes = True
+    shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
     LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
 
     def __init__(
