@@ -83,6 +83,23 @@ def rank_from_environment() -> tuple[int, int]:
     return 0, 1
 
 
+def process_count(trainer: DictConfig) -> int:
+    """Processes of the whole run, over all nodes.
+
+    Raises:
+        UserError: several nodes without a launcher, or a launcher that started another number of processes.
+    """
+    count, (_, running) = device_count(trainer) * trainer.num_nodes, rank_from_environment()
+    if trainer.num_nodes > 1 and running == 1:
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun, which start a task a device.")
+    if running > 1 and running != count:
+        raise UserError(
+            f"{running} processes were started, but trainer.devices={trainer.devices} on "
+            f"trainer.num_nodes={trainer.num_nodes} are {count}: make them equal."
+        )
+    return count
+
+
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
     """The strategy's name: `auto` becomes the right one for this model.
 

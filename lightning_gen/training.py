@@ -23,7 +23,7 @@ from lightning_gen.callbacks.random_state import RandomState
 from lightning_gen.callbacks.training_log import TrainingLog
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluators import build_evaluator, distance_name
-from lightning_gen.hardware import accelerator_of, device_count, make_trainer
+from lightning_gen.hardware import accelerator_of, make_trainer, process_count
 from lightning_gen.loggers import MetricsCSV
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.run import Run
@@ -49,7 +49,7 @@ def prepare(run: Run) -> Parts:
     """
     config = run.config
     configs.validate(config)
-    configs.check_batch(config.dataset.batch_size, device_count(config.trainer) * config.trainer.num_nodes)
+    configs.check_batch(config.dataset.batch_size, process_count(config.trainer))
     checkpoint = run.checkpoint_path("last") if config.resume else None
     if checkpoint is not None and checkpoint.exists():
         run.read_checkpoint("last")
@@ -76,11 +76,9 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
         log_config(trainer, run.config)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
-        if trainer.max_steps == 0:  # fit has nothing to do, but the untrained model has its numbers too
-            trainer.fit_loop.setup_data()
-            for callback in callbacks:
-                callback.on_train_start(trainer, parts.model)
-                callback.on_train_end(trainer, parts.model)
+        if trainer.max_steps == 0:  # fit had nothing to do, but the untrained model has its numbers too
+            parts.evaluation.run(trainer, parts.model)
+            find(callbacks, SaveCheckpoints).save_last(trainer, parts.model)
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -102,7 +100,7 @@ def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
         monitor = distance_name(evaluation.evaluator)
     average = [EMA(config.model.ema_half_life)] if config.model.ema_half_life else []
     return [
-        RandomState(),
+        RandomState(config.seed),
         *average,
         TrainingLog(run.path),
         evaluation,

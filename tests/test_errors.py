@@ -103,3 +103,18 @@ def test_full_error_shows_the_traceback(tmp_path, monkeypatch):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(UserError):
         app.main([*QUICK, "seed=-1"])
+
+
+def test_several_nodes_without_a_launcher(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = fail([*QUICK, "trainer.num_nodes=2"], capsys)
+    assert code == 2
+    assert err == "error: trainer.num_nodes=2 needs srun or torchrun, which start a task a device.\n"
+
+
+def test_a_launcher_that_started_another_number(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    code, _, err = fail([*QUICK, "trainer.devices=2"], capsys)
+    assert code == 2
+    assert "4 processes were started" in err

@@ -65,7 +65,7 @@ class Evaluation(Callback):
             self.run(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step == trainer.max_steps:  # not where training was interrupted
+        if not any(isinstance(c, SaveCheckpoints) and c.interrupted for c in trainer.callbacks):  # type: ignore[attr-defined]
             self.run(trainer, pl_module)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:

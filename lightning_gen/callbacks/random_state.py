@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gen.randomness import mix
+
 
 def random_state() -> dict[str, Any]:
     """The state of every global generator of this process, in tensors and plain containers."""
@@ -32,9 +34,14 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class RandomState(Callback):
-    """Saves the generators of every rank; restores a rank's own at the start of training."""
+    """Saves the generators of every rank; restores a rank's own at the start of training.
 
-    def __init__(self) -> None:
+    In a new run every rank has built the same weights from `seed`; from then on each draws (dropout) from a
+    stream of its own.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
         self._loaded: list[dict[str, Any]] = []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -47,5 +54,7 @@ class RandomState(Callback):
         self._loaded = checkpoint["random_state"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_rank < len(self._loaded):  # another number of devices: those beyond start anew
+        if trainer.global_rank < len(self._loaded):
             set_random_state(self._loaded[trainer.global_rank])
+        elif trainer.global_rank > 0:  # a new run, or one that goes on with more devices than before
+            torch.manual_seed(mix(self.seed, trainer.global_rank))
