@@ -68,7 +68,7 @@ def splits_of(
         UserError: bad images, if they are to be refused; sizes or channels that differ; a full disk.
     """
     found = decoded(entries, decoding, where, content or content_hash(entries, decoding.cache_dir))
-    settle(found.bad, len(entries), where, decoding.on_bad_image)
+    settle(sorted(found.bad), len(entries), where, decoding.on_bad_image)
     if labels is not None:
         labels = labels[found.kept]
     whole = ImageSet(found.images, labels, classes, mapped=True)
@@ -211,11 +211,10 @@ def content_hash(entries: Sequence[Entry], cache_dir: Path) -> str:
     places = [(entry.name, entry.file, entry.offset, entry.size, entry.member) for entry in entries]
     stamp = hashlib.sha256(json.dumps([stamps, places]).encode()).hexdigest()[:24]
     known = Path(cache_dir).expanduser() / "decoded" / "stamps" / stamp
-    if known.exists():
-        return known.read_text()
-    content = _hash_all(entries)
-    write_atomically(known, content.encode())
-    return content
+    with locked(cache_dir, stamp):
+        if not known.exists():
+            write_atomically(known, _hash_all(entries).encode())
+    return known.read_text()
 
 
 def _hash_all(entries: Sequence[Entry]) -> str:
