@@ -124,15 +124,14 @@ def load_or_download(name: str, root: str, decoding: Decoding, folder: str, **op
     with locked(decoding.cache_dir, f"download-{name}"):  # several processes: one of them fetches
         try:
             return kind(base, download=False, **options)
-        except RuntimeError:  # torchvision's way to say that the files are not there
-            pass
         except Exception as error:
-            raise UserError(f"The files of {name} in {where} cannot be read: {_first_line(error)}.") from error
+            if "not found" not in str(error):  # how each of torchvision's sets says that the files are not there
+                raise UserError(f"The files of {name} in {where} cannot be read: {_first_line(error)}.") from error
         try:
             return kind(base, download=True, **options)
         except Exception as error:
             raise UserError(
-                f"{name} is not under {where} and could not be downloaded ({_first_line(error)}). "
+                f"{name} is not (whole) under {where} and could not be downloaded ({_first_line(error)}). "
                 f"Put its original files there, or set dataset.root to the folder that holds {folder}."
             ) from error
 
