@@ -37,6 +37,10 @@ def test_a_position_is_a_number_of_images(start):
     assert torch.equal(torch.cat(list(itertools.islice(stream(0, 37, 5, start), 20))), whole[start : start + 100])
 
 
+def test_batches_larger_than_the_set():
+    assert sorted(next(stream(0, 3, 9)).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
 @pytest.mark.parametrize("transform", [BatchTransform(), EVERYTHING, BatchTransform(binarize=True)])
 @pytest.mark.parametrize("batches_per_step", [1, 3])
 def test_going_on_in_the_middle_is_bit_identical(transform, batches_per_step):

@@ -24,6 +24,16 @@ def unlabelled(decoding):
     return Splits(ImageSet(splits.train.images), ImageSet(splits.test.images))
 
 
+def test_the_digits():
+    splits = digits()
+    assert (len(splits.train), len(splits.test)) == (1437, 360)
+    assert splits.train.image_shape == (1, 8, 8)
+    assert splits.train.images.max() == 255
+    assert torch.bincount(splits.test.labels, minlength=10).min() >= 34  # stratified
+    both = torch.cat([splits.train.images, splits.test.images]).double().sum().item()
+    assert both == pytest.approx(561718 * 255 / 16, rel=1e-3)  # the sum of the 1,797 arrays, before rounding
+
+
 def test_by_default_everything_is_as_the_source_has_it():
     data = module()
     assert torch.equal(data.train.images, digits().train.images)

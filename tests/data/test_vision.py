@@ -18,6 +18,7 @@ from torchvision import datasets
 
 from lightning_gen.data.imageset import Decoding
 from lightning_gen.data.sources import vision
+from lightning_gen.data.sources.folder import image_folder
 from lightning_gen.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -206,10 +207,31 @@ def serve_gzipped(raw, folder):
 
 
 @pytest.mark.data
-def test_mnist_is_downloaded_checked_and_unpacked(tmp_path, decoding, server, monkeypatch):
-    raw = Path(os.environ.get("LIGHTNING_GEN_DATA", "data")) / "MNIST" / "raw"
-    if not raw.is_dir():
-        pytest.skip(f"no MNIST under {raw}")
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_real_files(data_root, decoding, name):
+    splits = getattr(vision, name)(decoding, str(data_root))
+    assert (len(splits.train), len(splits.test)) == (60_000, 10_000)
+    assert splits.train.image_shape == (1, 28, 28)
+    assert splits.test.labels.bincount().tolist() == TEST_CLASSES[name]
+
+
+TEST_CLASSES = {"mnist": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009], "fashion_mnist": [1000] * 10}
+
+
+@pytest.mark.data
+def test_the_real_folder_of_jpegs(data_root, decoding):
+    root = Path(data_root) / "cifar10_jpeg"
+    if not root.is_dir():
+        pytest.skip(f"no {root}")
+    splits = image_folder(decoding, str(root / "test"))
+    assert splits.train.image_shape == (3, 32, 32)
+    assert len(splits.train) + len(splits.test) == 10_000
+    assert len(splits.train.classes) == 10
+
+
+@pytest.mark.data
+def test_mnist_is_downloaded_checked_and_unpacked(tmp_path, data_root, decoding, server, monkeypatch):
+    raw = Path(data_root) / "MNIST" / "raw"
     folder, url = server
     monkeypatch.setattr(datasets.MNIST, "mirrors", [url])
     monkeypatch.setattr(datasets.MNIST, "resources", serve_gzipped(raw, folder))
