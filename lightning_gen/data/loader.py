@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.data.imageset import ImageSet
-from lightning_gen.data.transforms import BatchTransform
+from lightning_gen.data.transforms import BatchTransform, to_float
 from lightning_gen.randomness import StepNoise, mix
 
 TRANSFORM_STREAM, TEST_TRANSFORM_STREAM = 5, 6
@@ -79,17 +79,25 @@ class TrainLoader:
             yield indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
 
     def __iter__(self) -> Iterator[Batch]:
-        noise = StepNoise(mix(self.seed, TRANSFORM_STREAM), self.rank, self.world_size)
-        position = self.start
+        noise, position = StepNoise(mix(self.seed, TRANSFORM_STREAM), self.rank, self.world_size), self.start
         for images, labels in ahead(self.gather, self.indices(), self.read_ahead):
             images = images.to(self.device, non_blocking=True)
-            parts = []
-            for part in images.chunk(self.batches_per_step) if self.transform.is_random else (images,):
-                noise.start(position)
-                parts.append(self.transform(part, noise))
-                position += self.batch_size
-            on_device = None if labels is None else labels.to(self.device, non_blocking=True)
-            yield Batch(parts[0] if len(parts) == 1 else torch.cat(parts), on_device)
+            if labels is not None:
+                labels = labels.to(self.device, non_blocking=True)
+            if self.transform.is_random:
+                images = self.transform_parts(images, noise, position)
+                position += self.batch_size * self.batches_per_step
+            else:
+                images = to_float(images)
+            yield Batch(images, labels)
+
+    def transform_parts(self, images: Tensor, noise: StepNoise, position: int) -> Tensor:
+        """Each global batch with the draws of its own position, whichever step and rank it falls to."""
+        parts = []
+        for index, part in enumerate(images.chunk(self.batches_per_step)):
+            noise.start(position + index * self.batch_size)
+            parts.append(self.transform(part, noise))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """The stored images, and labels, at `indices`, where they are stored."""
