@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lightning_gen.data.bad_images import settle
 from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
+from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.errors import UserError
-from lightning_gen.randomness import mix
 
 NAMES = {  # what the parts are called, in the order in which they are looked for
     "images": ("images", "x_train", "train_images", "x", "data", "arr_0"),
@@ -21,7 +21,6 @@ NAMES = {  # what the parts are called, in the order in which they are looked fo
     "test_labels": ("test_labels", "y_test"),
 }
 LAYOUTS = ("NHW", "NCHW", "NHWC")
-SPLIT_STREAM = 4
 
 
 def arrays(
@@ -197,15 +196,6 @@ def _labels(labels: Any, count: int, where: str) -> Tensor:
 
 
 def hold_out(whole: ImageSet, fraction: float) -> Splits:
-    """Hold out a fraction, drawn once for good, never the last ones: files are often sorted.
-
-    Raises:
-        UserError: a fraction that leaves a split empty.
-    """
-    if not 0 < fraction < 1:
-        raise UserError(f"dataset.test_fraction={fraction}: use a number between 0 and 1, such as 0.1.")
-    count = max(round(len(whole) * fraction), 1)
-    if count >= len(whole):
-        raise UserError(f"{len(whole)} image cannot be split in two: give more images.")
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(mix(0, SPLIT_STREAM)))
-    return Splits(whole.subset(order[count:].sort().values), whole.subset(order[:count].sort().values))
+    """Hold out a fraction, drawn once for good, never the last ones: files are often sorted."""
+    train, test = hold_out_rows(len(whole), fraction)
+    return Splits(whole.subset(torch.tensor(train)), whole.subset(torch.tensor(test)))

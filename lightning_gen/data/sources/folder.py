@@ -160,11 +160,7 @@ class Arranged:
 
 
 def arrange(entries: list[Entry], test_fraction: float) -> Arranged:
-    """Split the entries by their names, or by chance, and give each its class.
-
-    Raises:
-        UserError: a fraction that leaves a split empty.
-    """
+    """Split the entries by their names, or by chance, and give each its class."""
     tops = {name.partition("/")[0].lower() for name, *_ in entries if "/" in name}
     train_top = next((top for top in TRAIN_FOLDERS if top in tops), None)
     test_top = next((top for top in TEST_FOLDERS if top in tops), None)
@@ -183,14 +179,20 @@ def arrange(entries: list[Entry], test_fraction: float) -> Arranged:
 
 
 def _hold_out(entries: list[Entry], fraction: float) -> tuple[list[Entry], list[Entry]]:
+    train, test = hold_out_rows(len(entries), fraction)
+    return [entries[row] for row in train], [entries[row] for row in test]
+
+
+def hold_out_rows(total: int, fraction: float) -> tuple[list[int], list[int]]:
+    """The rows to train on and those held out, each in order, drawn once for good.
+
+    Raises:
+        UserError: a fraction that leaves a split empty.
+    """
     if not 0 < fraction < 1:
         raise UserError(f"dataset.test_fraction={fraction}: use a number between 0 and 1, such as 0.1.")
-    count = max(round(len(entries) * fraction), 1)
-    if count >= len(entries):
-        raise UserError(f"{len(entries)} image cannot be split in two: give more images.")
-    order = torch.randperm(len(entries), generator=torch.Generator().manual_seed(mix(0, SPLIT_STREAM)))
-    held_out = set(order[:count].tolist())
-    return (
-        [entry for i, entry in enumerate(entries) if i not in held_out],
-        [entry for i, entry in enumerate(entries) if i in held_out],
-    )
+    count = max(round(total * fraction), 1)
+    if count >= total:
+        raise UserError(f"{total} image cannot be split in two: give more images.")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, SPLIT_STREAM)))
+    return order[count:].sort().values.tolist(), order[:count].sort().values.tolist()
