@@ -1,4 +1,7 @@
-"""lightning-gen: train, evaluate and sample. Each command but `train` takes a run directory and nothing else."""
+"""lightning-gen: train, evaluate and sample, and look at data.
+
+Each command but `train` and `data` takes a run directory and nothing else.
+"""
 
 import sys
 from pathlib import Path
@@ -46,6 +49,18 @@ def sample(
     from lightning_gen.inspecting import sample_run
 
     print(sample_run(run, checkpoint, count, out, format, seed))
+
+
+@app.command()
+def data(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: as dataset=... .")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="dataset.root=DIR dataset.size=64 ...")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The PNG to write; samples/data_NAME.png.")] = None,
+) -> None:
+    """Show what is in a data set: counts, shapes, classes, values, memory, speed and a picture; trains nothing."""
+    from lightning_gen.describing import describe_data
+
+    describe_data(dataset, overrides or [], out)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from lightning_gen.callbacks.evaluation import evaluate_model
 from lightning_gen.errors import UserError
 from lightning_gen.evaluators import build_evaluator
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.pictures import grid, save_picture, to_picture
+from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
 from lightning_gen.randomness import mix
 from lightning_gen.run import Run
 from lightning_gen.terminal import metrics_table, quiet_libraries, shortest
@@ -54,15 +54,17 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
 
 
 def _write_images(images: torch.Tensor, out: Path, format: str) -> str:
-    if format == "grid":
+    points = images.shape[1:] == POINTS
+    if format == "grid" or (format == "png" and points):
         path = out / "grid.png"
         save_picture(grid(images, columns=max(round(len(images) ** 0.5), 1)), path)
         return f"{len(images)} samples in {shortest(path)}"
     if format == "npz":
         path = out / "samples.npz"
         out.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, images=images.mul(255).round().to(torch.uint8).numpy())
-        return f"{len(images)} samples, uint8 {list(images.shape)} in `images` of {shortest(path)}"
+        array = (images if points else images.mul(255).round().to(torch.uint8)).numpy()
+        np.savez_compressed(path, images=array)
+        return f"{len(images)} samples, {array.dtype} {list(images.shape)} in `images` of {shortest(path)}"
     for index, image in enumerate(images):
         save_picture(to_picture(image), out / f"{index:06d}.png")
     return f"{len(images)} samples in {shortest(out)}"

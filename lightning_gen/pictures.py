@@ -2,21 +2,43 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from lightning_gen.networks.shapes import POINTS
 
 SMALLEST_SIDE = 40  # smaller images are enlarged by a whole factor, without smoothing
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """Images float [N, C, H, W] in [0, 1] side by side, `columns` in a row, with a white line between."""
+    """Images float [N, C, H, W] in [0, 1] side by side, `columns` in a row, with a white line between.
+
+    Points of the plane, [N, 1, 1, 2], become one scatter plot.
+    """
     from torchvision.utils import make_grid
 
+    if images.shape[1:] == POINTS:
+        return scatter(images.flatten(1))
     images = images.detach().float().cpu().clamp(0, 1)
     factor = -(-SMALLEST_SIDE // min(images.shape[-2:]))
     images = images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     return to_picture(make_grid(images, nrow=columns, padding=2, pad_value=1.0))
+
+
+def scatter(points: Tensor) -> Image.Image:
+    """Points [N, 2] in the unit square, y upwards."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4), dpi=120)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
+    x, y = points.detach().float().cpu().unbind(dim=1)
+    axes.scatter(x.numpy(), y.numpy(), s=4, alpha=0.5, linewidths=0)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
 
 def to_picture(image: Tensor) -> Image.Image:

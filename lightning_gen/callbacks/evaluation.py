@@ -13,12 +13,14 @@ from lightning_gen.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.callbacks.inference import evaluation_mode, fit_latents, in_precision
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.evaluate import SampleEvaluator
+from lightning_gen.evaluation.mixtures import PointEvaluator
 from lightning_gen.loggers import log_picture, record
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.randomness import StepNoise, mix
 
 Metrics = dict[str, float]
+Evaluator = SampleEvaluator | PointEvaluator
 TEST_STREAM = 3
 
 
@@ -34,7 +36,7 @@ def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
 
 
 def evaluate_model(
-    model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, **context: Any
+    model: GenerativeModel, data: ImageDataModule, evaluator: Evaluator, **context: Any
 ) -> tuple[Metrics, dict[str, dict[str, Any]]]:
     """All metrics of a model in evaluation mode, and the protocol of each."""
     metrics, protocol = evaluator(model.sample, **context)
@@ -50,7 +52,7 @@ class Evaluation(Callback):
     `self.metrics` with their `self.protocol`, and to the callback that keeps best.ckpt.
     """
 
-    def __init__(self, evaluator: SampleEvaluator, every_n_steps: int, run_dir: Path) -> None:
+    def __init__(self, evaluator: Evaluator, every_n_steps: int, run_dir: Path) -> None:
         self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
         self.metrics: Metrics = {}
         self.protocol: dict[str, dict[str, Any]] = {}

@@ -1,65 +1,96 @@
-"""The LightningDataModule: a source, its size and channels, on the training device."""
+"""The LightningDataModule: a source, what is chosen and changed of it, on the training device."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
 
+from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import Batch, TrainLoader, in_order, permutation
-from lightning_gen.data.sources import ImageSet, Splits
-from lightning_gen.data.transforms import resize, set_channels
+from lightning_gen.data.placement import place, put
+from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
+from lightning_gen.randomness import mix
+
+SUBSET_STREAM, STATIC_STREAM = 7, 8
 
 
 class ImageDataModule(LightningDataModule):
-    """Images of one data set as uint8 in memory, batches as float in [0, 1] by index.
+    """Images of one data set as uint8 in memory, or mapped from disk; batches as float in [0, 1] by index.
 
-    `source(root=...)` gives the splits. `batch_size` is the batch over all devices. `size` and `channels` change
-    the images once, before training. `seed` fixes the order of the training stream.
+    `source(decoding, **source_options)` gives the splits. `batch_size` is the batch over all devices. `crop`,
+    `size` and `channels` change the images once, before training; `random_crop`, `flip`, `dequantize` and
+    `binarize` act on each batch. `classes` chooses among both splits, `fraction` and `limit` among the training
+    images. `seed` fixes the order, the choice and all that is drawn. conf/dataset/base.yaml says more of each.
 
     Raises (from `load`):
-        UserError: missing data, or a `size` or `channels` that cannot be had.
+        UserError: missing data, bad images, or options that cannot be had.
     """
 
     def __init__(
         self,
         name: str,
         source: Callable[..., Splits],
-        root: str | None = None,
         batch_size: int = 64,
         size: int | None = None,
         channels: int | None = None,
+        crop: int | None = None,
+        random_crop: int | None = None,
+        flip: bool = False,
+        dequantize: bool = False,
+        binarize: str = "none",
+        classes: list[str | int] | None = None,
+        fraction: float | None = None,
+        limit: int | None = None,
+        labels: bool | None = None,
+        on_bad_image: str = "refuse",
+        placement: str = "auto",
+        memory_fraction: float = 0.33,
+        read_ahead: int = 4,
+        cache_dir: str = "~/.cache/lightning_gen",
         seed: int = 0,
+        **source_options: Any,
     ) -> None:
         super().__init__()
-        self.dataset, self.source, self.root = name, source, root
-        self.batch_size, self.size, self.channels, self.seed = batch_size, size, channels, seed
-        self._splits: Splits | None = None
+        self.dataset, self.source, self.source_options = name, source, source_options
+        self.batch_size, self.seed, self.random_crop, self.binarize = batch_size, seed, random_crop, binarize
+        self.classes, self.fraction, self.limit, self.labels = classes, fraction, limit, labels
+        self.placement, self.memory_fraction, self.read_ahead = placement, memory_fraction, read_ahead
+        self.decoding = Decoding(size, channels, crop, on_bad_image, Path(cache_dir))
+        self.batch_transform = BatchTransform(flip, random_crop, dequantize, binarize == "dynamic")
+
+    # -- the images --------------------------------------------------------------------------------------------
 
     def load(self) -> Splits:
-        """Read the splits once; safe to call again."""
-        if self._splits is None:
-            splits = self.source(root=self.root)
-            self._splits = Splits(self._transformed(splits.train), self._transformed(splits.test))
-        return self._splits
+        """The splits as they are stored, read once; safe to call again."""
+        return self._stored
 
-    def _transformed(self, data: ImageSet) -> ImageSet:
-        images = data.images
-        if self.channels is not None:
-            images = set_channels(images, self.channels)
-        if self.size is not None:
-            if self.size < 1:
-                raise UserError(f"dataset.size={self.size} is not an image size: use a positive number of pixels.")
-            images = resize(images, self.size)
-        return ImageSet(images.contiguous(), data.labels, data.classes)
+    @cached_property
+    def _stored(self) -> Splits:
+        self._check()
+        splits = self.source(self.decoding, **self.source_options)
+        if splits.train.images.is_floating_point():
+            self._check_points()
+        train, test = (self._transformed(self._chosen_by_label(part)) for part in (splits.train, splits.test))
+        if self.fraction is not None or self.limit is not None:
+            train = train.subset(self._chosen(len(train)))
+        if self.binarize == "static":
+            train, test = self._binary(train), self._binary(test)
+        return Splits(train, test)
 
-    @property
+    @cached_property
     def train(self) -> ImageSet:
-        return self.load().train
+        """The training images as one looks at them: the window in the middle, binary if they are to be."""
+        return self._seen(self._stored.train)
 
-    @property
+    @cached_property
     def test(self) -> ImageSet:
-        return self.load().test
+        """The held-out images, in the same way."""
+        return self._seen(self._stored.test)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,28 +100,122 @@ class ImageDataModule(LightningDataModule):
     def num_classes(self) -> int:
         return len(self.train.classes)
 
+    def _seen(self, data: ImageSet) -> ImageSet:
+        images = data.images
+        if self.random_crop is not None:
+            images = centre(images, self.random_crop, self.random_crop)
+        seen = data.with_images(images)
+        return self._binary(seen) if self.binarize == "dynamic" else seen
+
+    def _binary(self, data: ImageSet) -> ImageSet:
+        return data.with_images(binarize_all(data.images, mix(self.seed, STATIC_STREAM)))
+
+    def _transformed(self, data: ImageSet) -> ImageSet:
+        """Cropped, resized, in the channels asked for; nothing is left to do where decoding has done it."""
+        images, asked = data.images, self.decoding
+        if asked.channels is not None:
+            images = set_channels(images, asked.channels)
+        decoded_already = data.mapped and (asked.size or asked.crop)
+        if asked.crop is not None and not decoded_already:
+            images = centre(images, asked.crop, asked.crop)
+        if asked.size is not None:
+            images = resize(images, asked.size)
+        return data.with_images(images if data.mapped else images.contiguous())
+
+    def _chosen_by_label(self, data: ImageSet) -> ImageSet:
+        if self.labels and data.labels is None:
+            raise UserError(f"dataset.labels=true, but dataset={self.dataset} has no labels.")
+        if self.classes is not None:
+            data = data.only_classes(self.classes)
+        return data if self.labels is not False else replace(data, labels=None, classes=())
+
+    def _chosen(self, count: int) -> torch.Tensor:
+        """Which training images to keep, in order: the smaller choice of a seed is part of the larger."""
+        keep = count if self.fraction is None else max(round(self.fraction * count), 1)
+        keep = min(keep, self.limit or keep)
+        return permutation(mix(self.seed, SUBSET_STREAM), 0, count)[:keep].sort().values
+
+    # -- what can be wrong -------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        for name in ("size", "crop"):
+            value = getattr(self.decoding, name)
+            if value is not None and value < 1:
+                raise UserError(f"dataset.{name}={value} is not an image size: use a positive number of pixels.")
+        if self.random_crop is not None and self.random_crop < 1:
+            raise UserError(f"dataset.random_crop={self.random_crop}: use a positive number of pixels.")
+        if self.decoding.channels not in (None, 1, 3):
+            raise UserError(f"dataset.channels={self.decoding.channels} is not possible: use 1 or 3.")
+        if self.binarize not in ("none", "static", "dynamic"):
+            raise UserError(f"dataset.binarize={self.binarize} does not exist: use none, static or dynamic.")
+        if self.binarize != "none" and self.batch_transform.dequantize:
+            raise UserError(
+                "dataset.binarize and dataset.dequantize exclude each other: binary pixels have no levels."
+            )
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise UserError(f"dataset.fraction={self.fraction}: use a number above 0 and up to 1.")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"dataset.limit={self.limit}: use 1 or more images.")
+        if self.classes is not None and (not self.classes or len(set(map(str, self.classes))) < len(self.classes)):
+            raise UserError(f"dataset.classes={self.classes}: name at least one class, and each once.")
+
+    def _check_points(self) -> None:
+        asked, batch = self.decoding, self.batch_transform
+        if asked.size or asked.channels or asked.crop or batch.is_random or self.binarize != "none":
+            raise UserError(
+                f"dataset={self.dataset} holds points, not images: dataset.size, channels, crop, random_crop, flip, "
+                f"dequantize and binarize do not apply."
+            )
+
+    # -- the batches -------------------------------------------------------------------------------------------
+
     def setup(self, stage: str | None = None) -> None:
         self.load()
 
     def train_dataloader(self) -> TrainLoader:
         """The endless training stream, from where the attached model stands (its `images_seen`)."""
         trainer, model = self.trainer, self.trainer.lightning_module  # type: ignore[union-attr]
-        return TrainLoader(
-            self.train.to(trainer.strategy.root_device),  # type: ignore[union-attr]
-            self.batch_size,
-            seed=self.seed,
+        return self.train_loader(
+            trainer.strategy.root_device,  # type: ignore[union-attr]
             start=getattr(model, "images_seen", 0),
             batches_per_step=getattr(model, "batches_per_step", 1),
             rank=trainer.global_rank,  # type: ignore[union-attr]
             world_size=trainer.world_size,  # type: ignore[union-attr]
+            processes=trainer.num_devices,  # type: ignore[union-attr]
         )
+
+    def train_loader(self, device: torch.device, processes: int = 1, **position: int) -> TrainLoader:
+        """The training stream on `device`, from the place that the budget gives it.
+
+        `processes`: of this host. `position`: start, batches_per_step, rank and world_size of a `TrainLoader`.
+        """
+        where = self.place(device, processes)
+        data = put(self._stored.train, where, device)
+        at_hand = where == "device" or (where == "host" and device.type == "cpu")
+        return TrainLoader(
+            data,
+            self.batch_size,
+            seed=self.seed,
+            device=device,
+            transform=self.batch_transform,
+            read_ahead=0 if at_hand else self.read_ahead,
+            **position,
+        )
+
+    def place(self, device: torch.device, processes: int = 1) -> str:
+        """`device`, `host` or `stream`: where the training images lie for training on `device`."""
+        return place(self._stored.train, device, self.placement, self.memory_fraction, processes)
 
     def train_batches(self, device: torch.device, batch_size: int = 500, limit: int = 10_000) -> Iterator[Batch]:
         """A fixed random subset of the training images, in batches on `device`: to fit things to."""
         chosen = permutation(self.seed, -1, len(self.train))[:limit]
-        return in_order(self.train.subset(chosen), batch_size, device)
+        return in_order(self.train.subset(chosen), batch_size, device, self._test_transform, self.seed)
 
     def test_batches(self, device: torch.device, batch_size: int = 500, limit: int | None = None) -> Iterator[Batch]:
         """The held-out images in order, in batches on `device`; at most `limit` of them."""
-        data = self.test if limit is None else self.test.subset(torch.arange(min(limit, len(self.test))))
-        return in_order(data, batch_size, device)
+        data = self.test if limit is None else self.test.part(0, limit)
+        return in_order(data, batch_size, device, self._test_transform, self.seed)
+
+    @property
+    def _test_transform(self) -> BatchTransform:
+        return BatchTransform(dequantize=self.batch_transform.dequantize)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.randomness import StepNoise, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
@@ -101,8 +101,9 @@ class GenerativeModel(LightningModule):
         return torch.Generator().manual_seed(mix(self.seed, LATENT_STREAM))
 
     @torch.no_grad()
-    def pictures(self, images: Tensor, count: int = 64) -> dict[str, tuple[Tensor, int]]:
+    def pictures(self, images: Tensor) -> dict[str, tuple[Tensor, int]]:
         """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row of the grid."""
+        count = 2000 if tuple(self.image_shape) == POINTS else 64
         result = {"samples": (self.sample(count, self.fixed_generator()), 8)}
         if self.encodes and len(images) >= 16:
             pairs = torch.stack([images[:32], self.reconstruct(images[:32])], dim=1)  # original beside result

@@ -4,6 +4,8 @@ from lightning_gen.errors import UserError
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
+POINTS: ImageShape = (1, 1, 2)  # 2-D points are images of one row and two pixels, x and y
+
 
 def halvings(image_shape: ImageShape, smallest: int = 4) -> int:
     """How often both sides can be halved until the shorter one lies in [smallest, 2 * smallest).
@@ -13,6 +15,8 @@ def halvings(image_shape: ImageShape, smallest: int = 4) -> int:
     Raises:
         UserError: a side would have to be halved while odd, or is too small to be halved once.
     """
+    if tuple(image_shape) == POINTS:
+        raise UserError("networks=conv is for images, and these are points of the plane: use networks=mlp.")
     _, height, width = image_shape
     count, h, w = 0, height, width
     while min(h, w) >= 2 * smallest:

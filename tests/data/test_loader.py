@@ -1,96 +1,100 @@
-"""The training stream: a pure function of (seed, epoch), each image once an epoch, shared without overlap."""
+"""The order of the training stream, its shares, its position, and the draws that go with it."""
 
-from itertools import islice
+import itertools
 
 import pytest
 import torch
 
+from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import TrainLoader, in_order, permutation, stream
-from lightning_gen.data.sources import ImageSet, digits
-from lightning_gen.data.transforms import resize, set_channels
-from lightning_gen.errors import UserError
+from lightning_gen.data.transforms import BatchTransform
+
+EVERYTHING = BatchTransform(flip=True, window=3, dequantize=True)
 
 
-def numbered(size):
-    """Images whose only pixel is their number."""
-    return ImageSet(torch.arange(size, dtype=torch.uint8).view(size, 1, 1, 1), torch.arange(size))
+def images(count=37):
+    """Every image has its own number in every pixel's high bits, so that a batch says what is in it."""
+    generator = torch.Generator().manual_seed(1)
+    return ImageSet(torch.randint(256, (count, 1, 5, 5), generator=generator, dtype=torch.uint8), torch.arange(count))
 
 
-def labels(loader, count):
-    return torch.stack([batch.labels for batch in islice(loader, count)])
+def take(loader, count):
+    batches = list(itertools.islice(loader, count))
+    return torch.cat([batch.images for batch in batches]), torch.cat([batch.labels for batch in batches])
 
 
-def test_every_image_once_an_epoch():
-    batches = torch.cat(list(islice(stream(seed=3, size=10, batch_size=4), 5)))
-    assert sorted(batches[:10].tolist()) == sorted(batches[10:].tolist()) == list(range(10))
-    assert torch.equal(batches, torch.cat([permutation(3, 0, 10), permutation(3, 1, 10)]))
-    assert not torch.equal(batches[:10], batches[10:])
+def test_each_epoch_holds_every_image_once_in_an_order_of_its_own():
+    taken = torch.cat(list(itertools.islice(stream(3, 37, 5), 15)))[:74]
+    assert sorted(taken[:37].tolist()) == sorted(taken[37:].tolist()) == list(range(37))
+    assert taken[:37].tolist() != taken[37:].tolist()
+    assert taken[:37].tolist() == permutation(3, 0, 37).tolist()
+    assert torch.cat(list(itertools.islice(stream(4, 37, 5), 15)))[:74].tolist() != taken.tolist()
 
 
-@pytest.mark.parametrize("start", [0, 4, 12, 36])
+@pytest.mark.parametrize("start", [0, 5, 35, 40, 370])
 def test_a_position_is_a_number_of_images(start):
-    whole = torch.cat(list(islice(stream(0, 10, 4), 12)))
-    assert torch.equal(torch.cat(list(islice(stream(0, 10, 4, start), 3))), whole[start : start + 12])
+    whole = torch.cat(list(itertools.islice(stream(0, 37, 5), 100)))
+    assert torch.equal(torch.cat(list(itertools.islice(stream(0, 37, 5, start), 20))), whole[start : start + 100])
 
 
 def test_batches_larger_than_the_set():
     assert sorted(next(stream(0, 3, 9)).tolist()) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+@pytest.mark.parametrize("transform", [BatchTransform(), EVERYTHING, BatchTransform(binarize=True)])
 @pytest.mark.parametrize("batches_per_step", [1, 3])
-def test_ranks_share_each_global_batch(batches_per_step):
-    options = {"batch_size": 4, "seed": 1, "batches_per_step": batches_per_step}
-    one = labels(TrainLoader(numbered(30), **options), 6)
-    two = [labels(TrainLoader(numbered(30), **options, rank=rank, world_size=2), 6) for rank in (0, 1)]
-    together = torch.stack([part.view(6, batches_per_step, 2) for part in two], dim=2)
-    assert torch.equal(together.flatten(1), one)
+def test_going_on_in_the_middle_is_bit_identical(transform, batches_per_step):
+    options = {"seed": 2, "transform": transform, "batches_per_step": batches_per_step}
+    straight = take(TrainLoader(images(), 10, **options), 12)
+    first = take(TrainLoader(images(), 10, **options), 5)
+    rest = take(TrainLoader(images(), 10, start=5 * 10 * batches_per_step, **options), 7)
+    for whole, a, b in zip(straight, first, rest, strict=True):
+        assert torch.equal(whole, torch.cat([a, b]))
 
 
-def test_images_are_floats_in_the_unit_interval():
-    batch = next(iter(TrainLoader(numbered(256), 256, seed=0)))
+@pytest.mark.parametrize("transform", [BatchTransform(), EVERYTHING, BatchTransform(binarize=True)])
+@pytest.mark.parametrize(("batches_per_step", "world_size"), [(1, 2), (1, 5), (3, 2)])
+def test_the_ranks_together_see_what_one_process_sees(transform, batches_per_step, world_size):
+    options = {"seed": 2, "transform": transform, "batches_per_step": batches_per_step}
+    alone = next(iter(TrainLoader(images(), 10, **options))).images
+    ranks = [
+        next(iter(TrainLoader(images(), 10, rank=rank, world_size=world_size, **options))).images
+        for rank in range(world_size)
+    ]
+    shape = (batches_per_step, 10 // world_size, *alone.shape[1:])
+    together = torch.cat([part.view(shape) for part in ranks], dim=1).flatten(0, 1)
+    assert torch.equal(together, alone)
+
+
+@pytest.mark.parametrize("read_ahead", [1, 4, 9])
+def test_reading_ahead_changes_nothing(read_ahead):
+    direct = take(TrainLoader(images(), 10, seed=2, transform=EVERYTHING), 30)
+    early = take(TrainLoader(images(), 10, seed=2, transform=EVERYTHING, read_ahead=read_ahead), 30)
+    assert torch.equal(direct[0], early[0])
+    assert torch.equal(direct[1], early[1])
+
+
+def test_an_error_while_reading_ahead_reaches_the_reader():
+    broken = ImageSet(images().images, torch.arange(3))
+    with pytest.raises(IndexError):
+        take(TrainLoader(broken, 10, seed=0, read_ahead=3), 5)
+
+
+def test_batches_are_what_is_stored():
+    data = images()
+    batch = next(iter(TrainLoader(data, 8, seed=0)))
     assert batch.images.dtype == torch.float32
-    torch.testing.assert_close(batch.images.flatten() * 255, batch.labels.float())
+    assert torch.equal(batch.images, data.images[batch.labels].float() / 255)
 
 
-def test_in_order_gives_every_image_once():
-    batches = list(in_order(numbered(7), 3, torch.device("cpu")))
-    assert torch.cat([b.labels for b in batches]).tolist() == list(range(7))
-
-
-def test_the_digits():
-    splits = digits()
-    assert (len(splits.train), len(splits.test)) == (1437, 360)
-    assert splits.train.images.dtype == torch.uint8
-    assert splits.train.image_shape == (1, 8, 8)
-    assert splits.train.images.max() == 255
-    counts = torch.bincount(splits.test.labels, minlength=10)
-    assert counts.min() >= 34  # stratified
-    both = torch.cat([splits.train.images, splits.test.images]).double().sum().item()
-    assert both == pytest.approx(561718 * 255 / 16, rel=1e-3)  # the sum of the 1,797 arrays, before rounding
-
-
-def test_resize_keeps_a_constant_image():
-    grey = torch.full((2, 1, 8, 8), 77, dtype=torch.uint8)
-    assert torch.equal(resize(grey, 28), torch.full((2, 1, 28, 28), 77, dtype=torch.uint8))
-
-
-def test_channels():
-    grey = torch.randint(256, (2, 1, 4, 4), dtype=torch.uint8)
-    colour = set_channels(grey, 3)
-    assert torch.equal(set_channels(colour, 1), grey)
-    red = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
-    red[:, 0] = 255
-    assert set_channels(red, 1).item() == 76  # 0.299 * 255
-    with pytest.raises(UserError, match="channels=2"):
-        set_channels(grey, 2)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_torchvision_sets(data_root, name):
-    from lightning_gen.data import sources
-
-    splits = getattr(sources, name)(str(data_root))
-    assert (len(splits.train), len(splits.test)) == (60000, 10000)
-    assert splits.train.image_shape == (1, 28, 28)
-    assert len(splits.train.classes) == 10
+def test_evaluation_sees_each_image_once_and_the_same_draws():
+    data = images()
+    batches = list(in_order(data, 10, torch.device("cpu")))
+    assert torch.equal(torch.cat([b.labels for b in batches]), data.labels)
+    assert torch.equal(torch.cat([b.images for b in batches]), data.images.float() / 255)
+    noisy = [
+        torch.cat([b.images for b in in_order(data, 10, torch.device("cpu"), BatchTransform(dequantize=True))])
+        for _ in range(2)
+    ]
+    assert torch.equal(*noisy)
+    assert torch.equal((noisy[0] * 256).floor(), data.images.float())

@@ -1,0 +1,175 @@
+"""From the bytes of an image file to pixels. Without torch, so that worker processes start in no time."""
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
+ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap the sides
+
+
+class BadImage(Exception):
+    """An image that cannot be used; the message is the reason."""
+
+
+class Entry(NamedTuple):
+    """Where the bytes of one image lie: a file, a part of it (`offset`, `size`), a zip member, or here."""
+
+    name: str
+    file: str = ""
+    offset: int = -1
+    size: int = -1
+    member: str = ""
+    data: bytes = b""
+
+    def read(self) -> bytes:
+        if self.member:
+            return _zip(self.file).read(self.member)
+        if not self.file:
+            return self.data
+        with open(self.file, "rb") as file:
+            if self.offset < 0:
+                return file.read()
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+@lru_cache(maxsize=4)  # a zip's directory is read once a process
+def _zip(file: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(file)
+
+
+class Shape(NamedTuple):
+    """Channels, height and width."""
+
+    channels: int
+    height: int
+    width: int
+
+
+def look(entry: Entry) -> Shape:
+    """The shape of an image, from its header alone.
+
+    Raises:
+        BadImage: it cannot be read.
+    """
+    with _open(entry) as image:
+        width, height = image.size
+        if image.getexif().get(ORIENTATION, 1) >= 5:
+            width, height = height, width
+        return Shape(1 if image.mode in GREY_MODES else 3, height, width)
+
+
+def decode(entry: Entry, channels: int | None, crop: int | None, size: int | None) -> np.ndarray:
+    """The pixels uint8 [C, H, W]: turned upright, the centre cut out, resized (bilinear, antialiased).
+
+    `crop`: pixels a side of the centre; without it and with `size`, the largest square. 16 bits become 8, an
+    alpha channel is dropped, grey becomes colour by repetition and colour grey by luma (ITU-R BT.601).
+
+    Raises:
+        BadImage: it cannot be read, or is smaller than the crop.
+    """
+    with _open(entry) as image:
+        try:
+            upright = _eight_bits(ImageOps.exif_transpose(image))
+        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+            raise BadImage(_reason(error)) from error
+    grey = channels == 1 or (channels is None and upright.mode in GREY_MODES)
+    upright = upright.convert("L" if grey else "RGB")
+    side = crop or (min(upright.size) if size else None)
+    if side is not None:
+        upright = _centre(upright, side)
+    if size is not None and upright.size != (size, size):
+        upright = upright.resize((size, size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(upright)
+    return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _open(entry: Entry) -> Image.Image:
+    try:
+        data = entry.read()
+        if not data:
+            raise BadImage("zero bytes")
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise BadImage("not an image that can be read") from error
+    except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        raise BadImage(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode.startswith("I;16"):  # Pillow's own conversion clips instead of scaling
+        return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise BadImage("32 bits a pixel; save it with 8 or 16")
+    return image
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    width, height = image.size
+    if min(width, height) < side:
+        raise BadImage(f"{height}x{width}, smaller than dataset.crop={side}")
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+Result = tuple[int, str]  # row, reason
+
+
+def look_all(entries: list[Entry]) -> list[Shape | str]:
+    """The shape of each, or why it has none."""
+    return [_or_reason(lambda entry=entry: look(entry)) for entry in entries]  # type: ignore[misc]
+
+
+def _or_reason(action: Callable[[], Shape]) -> Shape | str:
+    try:
+        return action()
+    except BadImage as error:
+        return str(error)
+
+
+def decode_into(
+    path: str, start: int, entries: list[Entry], shape: Shape, crop: int | None, size: int | None
+) -> list[Result]:
+    """Decode into the rows from `start` on of a raw file of images of `shape`; gives the bad ones.
+
+    A bad image's row is left black. Written through the file, not a map of it: a full disk is then an error and
+    not a crash.
+    """
+    rows = np.zeros((len(entries), *shape), dtype=np.uint8)
+    bad = []
+    for i, entry in enumerate(entries):
+        try:
+            pixels = decode(entry, shape.channels, crop, size)
+            if pixels.shape != tuple(shape):
+                raise BadImage(f"{pixels.shape[1]}x{pixels.shape[2]}, not {shape.height}x{shape.width}")
+            rows[i] = pixels
+        except BadImage as error:
+            bad.append((start + i, str(error)))
+    with open(path, "r+b") as file:
+        file.seek(start * rows[0].size)
+        file.write(rows.tobytes())
+    return bad
+
+
+def hash_entries(entries: list[Entry]) -> list[tuple[str, str]]:
+    """Name and hash of the bytes of each; what cannot be read has its error for a hash."""
+    result = []
+    for entry in entries:
+        try:
+            result.append((entry.name, hashlib.sha256(entry.read()).hexdigest()))
+        except Exception as error:  # decoding will say what is wrong with it
+            result.append((entry.name, repr(error)))
+    return result

@@ -1,0 +1,70 @@
+"""Where the images of a training run lie: on the device, in host memory, or on disk."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from lightning_gen.data.imageset import ImageSet
+from lightning_gen.errors import UserError
+
+PLACES = ("auto", "device", "host", "stream")
+
+
+def place(data: ImageSet, device: torch.device, asked: str, fraction: float, processes: int) -> str:
+    """`device`, `host` or `stream`: the first whose free memory holds the set in `fraction` of it.
+
+    `processes` on this host share its memory. A set that is no mapped file lies in host memory already.
+
+    Raises:
+        UserError: a place that there is not, or a budget that is none.
+    """
+    if asked not in PLACES:
+        raise UserError(f"dataset.placement={asked} does not exist: use one of {', '.join(PLACES)}.")
+    if not 0 < fraction <= 1:
+        raise UserError(f"dataset.memory_fraction={fraction}: use a number above 0 and up to 1.")
+    if asked == "stream" and not data.mapped:
+        raise UserError("dataset.placement=stream is for images on disk; these are in memory: use device or host.")
+    if asked != "auto":
+        return asked
+    if device.type != "cpu" and data.nbytes <= fraction * free_device_memory(device):
+        return "device"
+    if not data.mapped or data.nbytes <= fraction * free_host_memory() / processes:
+        return "host"
+    return "stream"
+
+
+def put(data: ImageSet, where: str, device: torch.device) -> ImageSet:
+    """The set at its place."""
+    if where == "device":
+        return data.to(device)
+    if where == "host" and data.mapped:
+        return data.with_images(data.images.clone())  # read once from end to end, not page by page
+    return data
+
+
+def free_device_memory(device: torch.device) -> int:
+    """Bytes; where the device shares the host's memory, the host's."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
+
+
+def free_host_memory() -> int:
+    """Bytes that can be had without swapping, within the limit of a container where there is one."""
+    free = _available()
+    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
+    return free if limit is None or used is None else min(free, max(limit - used, 0))
+
+
+def _available() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux: half of what there is
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # "max": no limit
+        return None

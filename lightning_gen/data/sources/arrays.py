@@ -1,0 +1,201 @@
+"""Images in one file of arrays: .npz, .npy or .pt, uint8 or float, with labels or without."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_gen.data.bad_images import settle
+from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
+from lightning_gen.data.sources.folder import hold_out_rows
+from lightning_gen.errors import UserError
+
+NAMES = {  # what the parts are called, in the order in which they are looked for
+    "images": ("images", "x_train", "train_images", "x", "data", "arr_0"),
+    "labels": ("labels", "y_train", "train_labels", "y", "targets", "arr_1"),
+    "test_images": ("test_images", "x_test"),
+    "test_labels": ("test_labels", "y_test"),
+}
+LAYOUTS = ("NHW", "NCHW", "NHWC")
+
+
+def arrays(
+    decoding: Decoding,
+    path: str,
+    test_path: str | None = None,
+    layout: str | None = None,
+    value_range: tuple[float, float] | None = None,
+    test_fraction: float = 0.1,
+) -> Splits:
+    """Images of one file, as uint8, and the held-out ones.
+
+    Those are the images of `test_path`, or else the file's own test images, or else `test_fraction` of the images,
+    drawn once for good. `layout`: NHW, NCHW or NHWC; None: by the shape. `value_range`: of float images; None:
+    [0, 1]. With `test_path`, a .npy of uint8 images in NCHW or NHW is mapped into memory and may be larger than it.
+
+    Raises:
+        UserError: no such file, no images in it, a type, shape, value or number of labels that cannot be.
+    """
+    if path is None:
+        raise UserError("dataset=arrays needs a file: dataset.path=FILE.npz, .npy or .pt.")
+    low, high = value_range or (0.0, 1.0)
+    if not low < high:
+        raise UserError(f"dataset.value_range=[{low},{high}]: the first must be the lower one.")
+
+    def load(file: str, prefix: str = "") -> ImageSet | None:
+        parts = read_file(Path(file).expanduser())
+        if prefix + "images" not in parts:
+            return None
+        images, labels = parts[prefix + "images"], parts.get(prefix + "labels")
+        return _image_set(images, labels, file, layout, (low, high), decoding.on_bad_image)
+
+    whole = _there(load(path), path)
+    test = load(path, "test_") if test_path is None else _there(load(test_path), test_path)
+    if test is None:
+        return hold_out(whole, test_fraction)
+    classes = max(whole.classes, test.classes, key=len)
+    return Splits(replace(whole, classes=classes), replace(test, classes=classes))
+
+
+def _there(data: ImageSet | None, file: str) -> ImageSet:
+    if data is None:
+        raise UserError(f"{file} has no images: name the array `images`.")
+    return data
+
+
+def read_file(file: Path) -> dict[str, Any]:
+    """The arrays of a file by our names.
+
+    Raises:
+        UserError: the file is missing or cannot be read.
+    """
+    if not file.is_file():
+        raise UserError(f"dataset.path={file} does not exist (looked in {file.resolve()}).")
+    try:
+        if file.suffix == ".npy":
+            return {"images": np.load(file, mmap_mode="c", allow_pickle=False)}
+        if file.suffix == ".npz":
+            content: Any = dict(np.load(file, allow_pickle=False))
+        elif file.suffix in (".pt", ".pth"):
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        else:
+            raise UserError(f"dataset.path={file}: use a file that ends in .npz, .npy or .pt.")
+    except UserError:
+        raise
+    except Exception as error:  # numpy, zip and pickle each have errors of their own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"dataset.path={file} cannot be read: {reason}") from error
+    if not isinstance(content, Mapping):
+        listed = content if isinstance(content, (list, tuple)) else [content]
+        content = dict(zip(("images", "labels"), listed, strict=False))
+    found = {ours: next((content[name] for name in names if name in content), None) for ours, names in NAMES.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _image_set(
+    images: Any, labels: Any, where: str, layout: str | None, value_range: tuple[float, float], policy: str
+) -> ImageSet:
+    tensor = to_nchw(_tensor(images, where), where, layout)
+    if not len(tensor):
+        raise UserError(f"{where} holds no image.")
+    if tensor.shape[1] not in (1, 3):
+        raise UserError(
+            f"{where}: {tensor.shape[1]} channels in shape {list(tensor.shape)}; use 1 or 3, or say dataset.layout."
+        )
+    numbers = None if labels is None else _labels(labels, len(tensor), where)
+    bad: list[tuple[int, str]] = []
+    if tensor.is_floating_point():
+        tensor, bad = quantize(tensor, *value_range)
+    settle([(f"image {row}", why) for row, why in bad], len(tensor), where, policy)
+    classes = tuple(str(i) for i in range(int(numbers.max()) + 1)) if numbers is not None else ()
+    in_place = isinstance(images, np.memmap) and tensor.data_ptr() == images.ctypes.data
+    data = ImageSet(tensor, numbers, classes, mapped=in_place)
+    if not bad:
+        return data
+    good = torch.ones(len(tensor), dtype=torch.bool)
+    good[[row for row, _ in bad]] = False
+    return data.subset(good.nonzero().squeeze(1))
+
+
+def _tensor(images: Any, where: str) -> Tensor:
+    if isinstance(images, np.ndarray) and images.dtype.kind not in "ubf":
+        raise _wrong_type(images.dtype, where)
+    try:
+        tensor = torch.as_tensor(images)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where}: the images are no array of numbers.") from error
+    if tensor.dtype == torch.bool:
+        return tensor.to(torch.uint8) * 255
+    if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
+        raise _wrong_type(tensor.dtype, where)
+    return tensor
+
+
+def _wrong_type(dtype: Any, where: str) -> UserError:
+    name = str(dtype).removeprefix("torch.")
+    return UserError(f"{where}: the images are {name}; save them as uint8 (0 to 255) or float (0 to 1).")
+
+
+def to_nchw(images: Tensor, where: str, layout: str | None) -> Tensor:
+    """[N, C, H, W] from NHW, NCHW or NHWC, told apart by where the 1 or 3 channels are.
+
+    Raises:
+        UserError: it cannot be told.
+    """
+    if layout is not None and (layout not in LAYOUTS or len(layout) != images.ndim):
+        raise UserError(
+            f"dataset.layout={layout} does not fit the shape {list(images.shape)} of {where}: use NHW, NCHW or NHWC."
+        )
+    if layout is None:
+        if images.ndim == 3:
+            layout = "NHW"
+        elif images.ndim == 4:
+            first, last = images.shape[1] in (1, 3), images.shape[3] in (1, 3)
+            layout = "NCHW" if first and not last else "NHWC" if last and not first else None
+    if layout is None:
+        raise UserError(
+            f"{where} has the shape {list(images.shape)}: images are [N,H,W], [N,C,H,W] or [N,H,W,C] with 1 or 3 "
+            f"channels; say which with dataset.layout=NCHW or NHWC."
+        )
+    if layout == "NHW":
+        return images.unsqueeze(1)
+    return images if layout == "NCHW" else images.permute(0, 3, 1, 2).contiguous()
+
+
+def quantize(images: Tensor, low: float, high: float) -> tuple[Tensor, list[tuple[int, str]]]:
+    """Float images in [low, high] to uint8, and the bad ones as (row, reason)."""
+    result, bad = torch.empty(images.shape, dtype=torch.uint8), []
+    for start in range(0, len(images), CHUNK):
+        part = images[start : start + CHUNK].float()
+        flat = part.flatten(1)
+        finite = flat.isfinite().all(dim=1)
+        inside = (flat >= low).all(dim=1) & (flat <= high).all(dim=1)
+        for row in (~(finite & inside)).nonzero().flatten().tolist():
+            why = f"outside [{low:g}, {high:g}]; dataset.value_range=[LOW,HIGH] says another range"
+            bad.append((start + row, why if finite[row] else "NaN or infinite"))
+        unit = (part.nan_to_num() - low) / (high - low)
+        result[start : start + CHUNK] = unit.clamp(0, 1).mul(255).round()
+    return result, bad
+
+
+def _labels(labels: Any, count: int, where: str) -> Tensor:
+    try:
+        numbers = torch.as_tensor(labels).squeeze()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{where}: the labels are no array of numbers.") from error
+    if numbers.shape != (count,):
+        shape = list(numbers.shape)
+        raise UserError(f"{where}: {count:,} images, but labels of shape {shape}; there must be one for each image.")
+    if numbers.is_floating_point() or numbers.dtype == torch.bool or int(numbers.min()) < 0:
+        raise UserError(f"{where}: labels are integers from 0 on, not {str(numbers.dtype).removeprefix('torch.')}.")
+    return numbers.long()
+
+
+def hold_out(whole: ImageSet, fraction: float) -> Splits:
+    """Hold out a fraction, drawn once for good, never the last ones: files are often sorted."""
+    train, test = hold_out_rows(len(whole), fraction)
+    return Splits(whole.subset(torch.tensor(train)), whole.subset(torch.tensor(test)))

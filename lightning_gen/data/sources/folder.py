@@ -1,0 +1,198 @@
+"""Any tree of image files, in a folder or in a zip or tar, with or without class folders."""
+
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import torch
+from torch import Tensor
+
+from lightning_gen.data.decode import Entry
+from lightning_gen.data.decoded import locked, splits_of
+from lightning_gen.data.imageset import Decoding, Splits
+from lightning_gen.errors import UserError
+from lightning_gen.randomness import mix
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+TRAIN_FOLDERS = ("train", "training")
+TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
+SPLIT_STREAM = 4
+
+
+def image_folder(decoding: Decoding, root: str, test_fraction: float = 0.1) -> Splits:
+    """The images under `root`, a folder or a zip or tar file, decoded once and mapped into memory.
+
+    With folders `train` and `test` (or `val`) on top, these are the splits; otherwise `test_fraction` of the
+    images are held out, drawn once for good. If every image then lies in a folder, the top folders are classes.
+
+    Raises:
+        UserError: no such path, no image in it, or images that cannot be used.
+    """
+    if root is None:
+        raise UserError("dataset=image_folder needs the folder, zip or tar with the images: dataset.root=DIR.")
+    path = Path(root).expanduser()
+    entries = sorted(list_images(path, decoding), key=lambda entry: entry.name)
+    if not entries:
+        raise UserError(
+            f"dataset.root={root} holds no image: there is no file that ends in {', '.join(SUFFIXES[:4])}, ..."
+        )
+    chosen = arrange(entries, test_fraction)
+    return splits_of(chosen.entries, chosen.train_count, decoding, str(root), chosen.labels, chosen.classes)
+
+
+# -- which images there are ----------------------------------------------------------------------------------
+
+
+def list_images(path: Path, decoding: Decoding) -> list[Entry]:
+    """The image files of a folder, zip or tar, named by their path inside it."""
+    if path.is_dir():
+        return list(_walk(path, path, set()))
+    if not path.exists():
+        raise UserError(f"dataset.root={path} does not exist (looked in {path.resolve()}).")
+    listing: Callable[[Path], list[Entry]] = _zip_entries
+    if not zipfile.is_zipfile(path):
+        if not tarfile.is_tarfile(path):
+            raise UserError(f"dataset.root={path} is neither a folder nor a zip or tar that can be read.")
+        path, listing = _plain_tar(path, decoding), _tar_entries
+    try:
+        return _without_top(listing(path))
+    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise UserError(f"dataset.root={path} cannot be read to its end ({error}).") from error
+
+
+def is_image(name: str) -> bool:
+    """An image by its suffix, and not hidden, as the `._x.jpg` that macOS leaves in archives."""
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    return name.lower().endswith(SUFFIXES) and not hidden
+
+
+def _walk(folder: Path, root: Path, seen: set[str]) -> list[Entry]:
+    real = os.path.realpath(folder)
+    if real in seen:  # a link that leads back up
+        return []
+    seen.add(real)
+    found, below = [], []
+    for item in os.scandir(folder):
+        if item.is_dir():
+            below.append(item.path)
+        elif is_image(item.name):
+            found.append(Entry(Path(item.path).relative_to(root).as_posix(), item.path))
+    for inner in sorted(below):
+        if not os.path.basename(inner).startswith("."):
+            found += _walk(Path(inner), root, seen)
+    return found
+
+
+def _zip_entries(path: Path) -> list[Entry]:
+    with zipfile.ZipFile(path) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir() and is_image(info.filename)]
+    return [Entry(name, str(path), member=name) for name in names]
+
+
+def _tar_entries(path: Path) -> list[Entry]:
+    with tarfile.open(path, "r:") as archive:
+        members = [member for member in archive if member.isfile() and is_image(member.name)]
+    return [
+        Entry(PurePosixPath(m.name).as_posix().removeprefix("./"), str(path), m.offset_data, m.size) for m in members
+    ]
+
+
+def _plain_tar(path: Path, decoding: Decoding) -> Path:
+    """The tar itself, or a copy in the cache without its compression, in which one can jump."""
+    try:
+        with tarfile.open(path, "r:"):
+            return path
+    except tarfile.TarError:
+        pass
+    status = path.stat()
+    folder = Path(decoding.cache_dir).expanduser() / "decoded" / "unpacked"
+    plain = folder / f"{mix(*path.resolve().as_posix().encode(), status.st_size, status.st_mtime_ns):x}.tar"
+    with locked(decoding.cache_dir, plain.name):
+        if not plain.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            part = plain.with_suffix(".part")
+            try:
+                with _decompressed(path) as source, open(part, "wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+            except (OSError, EOFError) as error:
+                part.unlink(missing_ok=True)
+                raise UserError(f"dataset.root={path} cannot be read to its end ({error}).") from error
+            os.replace(part, plain)
+    return plain
+
+
+def _decompressed(path: Path):  # type: ignore[no-untyped-def]
+    import bz2
+    import gzip
+    import lzma
+
+    with open(path, "rb") as file:
+        start = file.read(6)
+    opener = gzip.open if start[:2] == b"\x1f\x8b" else bz2.open if start[:3] == b"BZh" else lzma.open
+    return opener(path, "rb")
+
+
+def _without_top(entries: list[Entry]) -> list[Entry]:
+    """Archives often hold one folder that holds everything: it is no class."""
+    while entries:
+        tops = {entry.name.partition("/")[0] if "/" in entry.name else "" for entry in entries}
+        if len(tops) > 1 or "" in tops:
+            break
+        entries = [entry._replace(name=entry.name.partition("/")[2]) for entry in entries]
+    return entries
+
+
+# -- which are to train on, and their classes ----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """Entries with the training images first."""
+
+    entries: list[Entry]
+    train_count: int
+    labels: Tensor | None
+    classes: tuple[str, ...]
+
+
+def arrange(entries: list[Entry], test_fraction: float) -> Arranged:
+    """Split the entries by their names, or by chance, and give each its class."""
+    tops = {name.partition("/")[0].lower() for name, *_ in entries if "/" in name}
+    train_top = next((top for top in TRAIN_FOLDERS if top in tops), None)
+    test_top = next((top for top in TEST_FOLDERS if top in tops), None)
+    if train_top and test_top:
+        train = [e for e in entries if e.name.partition("/")[0].lower() == train_top]
+        test = [e for e in entries if e.name.partition("/")[0].lower() == test_top]
+        inner = [entry.name.partition("/")[2] for entry in train + test]
+    else:
+        train, test = _hold_out(entries, test_fraction)
+        inner = [entry.name for entry in train + test]
+    labels, classes = None, tuple(sorted({name.partition("/")[0] for name in inner}))
+    if all("/" in name for name in inner):
+        number = {name: i for i, name in enumerate(classes)}
+        labels = torch.tensor([number[name.partition("/")[0]] for name in inner])
+    return Arranged(train + test, len(train), labels, classes if labels is not None else ())
+
+
+def _hold_out(entries: list[Entry], fraction: float) -> tuple[list[Entry], list[Entry]]:
+    train, test = hold_out_rows(len(entries), fraction)
+    return [entries[row] for row in train], [entries[row] for row in test]
+
+
+def hold_out_rows(total: int, fraction: float) -> tuple[list[int], list[int]]:
+    """The rows to train on and those held out, each in order, drawn once for good.
+
+    Raises:
+        UserError: a fraction that leaves a split empty.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"dataset.test_fraction={fraction}: use a number between 0 and 1, such as 0.1.")
+    count = max(round(total * fraction), 1)
+    if count >= total:
+        raise UserError(f"{total} image cannot be split in two: give more images.")
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, SPLIT_STREAM)))
+    return order[count:].sort().values.tolist(), order[:count].sort().values.tolist()
