@@ -1,0 +1,38 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from lightning_gen.run import Run
+from tests.helpers import QUICK
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_examples_of_adding_ones_own(tmp_path):
+    """Each code block that begins with a path is put there, in a copy; then they train together."""
+    for part in ("lightning_gen", "conf", "train.py"):
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, tmp_path / part)
+    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 6
+    for path, text in blocks:
+        assert not (tmp_path / path).exists()
+        (tmp_path / path).write_text(text)
+    names = ("networks=linear", "dataset=stripes", "model/loss=least_squares")
+    assert f"python train.py {' '.join(names)}" in README
+    command = [sys.executable, "train.py", *QUICK, *names, "trainer.max_steps=2", "hydra.run.dir=out"]
+    command.append("evaluation.cache_dir=cache")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Run.load(tmp_path / "out").read_summary()["progress"]["step"] == 2
+
+
+def test_pictures_and_documents_are_there():
+    links = re.findall(r"\]\(((?!http)[^)#]+)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
