@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,12 +20,23 @@ class Modes:
     std: float
 
 
+class Stream(Protocol):
+    """Images that are read while training: `stream[indices]` gives uint8 [B, C, H, W], and labels or none."""
+
+    workers: int  # processes that read
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor | None]: ...
+
+
 @dataclass(frozen=True)
 class ImageSet:
     """Images uint8 [N, C, H, W] with labels int64 [N], or none, and the names of the classes.
 
     Points of the plane are float images [N, 1, 1, 2] in [0, 1], with `modes` where they have some. `mapped`: the
-    images are a file mapped into memory, of which the system holds what it has room for.
+    images are a file mapped into memory, of which the system holds what it has room for. `stream`: where training
+    reads its images, by number; the images here are then only some of them.
     """
 
     images: Tensor
@@ -32,6 +44,7 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     modes: Modes | None = None
     mapped: bool = False
+    stream: "Stream | None" = None
 
     def __len__(self) -> int:
         return len(self.images)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.transforms import BatchTransform, to_float
@@ -75,12 +76,13 @@ class TrainLoader:
     def indices(self) -> Iterator[Tensor]:
         """The rank's share of each step's images, int64 [batches_per_step * share]."""
         share = self.batch_size // self.world_size
-        for indices in stream(self.seed, len(self.data), self.batch_size * self.batches_per_step, self.start):
+        size = len(self.data if self.data.stream is None else self.data.stream)
+        for indices in stream(self.seed, size, self.batch_size * self.batches_per_step, self.start):
             yield indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
 
     def __iter__(self) -> Iterator[Batch]:
         noise, position = StepNoise(mix(self.seed, TRANSFORM_STREAM), self.rank, self.world_size), self.start
-        for images, labels in ahead(self.gather, self.indices(), self.read_ahead):
+        for images, labels in self.gathered():
             images = images.to(self.device, non_blocking=True)
             if labels is not None:
                 labels = labels.to(self.device, non_blocking=True)
@@ -90,6 +92,22 @@ class TrainLoader:
             else:
                 images = to_float(images)
             yield Batch(images, labels)
+
+    def gathered(self) -> Iterator["Gathered"]:
+        """The stored images and labels of each step."""
+        if self.data.stream is None:
+            return ahead(self.gather, self.indices(), self.read_ahead)
+        workers, pin = self.data.stream.workers, self.device.type == "cuda"
+        depth = max(self.read_ahead // workers, 1) if workers else None
+        loader: DataLoader = DataLoader(
+            self.data.stream,  # type: ignore[arg-type]
+            batch_size=None,
+            sampler=self.indices(),  # the workers' batches come back in its order
+            num_workers=workers,
+            pin_memory=pin,
+            prefetch_factor=depth,
+        )
+        return iter(loader)
 
     def transform_parts(self, images: Tensor, noise: StepNoise, position: int) -> Tensor:
         """Each global batch with the draws of its own position, whichever step and rank it falls to."""

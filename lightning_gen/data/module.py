@@ -75,6 +75,8 @@ class ImageDataModule(LightningDataModule):
         splits = self.source(self.decoding, **self.source_options)
         if splits.train.images.is_floating_point():
             self._check_points()
+        if splits.train.stream is not None:
+            self._check_stream()
         train, test = (self._transformed(self._chosen_by_label(part)) for part in (splits.train, splits.test))
         if self.fraction is not None or self.limit is not None:
             train = train.subset(self._chosen(len(train)))
@@ -165,6 +167,16 @@ class ImageDataModule(LightningDataModule):
             raise UserError(
                 f"dataset={self.dataset} holds points, not images: dataset.size, channels, crop, random_crop, flip, "
                 f"dequantize and binarize do not apply."
+            )
+
+    def _check_stream(self) -> None:
+        chosen = [
+            name for name in ("classes", "fraction", "limit", "labels") if getattr(self, name) not in (None, True)
+        ]
+        if chosen or self.binarize == "static":
+            key = chosen[0] if chosen else "binarize=static"
+            raise UserError(
+                f"dataset.{key} needs all images at hand, and dataset={self.dataset} reads them from afar."
             )
 
     # -- the batches -------------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ def place(data: ImageSet, device: torch.device, asked: str, fraction: float, pro
         raise UserError(f"dataset.placement={asked} does not exist: use one of {', '.join(PLACES)}.")
     if not 0 < fraction <= 1:
         raise UserError(f"dataset.memory_fraction={fraction}: use a number above 0 and up to 1.")
+    if data.stream is not None:
+        return "stream"
     if asked == "stream" and not data.mapped:
         raise UserError("dataset.placement=stream is for images on disk; these are in memory: use device or host.")
     if asked != "auto":

@@ -1,0 +1,92 @@
+"""Images in shards on object storage or on disk, read while training: the optional extra `shards` (litdata).
+
+For sets that are too large to decode once and for all onto a disk. litdata reads any item by its number, so the
+order stays ours: a pure function of (seed, epoch), exact on resume, the same for any number of devices.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_gen.data.decode import BadImage, Entry, decode
+from lightning_gen.data.imageset import Decoding, ImageSet, Splits
+from lightning_gen.data.loader import permutation
+from lightning_gen.errors import UserError
+
+Item = tuple[Tensor, int | None]
+
+
+def shards(decoding: Decoding, url: str, held_images: int = 10_000, workers: int = 4) -> Splits:
+    """The shards that `litdata.optimize` wrote to `url`/train and `url`/test, such as s3://bucket/set.
+
+    Each item is a dict with `image`, the bytes of an image file or uint8 [C, H, W], and maybe `label`. So many
+    as `held_images` of each split, drawn at random once for good, are held in memory for the evaluation; the
+    others are only read in training, by `workers` processes.
+
+    Raises:
+        UserError: the extra is not installed; there are no shards; an image that cannot be used.
+    """
+    if url is None:
+        raise UserError("dataset=shards needs the folder or bucket of the shards: dataset.url=s3://bucket/set.")
+    train, test = (Shards(f"{str(url).rstrip('/')}/{part}", decoding, workers) for part in ("train", "test"))
+    return Splits(train.held(held_images, stream=True), test.held(held_images, stream=False))
+
+
+class Shards:
+    """The items of one split by their numbers. It is copied to worker processes, each of which opens its own."""
+
+    def __init__(self, url: str, decoding: Decoding, workers: int) -> None:
+        self.url, self.decoding, self.workers = url, decoding, workers
+        self._opened: Any = None
+        try:
+            self.size = len(self._items)
+        except UserError:
+            raise
+        except Exception as error:  # of the storage, of which there are many kinds
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"dataset.url: there are no shards of litdata at {url} ({reason}).") from error
+        self._opened = None  # not to be shared with the workers
+
+    @property
+    def _items(self) -> Any:
+        if self._opened is None:
+            try:
+                from litdata import StreamingDataset
+            except ModuleNotFoundError as error:
+                raise UserError("dataset=shards needs an extra: pip install 'lightning-gen[shards]'.") from error
+            self._opened = StreamingDataset(self.url)
+        return self._opened
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Images uint8 [B, C, H, W] and labels int64 [B], or none, of these numbers."""
+        items = [self._item(index) for index in indices.tolist()]
+        shapes = {tuple(image.shape) for image, _ in items}
+        if len(shapes) > 1:
+            raise UserError(f"The images in {self.url} differ in size or channels: set dataset.size and channels.")
+        labels = None if items[0][1] is None else torch.tensor([label for _, label in items])
+        return torch.stack([image for image, _ in items]), labels
+
+    def _item(self, index: int) -> Item:
+        item, asked = self._items[index], self.decoding
+        image, label = item["image"], item.get("label")
+        if isinstance(image, bytes):
+            try:
+                pixels = decode(Entry(f"item {index}", data=image), asked.channels, asked.crop, asked.size)
+            except BadImage as error:
+                raise UserError(
+                    f"Item {index} of {self.url} cannot be used ({error}): write the shards anew."
+                ) from error
+            image = torch.from_numpy(pixels.copy())
+        return torch.as_tensor(image), None if label is None else int(label)
+
+    def held(self, count: int, stream: bool) -> ImageSet:
+        """A random `count` of the images, in memory; with `stream`, training reads all of them from here."""
+        chosen = permutation(0, 0, len(self))[:count].sort().values
+        images, labels = self[chosen]
+        classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
+        self._opened = None
+        return ImageSet(images, labels, classes, stream=self if stream else None)
