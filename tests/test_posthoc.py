@@ -39,16 +39,6 @@ def test_a_mixture_finds_its_components_and_samples_their_moments():
     torch.testing.assert_close(torch.cov(drawn.T), torch.cov(codes.T), atol=0.6, rtol=0.05)
 
 
-def test_one_component_is_the_gaussian_of_the_codes_even_if_degenerate():
-    codes = torch.randn(500, 1) @ torch.tensor([[1.0, 2.0, 0.0]]) + 3
-    density = GaussianMixture(3)
-    density.fit(codes)
-    covariance = density.scales[0] @ density.scales[0].T
-    torch.testing.assert_close(covariance, torch.cov(codes.T, correction=0), rtol=1e-4, atol=1e-4)
-    drawn = density(torch.randn(10, 3), torch.rand(10))
-    torch.testing.assert_close(drawn[:, 2], torch.full((10,), 3.0), rtol=0, atol=1e-4)
-
-
 def test_sampling_and_evaluating_use_the_fitted_prior(run, tmp_path):
     assert "3 components" in call("fit-prior", run.path, "--kind", "gmm", "--components", "3")
     model = load_model(run)
