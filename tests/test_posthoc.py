@@ -54,6 +54,18 @@ def test_sampling_and_evaluating_use_the_fitted_prior(run, tmp_path):
     assert summary["metrics"]  # nothing was overwritten
 
 
+def test_any_encoder_decoder_can_have_a_prior_fitted(tmp_path):
+    vae, _ = train_run(tmp_path / "vae", "model=vae", "networks=mlp", "trainer.max_steps=5")
+    model = load_model(vae)
+    assert model.density is None
+    call("fit-prior", vae.path, "--components", "2")
+    attach_prior(vae, model, "gmm")
+    assert model.sample(3).shape == (3, 1, 8, 8)
+    gan, _ = train_run(tmp_path / "gan", "model=gan", "networks=mlp", "trainer.max_steps=5")
+    with pytest.raises(UserError, match="has no codes"):
+        call("fit-prior", gan.path)
+
+
 def test_a_prior_belongs_to_its_checkpoint(run):
     model = load_model(run)
     with pytest.raises(UserError, match="fit-prior"):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lightning_gen.errors import UserError
+from lightning_gen.networks.conv import ConvDecoder
 from lightning_gen.networks.initialization import initialize
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder, tie
 from lightning_gen.networks.spectral import normalized
@@ -69,6 +70,8 @@ def test_spectral_norm_makes_every_largest_singular_value_one():
     net = make()
     for _ in range(100):  # power iterations
         net(torch.rand(2, 20))
+    conv = normalized(ConvDecoder)(latent_dim=3, image_shape=(1, 16, 16))
+    assert sum(hasattr(module, "parametrizations") for module in conv.modules()) == 3  # a linear, two convolutions
     for layer in (net[0], net[2]):
         assert float(torch.linalg.svdvals(layer.weight)[0]) == pytest.approx(1, abs=1e-3)
     plain = normalized(lambda: nn.Linear(2, 2), wanted=False)()
