@@ -11,9 +11,9 @@ from rich.table import Table
 from torch import Tensor
 
 from lightning_gen import config as configs
+from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import in_order, permutation
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.data.imageset import ImageSet
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.probing import PCA, cluster_quality, probe
 from lightning_gen.inspecting import load_model
