@@ -15,6 +15,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/latest.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a checkpoint.")]
+Kind = Literal["gaussian", "gmm"]
+Prior = Annotated[Kind | None, typer.Option(help="Draw latents from what fit-prior has fitted.")]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -27,11 +29,12 @@ def evaluate(
     run: RunArgument,
     overrides: Annotated[list[str] | None, typer.Argument(help="evaluation.num_samples=5000 ...")] = None,
     checkpoint: Checkpoint = "best",
+    prior: Prior = None,
 ) -> None:
     """Measure a trained model again and add the numbers to its summary.json."""
     from lightning_gen.inspecting import evaluate_run
 
-    evaluate_run(run, checkpoint, overrides or [])
+    evaluate_run(run, checkpoint, overrides or [], prior)
 
 
 @app.command()
@@ -44,11 +47,49 @@ def sample(
     ] = "grid",
     seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
     checkpoint: Checkpoint = "best",
+    prior: Prior = None,
 ) -> None:
     """Draw images from a trained model."""
     from lightning_gen.inspecting import sample_run
 
-    print(sample_run(run, checkpoint, count, out, format, seed))
+    print(sample_run(run, checkpoint, count, out, format, seed, prior))
+
+
+@app.command("fit-prior")
+def fit_prior(
+    run: RunArgument,
+    kind: Annotated[Kind, typer.Option(help="One Gaussian, or a mixture.")] = "gmm",
+    components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 10,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Fit a density to a model's codes, for sample --prior and evaluate --prior."""
+    from lightning_gen import posthoc
+
+    print(posthoc.fit_prior(run, checkpoint, kind, components))
+
+
+@app.command()
+def probe(
+    run: RunArgument,
+    labels: Annotated[int | None, typer.Option(min=10, help="Learn from so many labels only.")] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Classify and cluster a model's codes, PCA of the same width and raw pixels beside it."""
+    from lightning_gen import posthoc
+
+    posthoc.probe_run(run, checkpoint, labels)
+
+
+@app.command()
+def latents(
+    run: RunArgument,
+    projection: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="Of codes wider than two.")] = "pca",
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Draw the codes of the test images, and the plane of decoded images if the codes are two-dimensional."""
+    from lightning_gen import posthoc
+
+    print(posthoc.draw_latents(run, checkpoint, projection))
 
 
 @app.command()

@@ -5,11 +5,17 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.errors import UserError
+from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.spectral import normalized
+
+OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
 
 PACKAGE = Path(__file__).parent
+# Keys of `model` that are no arguments of its class.
+OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from")
 
 
 def config_dir() -> Path:
@@ -45,14 +51,19 @@ def build(node: DictConfig, **arguments: Any) -> Any:
 def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     """The LightningModule of a config: its networks as factories, the rest as arguments."""
     networks = build(config.networks)
-    arguments = {key: value for key, value in config.model.items() if key not in ("name", "monitor", "ema_half_life")}
-    return build(
-        DictConfig(arguments),
+    arguments = {key: value for key, value in config.model.items() if key not in OF_THE_RUN}
+    if "source" in arguments:  # a model inside the model
+        arguments["source"] = build_model(arguments["source"], image_shape)
+    model = build(
+        DictConfig(arguments, flags={"allow_objects": True}),
         image_shape=image_shape,
-        encoder=networks["encoder"],
-        decoder=networks["decoder"],
+        encoder=normalized(networks["encoder"], networks["spectral_norm"] in ("encoder", "both")),
+        decoder=normalized(networks["decoder"], networks["spectral_norm"] in ("decoder", "both")),
         seed=config.seed,
     )
+    initialize(model, networks["init"], networks["encoder"].keywords.get("activation", "relu"))
+    model.schedule = build(config.model.schedule)
+    return model
 
 
 def build_data(config: DictConfig) -> Any:
@@ -74,7 +85,7 @@ def validate(config: DictConfig) -> None:
     }
     positive = {
         "dataset.batch_size": config.dataset.batch_size,
-        "model.latent_dim": config.model.latent_dim,
+        "model.latent_dim": config.model.get("latent_dim", 1),
         "trainer.log_every_n_steps": trainer.log_every_n_steps,
         "checkpoint.every_n_steps": config.checkpoint.every_n_steps,
         "evaluation.every_n_steps": config.evaluation.every_n_steps,
@@ -83,6 +94,14 @@ def validate(config: DictConfig) -> None:
     for key, (value, minimum) in (least | {key: (value, 1) for key, value in positive.items()}).items():
         if not isinstance(value, int) or value < minimum:
             raise UserError(f"{key}={value} must be a whole number, {minimum} or more.")
+    if config.networks.spectral_norm not in ("none", "encoder", "decoder", "both"):
+        raise UserError(
+            f"networks.spectral_norm={config.networks.spectral_norm}: use none, encoder, decoder or both."
+        )
+    if config.networks.init not in ("default", "glorot"):
+        raise UserError(f"networks.init={config.networks.init}: use default or glorot.")
+    if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
+        raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
     if config.model.name == "gan":
         if trainer.gradient_clip_val:
             raise UserError("trainer.gradient_clip_val does not work with the GAN's own steps; leave it null.")

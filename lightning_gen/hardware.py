@@ -103,11 +103,13 @@ def process_count(trainer: DictConfig) -> int:
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
     """The strategy's name: `auto` becomes the right one for this model.
 
-    With two optimizers, each backward pass leaves the other network's parameters out, which plain ddp refuses.
+    With two optimizers, each backward pass leaves the other network's parameters out, and so does layer-wise
+    pretraining: plain ddp refuses.
     """
     if trainer.strategy != "auto" or processes == 1:
         return trainer.strategy
-    return "ddp" if model.automatic_optimization else "ddp_find_unused_parameters_true"
+    whole = model.automatic_optimization and not model.leaves_parameters_out
+    return "ddp" if whole else "ddp_find_unused_parameters_true"
 
 
 def make_trainer(

@@ -65,9 +65,9 @@ def report(run: Run, summary: dict[str, Any]) -> None:
     console.print(f"run      {where}")
     if grids:
         console.print(f"samples  {shortest(grids[-1])}")
-    if summary["status"] == "completed":
+    if summary["status"] == "completed" and grids:
         console.print(f"next     lightning-gen sample {where} -n 64 -o samples")
-    else:
+    elif summary["status"] != "completed":
         console.print(f"go on    python train.py resume={where}")
     if any((run.path / "wandb").glob("offline-run-*")):
         console.print(f"upload   wandb sync {where}/wandb/offline-run-*")

@@ -23,6 +23,7 @@ from lightning_gen.callbacks.random_state import RandomState
 from lightning_gen.callbacks.training_log import TrainingLog
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluators import build_evaluator, distance_name
+from lightning_gen.finetuning import fill_in, load_encoder
 from lightning_gen.hardware import accelerator_of, make_trainer, process_count
 from lightning_gen.loggers import MetricsCSV
 from lightning_gen.models.base import GenerativeModel
@@ -57,10 +58,13 @@ def prepare(run: Run) -> Parts:
         checkpoint = None  # stopped before its first checkpoint: from the start
     seed_everything(config.seed, verbose=False)
     data = configs.build_data(config)
+    fill_in(run, data)
     model = configs.build_model(config, data.image_shape)
+    if not config.resume:
+        load_encoder(run, model)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
-    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path)
+    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, config.evaluation.projection)
     callbacks = build_callbacks(run, evaluation)
     trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
     return Parts(data, model, evaluation, callbacks, trainer, checkpoint)

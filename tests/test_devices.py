@@ -18,10 +18,24 @@ def call(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("model", ["ae", "vae", "gan"])
-def test_devices_do_not_change_the_result(tmp_path, model):
+STAGES = (
+    "model.pretrain.steps_per_layer=4",
+    "networks.decoder.tied=true",
+    "model/corruption=masking",
+    "model/regularizer=kl",  # of the mean activation over all processes
+    "model.code_activation=sigmoid",
+    "model.max_shift=1",
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES)],
+    ids=["ae", "vae", "gan", "stages"],
+)
+def test_devices_do_not_change_the_result(tmp_path, options):
     """In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
-    options = (f"model={model}", "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
+    options = (*options, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
         done = call(*options, devices, f"hydra.run.dir={tmp_path / name}")
         assert done.returncode == 0, done.stderr

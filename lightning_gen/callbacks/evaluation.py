@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from lightning_gen.callbacks.inference import evaluation_mode, fit_latents, in_p
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.evaluate import SampleEvaluator
 from lightning_gen.evaluation.mixtures import PointEvaluator
+from lightning_gen.evaluation.probing import PCA, cluster_quality
+from lightning_gen.latent_pictures import check_projection, codes_of, latent_pictures
 from lightning_gen.loggers import log_picture, record
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import grid, save_picture
@@ -22,6 +25,7 @@ from lightning_gen.randomness import StepNoise, mix
 Metrics = dict[str, float]
 Evaluator = SampleEvaluator | PointEvaluator
 TEST_STREAM = 3
+PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
 
 
 def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
@@ -35,12 +39,31 @@ def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
     return {f"eval/{name}": float(total) / len(data.test) for name, total in sums.items()}
 
 
+def code_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
+    """How clusters of the held-out images' codes agree with their classes, and what PCA of that width does."""
+    if not (model.encodes and model.samples):
+        return {}
+    codes, labels = codes_of(model, in_precision(model, data.test_batches(model.device)))
+    metrics: Metrics = {}
+    if labels is not None:
+        metrics |= cluster_quality(codes, labels, data.num_classes)
+    if codes.shape[1] < data.test.images[0].numel() <= PCA_PIXELS:
+        metrics["squared_error_pca"] = pca_error(data, codes.shape[1])
+    return {f"eval/{name}": value for name, value in metrics.items()}
+
+
+@lru_cache(maxsize=4)
+def pca_error(data: ImageDataModule, width: int) -> float:
+    """The squared error of principal component analysis of that width, fitted to the training images."""
+    return PCA(data.train.images, width).squared_error(data.test.images)
+
+
 def evaluate_model(
     model: GenerativeModel, data: ImageDataModule, evaluator: Evaluator, **context: Any
 ) -> tuple[Metrics, dict[str, dict[str, Any]]]:
     """All metrics of a model in evaluation mode, and the protocol of each."""
-    metrics, protocol = evaluator(model.sample, **context)
-    own = test_metrics(model, data)
+    metrics, protocol = evaluator(model.sample, **context) if model.samples else ({}, {})
+    own = test_metrics(model, data) | code_metrics(model, data)
     held_out = {"n_real": len(data.test), "split": "test", "batch_norm": "running statistics", **context}
     return {**own, **metrics}, dict.fromkeys(own, held_out) | dict.fromkeys(metrics, protocol)
 
@@ -48,12 +71,17 @@ def evaluate_model(
 class Evaluation(Callback):
     """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
 
-    `run_dir` receives samples/, reconstructions/ and interpolations/. The metrics go to every logger, to
-    `self.metrics` with their `self.protocol`, and to the callback that keeps best.ckpt.
+    `run_dir` receives samples/, reconstructions/ and interpolations/, and latents/ where codes have a `projection`.
+    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback that keeps
+    best.ckpt.
     """
 
-    def __init__(self, evaluator: Evaluator, every_n_steps: int, run_dir: Path) -> None:
+    def __init__(
+        self, evaluator: Evaluator, every_n_steps: int, run_dir: Path, projection: str | None = None
+    ) -> None:
+        check_projection(projection)
         self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
+        self.projection = projection
         self.metrics: Metrics = {}
         self.protocol: dict[str, dict[str, Any]] = {}
         self._done_at: int | None = None
@@ -89,8 +117,12 @@ class Evaluation(Callback):
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
         images = next(in_precision(model, data.test_batches(model.device, limit=64))).images
-        for name, (pictures, columns) in model.pictures(images).items():
-            picture = grid(pictures, columns)
+        pictures = model.pictures(images)
+        if model.encodes and self.projection is not None:
+            held_out = in_precision(model, data.test_batches(model.device))
+            pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)
+        for name, made in pictures.items():
+            picture = grid(*made) if isinstance(made, tuple) else made
             save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")
             log_picture(trainer, name, picture)
 

@@ -157,7 +157,7 @@ class SampleEvaluator:
             "chunk": CHUNK,
             **{name: METRICS[name].settings for name in self.metrics if METRICS[name].settings},
             **context,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
         }
 
     def _check(self) -> None:

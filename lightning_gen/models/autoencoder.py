@@ -1,45 +1,30 @@
-"""The autoencoder (Hinton & Salakhutdinov 2006)."""
+"""The autoencoder (Hinton & Salakhutdinov 2006) and its relatives: denoising, sparse, contractive, regularized."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.models.latent_density import GaussianMixture
+from lightning_gen.models.pretraining import Corruption, Pretraining, Reconstruction, layers_of
+from lightning_gen.networks.mlp import MLPEncoder, activation, tie
 from lightning_gen.networks.shapes import ImageShape
-from lightning_gen.objectives.precision import full_precision
-
-
-class GaussianDensity(nn.Module):
-    """A Gaussian with full covariance in code space, fitted to codes, to sample an autoencoder from."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("scale", torch.eye(dim))  # a square root of the covariance
-
-    def fit(self, codes: Tensor) -> None:
-        """Maximum likelihood for codes [N, Z], in float64; a degenerate covariance is allowed."""
-        codes = codes.double().cpu()
-        self.mean.copy_(codes.mean(dim=0))
-        values, vectors = torch.linalg.eigh(torch.cov(codes.T, correction=0).reshape(codes.shape[1], -1))
-        self.scale.copy_(vectors * values.clamp_min(0).sqrt())
-
-    def forward(self, noise: Tensor) -> Tensor:
-        """Codes [N, Z] from standard normal noise [N, Z]."""
-        return self.mean + noise @ self.scale.T
+from lightning_gen.objectives.corruption import random_shift
+from lightning_gen.objectives.reconstruction import squared_error
+from lightning_gen.objectives.regularizers import Pass, Regularizer
 
 
 class Autoencoder(GenerativeModel):
-    """Minimizes the squared error, summed over pixels, averaged over images.
+    """Minimizes the reconstruction error of an image from its (corrupted) copy, plus a penalty, averaged over images.
 
-    The decoder's raw output goes through a sigmoid, so that reconstructions lie in [0, 1]. An autoencoder has no
-    prior: to sample, codes are drawn from a Gaussian with full covariance that is fitted to the codes of
-    training images (Ghosh et al. 2020, sec. 4, with one component).
+    The decoder's raw output goes through a sigmoid, so that reconstructions lie in [0, 1]. `code_activation` acts on
+    the codes. `max_shift`: pixels by which training images are moved at random. `pretrain`: the stages before the
+    joint one. An autoencoder has no prior: to sample, codes are drawn from a density that is fitted to the codes of
+    training images (Ghosh et al. 2020, sec. 4), a Gaussian with full covariance unless another is fitted.
     """
 
     encodes = True
@@ -51,49 +36,107 @@ class Autoencoder(GenerativeModel):
         encoder: EncoderFactory,
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
+        reconstruction: Reconstruction = squared_error,
+        corruption: Corruption | None = None,
+        regularizer: Regularizer | None = None,
         latent_dim: int = 32,
+        code_activation: str = "linear",
+        max_shift: int = 0,
+        pretrain: dict[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(image_shape, latent_dim, seed)
-        self.make_optimizer = optimizer
+        self.make_optimizer, self.reconstruction, self.corruption = optimizer, reconstruction, corruption or None
+        self.regularizer, self.max_shift = regularizer or Regularizer(), max_shift
+        if self.regularizer.bounded_codes and code_activation != "sigmoid":
+            raise UserError("model/regularizer=kl needs codes in [0, 1]: set model.code_activation=sigmoid.")
         self.encoder = encoder(image_shape=image_shape)
-        self.code = nn.Linear(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
+        self.code = nn.Sequential(
+            nn.Linear(self.encoder.num_features, latent_dim),  # type: ignore[arg-type]
+            activation(code_activation),
+        )
         self.decoder = decoder(latent_dim=latent_dim, image_shape=image_shape)
-        self.density = GaussianDensity(latent_dim)
+        tie(self.decoder, self.encoder, self.code)
+        self.density = GaussianMixture(latent_dim)
+        pretrain = pretrain or {"steps_per_layer": 0}
+        layers = layers_of(self.encoder, self.code, self.decoder) if pretrain["steps_per_layer"] else []
+        self.pretraining = Pretraining(layers, **pretrain)
+        self.leaves_parameters_out = bool(layers)
+
+    # -- use -------------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor) -> Tensor:
-        return self.code(self.encoder(images))  # [B, Z]
+        return self.regularizer.transform(self.code(self.encoder(images)))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents).sigmoid()
 
     def averaged_modules(self) -> dict[str, nn.Module]:
-        return {
-            "encoder": self.encoder,
-            "code": self.code,
-            "decoder": self.decoder,
-        }  # the density is fitted anew
-
-    def sample_latents(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        return self.density(self.standard_normal(count, generator))
+        return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}  # the density is fitted anew
 
     @torch.no_grad()
     def fit_latents(self, batches: Callable[[], Iterable[Batch]]) -> None:
+        assert isinstance(self.density, GaussianMixture)
         self.density.fit(torch.cat([self.encode(batch.images).float() for batch in batches()]))
 
-    def squared_error(self, images: Tensor) -> Tensor:
-        """||x - x'||^2 per image, summed over pixels, [B]."""
-        return (full_precision(self.decode(self.encode(images))) - images).square().flatten(1).sum(dim=1)
-
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        error = self.squared_error(batch.images)
+        error = squared_error(self.decoder(self.encode(batch.images)), batch.images)
         return {"squared_error": error, "reconstruction_mse": error / batch.images[0].numel()}
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if 0 < self.trainer.max_steps < self.pretraining.steps:
+            raise UserError(
+                f"trainer.max_steps={self.trainer.max_steps} counts the {self.pretraining.steps} steps of the "
+                "layer-wise stages too: set it higher, or model.pretrain.steps_per_layer lower."
+            )
+
+    def schedule_progress(self) -> tuple[int, int]:
+        return self.pretraining.progress(*super().schedule_progress())
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
-        loss = self.squared_error(batch.images).mean()
-        self.scalars = {"train/loss": loss.detach()}
+        images = random_shift(batch.images, self.noise, self.max_shift) if self.max_shift else batch.images
+        stage = self.pretraining.stage(self.step)
+        if stage < len(self.pretraining.layers):
+            errors = self.pretraining.loss(stage, images, self.corruption, self.reconstruction, self.noise)
+            loss = errors.mean()
+            self.scalars = {f"train/loss_layer{stage + 1}": loss.detach()}
+        else:
+            error, penalty = (term.mean() for term in self.joint_terms(images))
+            loss = error + penalty
+            self.scalars = {"train/loss": loss.detach(), "train/reconstruction": error.detach()}
+            if type(self.regularizer) is not Regularizer:
+                self.scalars["train/penalty"] = penalty.detach()
+        if self.pretraining.layers:
+            self.scalars["train/stage"] = torch.tensor(stage + 1.0, device=loss.device)
         return loss
+
+    def joint_terms(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction error and penalty of all the layers together, each [B]."""
+        corrupted = images if self.corruption is None else self.corruption(images, self.noise)
+        codes = self.encode(corrupted)
+        error = self.reconstruction(self.decoder(codes), images)
+        seen = Pass(
+            images=images,
+            codes=codes,
+            encode=self.encode,
+            decode=self.decode,
+            single_layer=self.single_layer(),
+            decoder_parameters=self.decoder.parameters(),
+            noise=self.noise,
+        )
+        return error, self.regularizer.penalty(seen)
+
+    def single_layer(self) -> tuple[nn.Linear, nn.Module] | None:
+        """The matrix and the activation of the encoder, if it is one layer."""
+        if not (isinstance(self.encoder, MLPEncoder) and len(self.encoder.net) == 1):
+            return None
+        linear, act = self.code
+        assert isinstance(linear, nn.Linear)
+        return linear, act
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.parameters())

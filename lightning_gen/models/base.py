@@ -4,17 +4,22 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.randomness import StepNoise, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
 OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optimizer
+Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor on the learning rates
+
+Picture = tuple[Tensor, int] | Image.Image
 
 LATENT_STREAM, NOISE_STREAM = 1, 2  # the model's random streams, apart from the data order's
 
@@ -33,7 +38,9 @@ class GenerativeModel(LightningModule):
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
     batches_per_step = 1  # global batches that one training step takes
     encodes = False  # has an encoder: codes, reconstructions, interpolations between images
+    samples = True  # draws images from a prior
     fits_latents = False  # needs `fit_latents` before it can sample
+    leaves_parameters_out = False  # some steps give some parameters no gradient
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0) -> None:
         super().__init__()
@@ -43,6 +50,8 @@ class GenerativeModel(LightningModule):
         self.averaged = False  # loaded with the averaged weights of its checkpoint
         self.scalars: dict[str, Tensor] = {}
         self.noise = StepNoise(mix(seed, NOISE_STREAM))
+        self.schedule: Schedule | None = None
+        self.density: GaussianMixture | None = None
 
     # -- to be given by the models -------------------------------------------------------------------------
 
@@ -55,13 +64,20 @@ class GenerativeModel(LightningModule):
         raise UserError(f"{type(self).__name__} has no encoder: use model=ae or model=vae.")
 
     def sample_latents(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws [count, Z] from the latent prior, N(0, I) unless the model says otherwise."""
-        return self.standard_normal(count, generator)
+        """Draws [count, Z] from the prior: `self.density`, fitted to codes, if there is one, else N(0, I)."""
+        normal = self.standard_normal(count, generator)
+        if self.density is None:
+            return normal
+        uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
+        return self.density(normal, uniform.to(self.device, normal.dtype))
 
     def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
-        device = self.device if generator is None else generator.device
-        return torch.randn(count, self.latent_dim, device=device, generator=generator).to(self.device, self.dtype)  # type: ignore[arg-type]
+        drawn = torch.randn(count, self.latent_dim, device=self._drawn_on(generator), generator=generator)
+        return drawn.to(self.device, self.dtype)  # type: ignore[arg-type]
+
+    def _drawn_on(self, generator: torch.Generator | None) -> torch.device:
+        return self.device if generator is None else generator.device
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average follows, by their attribute names."""
@@ -101,10 +117,10 @@ class GenerativeModel(LightningModule):
         return torch.Generator().manual_seed(mix(self.seed, LATENT_STREAM))
 
     @torch.no_grad()
-    def pictures(self, images: Tensor) -> dict[str, tuple[Tensor, int]]:
-        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row of the grid."""
+    def pictures(self, images: Tensor) -> dict[str, Picture]:
+        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row, or a finished one."""
         count = 2000 if tuple(self.image_shape) == POINTS else 64
-        result = {"samples": (self.sample(count, self.fixed_generator()), 8)}
+        result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator()), 8)}
         if self.encodes and len(images) >= 16:
             pairs = torch.stack([images[:32], self.reconstruct(images[:32])], dim=1)  # original beside result
             result["reconstructions"] = (pairs.flatten(0, 1), 8)
@@ -128,6 +144,18 @@ class GenerativeModel(LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.noise.start(self.trainer.global_step)
+        if self.schedule is not None:
+            self.set_learning_rates(self.schedule(*self.schedule_progress()))
+
+    def schedule_progress(self) -> tuple[int, int]:
+        """Where the learning-rate schedule stands: steps done, and steps in all."""
+        return self.trainer.global_step, self.trainer.max_steps
+
+    def set_learning_rates(self, factor: float) -> None:
+        """Each optimizer's own learning rate, which its checkpoint keeps as `initial_lr`, times this factor."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
     def count_images(self, batch: Batch) -> None:
         """To be called in every training step, with its whole batch."""

@@ -2,9 +2,11 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.shapes import ImageShape
@@ -16,6 +18,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "linear": nn.Identity,
 }
 
 
@@ -32,42 +35,92 @@ def activation(name: str) -> nn.Module:
     return nn.LeakyReLU(0.2) if name == "leaky_relu" else ACTIVATIONS[name]()
 
 
-def _layers(sizes: Sequence[int], name: str, dropout: float) -> list[nn.Module]:
+def _layers(
+    sizes: Sequence[int], name: str, dropout: float, linear: Callable[[int, int], nn.Module] = nn.Linear
+) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), activation(name)]
+        layers += [linear(fan_in, fan_out), activation(name)]
         if dropout:
             layers.append(nn.Dropout(dropout))
     return layers
 
 
 class MLPEncoder(nn.Module):
-    """Image [B, C, H, W] to features [B, widths[-1]]."""
+    """Image [B, C, H, W] to features [B, widths[-1]]; without widths, to the pixels [B, C * H * W]."""
 
     def __init__(
         self, image_shape: ImageShape, widths: Sequence[int], activation: str = "relu", dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.num_features = widths[-1]
-        self.net = nn.Sequential(nn.Flatten(), *_layers([math.prod(image_shape), *widths], activation, dropout))
+        sizes = [math.prod(image_shape), *widths]
+        self.num_features = sizes[-1]
+        self.net = nn.Sequential(nn.Flatten(), *_layers(sizes, activation, dropout))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)  # [B, F]
 
 
 class MLPDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W], without an output activation."""
+    """Latent [B, Z] to raw image [B, C, H, W], without an output activation.
+
+    `tied`: its matrices are the transposes of the encoder's (`tie`), and only the biases are its own.
+    """
 
     def __init__(
-        self, latent_dim: int, image_shape: ImageShape, widths: Sequence[int], activation: str = "relu"
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        widths: Sequence[int],
+        activation: str = "relu",
+        tied: bool = False,
     ) -> None:
         super().__init__()
         sizes = [latent_dim, *widths]
+        linear = TransposedLinear if tied else nn.Linear
         self.net = nn.Sequential(
-            *_layers(sizes, activation, dropout=0.0),
-            nn.Linear(sizes[-1], math.prod(image_shape)),
+            *_layers(sizes, activation, dropout=0.0, linear=linear),
+            linear(sizes[-1], math.prod(image_shape)),
             nn.Unflatten(1, tuple(image_shape)),
         )
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.net(latents)  # [B, C, H, W]
+
+
+class TransposedLinear(nn.Module):
+    """x W + b [B, out], where the matrix W [in, out] belongs to another layer, `tie`d to this one.
+
+    Only the bias is a parameter here: optimizers, averages and checkpoints see each matrix once.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        bound = 1 / math.sqrt(in_features)  # as nn.Linear has it
+        self.bias = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound))
+        self.mirrored: tuple[nn.Linear, ...] = ()  # in a tuple, so that it is not registered a second time
+
+    def forward(self, values: Tensor) -> Tensor:
+        (linear,) = self.mirrored
+        return F.linear(values, linear.weight.T, self.bias)
+
+
+def tie(decoder: nn.Module, *encoder: nn.Module) -> None:
+    """Give the decoder's transposed layers, if it has any, the matrices of the encoder's layers in reverse order.
+
+    Raises:
+        UserError: the layers do not mirror each other.
+    """
+    transposed = [module for module in decoder.modules() if isinstance(module, TransposedLinear)]
+    if not transposed:
+        return
+    linears = [module for part in encoder for module in part.modules() if isinstance(module, nn.Linear)]
+    theirs = [(linear.out_features, linear.in_features) for linear in reversed(linears)]
+    if theirs != [(layer.in_features, layer.out_features) for layer in transposed]:
+        raise UserError(
+            "networks.decoder.tied=true needs a decoder that mirrors the encoder: set networks.decoder.widths to "
+            "networks.encoder.widths in reverse order, both of networks=mlp."
+        )
+    for layer, linear in zip(transposed, reversed(linears), strict=True):
+        layer.mirrored = (linear,)

@@ -1,0 +1,52 @@
+"""model.encoder_from=RUN: the encoder of another run inside this run's model."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.inspecting import load_model
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.run import Run
+
+
+def fill_in(run: Run, data: ImageDataModule) -> None:
+    """Write what a classifier takes from elsewhere into its config: the classes, and the other run's model.
+
+    After that the run directory is enough: the other run may go.
+
+    Raises:
+        UserError: the data have no labels, or there is no such run.
+    """
+    model = run.config.model
+    if "encoder_from" not in model or model.num_classes is not None:
+        return
+    if data.train.labels is None:
+        raise UserError(f"model={model.name} needs labels, and dataset={data.dataset} has none.")
+    model.num_classes = data.num_classes
+    if model.encoder_from is not None:
+        source = Run.load(model.encoder_from).config
+        model.encoder_from = str(Path(model.encoder_from).resolve())
+        OmegaConf.set_struct(model, False)
+        model.source = {"model": source.model, "networks": source.networks, "seed": source.seed}
+    if (run.path / "config.yaml").exists():  # else it is saved once everything has been checked
+        run.save()
+
+
+def load_encoder(run: Run, model: GenerativeModel) -> None:
+    """Put the weights of `model.encoder_from` into a new model (its last checkpoint, averaged where it has them).
+
+    Raises:
+        UserError: the images are of another shape, or the other run's checkpoint cannot be read.
+    """
+    origin = run.config.model.get("encoder_from")
+    if origin is None:
+        return
+    trained = load_model(Run.load(origin), "last")
+    if trained.image_shape != model.image_shape:
+        raise UserError(
+            f"model.encoder_from={origin} was trained on images of {tuple(trained.image_shape)}, these are "
+            f"{tuple(model.image_shape)}: use the same dataset.size and dataset.channels."
+        )
+    model.source.load_state_dict(trained.cpu().state_dict())  # type: ignore[union-attr]

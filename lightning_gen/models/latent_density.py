@@ -1,0 +1,44 @@
+"""Densities in code space, fitted to codes after training, to sample encoder-decoders from."""
+
+import torch
+from torch import Tensor, nn
+
+
+class GaussianMixture(nn.Module):
+    """A mixture of Gaussians with full covariances, one component by default (Ghosh et al. 2020, sec. 4)."""
+
+    weights: Tensor
+    means: Tensor
+    scales: Tensor
+
+    def __init__(self, dim: int, components: int = 1) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.full((components,), 1 / components))
+        self.register_buffer("means", torch.zeros(components, dim))
+        self.register_buffer("scales", torch.eye(dim).repeat(components, 1, 1))  # square roots of the covariances
+
+    def fit(self, codes: Tensor, seed: int = 0) -> None:
+        """Maximum likelihood for codes [N, Z], in float64: in closed form, or by EM from k-means (scikit-learn).
+
+        A degenerate covariance is allowed.
+        """
+        codes = codes.double().cpu()
+        if len(self.weights) == 1:
+            covariances = torch.cov(codes.T, correction=0).reshape(1, codes.shape[1], -1)
+            weights, means = torch.ones(1), codes.mean(dim=0, keepdim=True)
+        else:
+            from sklearn.mixture import GaussianMixture as Mixture
+
+            unit = float(codes.var(dim=0).mean())  # the floor of the variances is relative to the codes' own
+            fitted = Mixture(len(self.weights), reg_covar=1e-6 * unit, random_state=seed).fit(codes.numpy())
+            arrays = (fitted.weights_, fitted.means_, fitted.covariances_)
+            weights, means, covariances = (torch.from_numpy(array) for array in arrays)
+        values, vectors = torch.linalg.eigh(covariances)
+        self.weights.copy_(weights)
+        self.means.copy_(means)
+        self.scales.copy_(vectors * values.clamp_min(0).sqrt().unsqueeze(1))
+
+    def forward(self, normal: Tensor, uniform: Tensor) -> Tensor:
+        """Codes [N, Z] from N(0, I) noise [N, Z] and U[0, 1) noise [N]."""
+        component = torch.searchsorted(self.weights.cumsum(0), uniform).clamp_max(len(self.weights) - 1)
+        return self.means[component] + torch.einsum("nij,nj->ni", self.scales[component], normal)

@@ -1,0 +1,47 @@
+"""Corruptions of a denoising autoencoder's input, and shifts of its images.
+
+Each takes values in [0, 1], [B, ...], and the noise of the training step, which gives U[0, 1) and N(0, 1) in a
+shape; `amount` is how much. They leave their argument as it is.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Noise(Protocol):
+    """What `randomness.StepNoise` gives."""
+
+    def normal(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
+
+    def uniform(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
+
+
+def masking(values: Tensor, noise: Noise, amount: float) -> Tensor:
+    """Each value is set to 0 with probability `amount` (Vincent et al. 2010, sec. 3.3)."""
+    return values * (noise.uniform(values.shape, values.device) >= amount)
+
+
+def gaussian(values: Tensor, noise: Noise, amount: float) -> Tensor:
+    """Adds N(0, amount^2) (Vincent et al. 2010, sec. 3.3); the result is not clipped."""
+    return values + amount * noise.normal(values.shape, values.device)
+
+
+def salt_and_pepper(values: Tensor, noise: Noise, amount: float) -> Tensor:
+    """Each value becomes 0 or 1, by a fair coin, with probability `amount` (Vincent et al. 2010, sec. 3.3)."""
+    draw = noise.uniform(values.shape, values.device)
+    return torch.where(draw < amount, (draw < amount / 2).to(values.dtype), values)
+
+
+def random_shift(images: Tensor, noise: Noise, pixels: int) -> Tensor:
+    """Moves each image [B, C, H, W] by a whole number of pixels, uniform in [-pixels, pixels] on each axis.
+
+    What comes in at the border is 0. Not a corruption: the shifted image is input and target.
+    """
+    count, _, height, width = images.shape
+    draw = noise.uniform((count, 2), images.device)
+    top, left = (draw * (2 * pixels + 1)).long().unbind(dim=1)
+    windows = F.pad(images, [pixels] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view [B, C, 2p+1, 2p+1, H, W]
+    return windows[torch.arange(count, device=images.device), :, top, left]

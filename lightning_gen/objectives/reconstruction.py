@@ -1,0 +1,33 @@
+"""Reconstruction errors of images in [0, 1], from the decoder's raw output: per image, summed over pixels, [B].
+
+Each takes raw output and images, both [B, C, H, W]; the reconstruction is the sigmoid of the raw output.
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_gen.objectives.precision import full_precision
+
+
+def squared_error(raw: Tensor, images: Tensor) -> Tensor:
+    """||x - x'||^2, [B]."""
+    return (full_precision(raw).sigmoid() - images).square().flatten(1).sum(dim=1)
+
+
+def absolute_error(raw: Tensor, images: Tensor) -> Tensor:
+    """||x - x'||_1, [B]."""
+    return (full_precision(raw).sigmoid() - images).abs().flatten(1).sum(dim=1)
+
+
+def cross_entropy(raw: Tensor, images: Tensor) -> Tensor:
+    """-sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i), nats, [B] (Hinton & Salakhutdinov 2006, supplement).
+
+    For grey images this is no likelihood: its minimum, at x' = x, is the entropy of the grey values and not 0.
+    """
+    raw, images = full_precision(raw).flatten(1), full_precision(images).flatten(1)
+    return F.binary_cross_entropy_with_logits(raw, images, reduction="none").sum(dim=1)
+
+
+def squared_error_of_values(values: Tensor, targets: Tensor) -> Tensor:
+    """||t - v||^2 of values of any range, [B]."""
+    return (full_precision(values) - targets).square().flatten(1).sum(dim=1)

@@ -1,0 +1,161 @@
+"""What an autoencoder adds to its reconstruction error: sparse, contractive and smooth codes.
+
+The formulas are functions; the classes below are the choices of `model/regularizer`, each with its weights. A
+regularizer may change the codes (`transform`) and may add a penalty [B] (`penalty`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.objectives.corruption import Noise
+from lightning_gen.objectives.precision import full_precision
+
+
+def kl_sparsity(activations: Tensor, target: float) -> Tensor:
+    """sum_j KL(target || mean activation of unit j), Bernoulli, nats, a scalar (Ng 2011, CS294A notes, sec. 3).
+
+    Activations [B, Z] in [0, 1]; the mean is over the images of all processes.
+    """
+    mean = mean_over_processes(full_precision(activations).mean(dim=0)).clamp(1e-6, 1 - 1e-6)
+    return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean over the processes, with a gradient, so that several processes penalize what one would."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(values) / torch.distributed.get_world_size()
+
+
+def keep_largest(codes: Tensor, k: int) -> Tensor:
+    """Codes [B, Z] of which the k largest of each image stay and the rest are 0 (Makhzani & Frey 2014, sec. 2.1)."""
+    values, indices = codes.topk(min(k, codes.shape[1]), dim=1)
+    return torch.zeros_like(codes).scatter(1, indices, values)
+
+
+def single_layer_jacobian(inputs: Tensor, linear: nn.Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
+    """||J||_F^2 of h = s(Wx + b), exact: sum_j s'(a_j)^2 ||W_j||^2, [B] (Rifai et al. 2011, eq. 3).
+
+    Inputs [B, D]; s is any elementwise activation.
+    """
+    with torch.enable_grad():
+        sums = linear(inputs)
+        sums = sums if sums.requires_grad else sums.requires_grad_()
+        (slopes,) = torch.autograd.grad(activation(sums).sum(), sums, create_graph=True)
+    return slopes.square() @ linear.weight.square().sum(dim=1)
+
+
+def hutchinson_jacobian(
+    function: Callable[[Tensor], Tensor], inputs: Tensor, noise: Noise, probes: int = 1
+) -> Tensor:
+    """||J||_F^2 = E_v ||J^T v||^2 of a function of inputs [B, ...], unbiased, [B] (Hutchinson 1990).
+
+    v has independent signs, `probes` of them a time; each costs one backward pass, whatever the function's sizes.
+    """
+    with torch.enable_grad():
+        inputs = inputs.detach().requires_grad_() if not inputs.requires_grad else inputs
+        outputs = function(inputs).flatten(1)
+        total = torch.zeros(len(inputs), device=inputs.device)
+        for _ in range(probes):
+            signs = torch.where(noise.uniform(outputs.shape, outputs.device) < 0.5, -1.0, 1.0)
+            (gradient,) = torch.autograd.grad((outputs * signs).sum(), inputs, create_graph=True)
+            total = total + gradient.flatten(1).square().sum(dim=1)
+    return total / probes
+
+
+class Pass(NamedTuple):
+    """One pass through an autoencoder, as regularizers see it."""
+
+    images: Tensor  # [B, C, H, W], clean
+    codes: Tensor  # [B, Z]
+    encode: Callable[[Tensor], Tensor]
+    decode: Callable[[Tensor], Tensor]
+    single_layer: tuple[nn.Linear, Callable[[Tensor], Tensor]] | None  # the encoder, where it is s(Wx + b)
+    decoder_parameters: Iterable[Tensor]
+    noise: Noise
+
+
+class Regularizer:
+    """None: codes as they are, no penalty."""
+
+    bounded_codes = False  # needs codes in [0, 1]
+
+    def transform(self, codes: Tensor) -> Tensor:
+        """Codes [B, Z] to codes [B, Z], in training and in use."""
+        return codes
+
+    def penalty(self, seen: Pass) -> Tensor:
+        """What to add to the reconstruction error, [B]."""
+        return torch.zeros_like(seen.codes[:, 0])
+
+
+class L1(Regularizer):
+    """weight * ||z||_1."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def penalty(self, seen: Pass) -> Tensor:
+        return self.weight * seen.codes.abs().sum(dim=1)
+
+
+class KL(Regularizer):
+    """weight * `kl_sparsity` of codes in [0, 1]."""
+
+    bounded_codes = True
+
+    def __init__(self, weight: float, target: float) -> None:
+        self.weight, self.target = weight, target
+
+    def penalty(self, seen: Pass) -> Tensor:
+        return self.weight * kl_sparsity(seen.codes, self.target).expand(len(seen.codes))
+
+
+class KSparse(Regularizer):
+    """Only the k largest codes of an image stay; no penalty."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+
+    def transform(self, codes: Tensor) -> Tensor:
+        return keep_largest(codes, self.k)
+
+
+class Contractive(Regularizer):
+    """weight * ||d z / d x||_F^2 (Rifai et al. 2011, eq. 2): exact for a single layer, else Hutchinson's estimate."""
+
+    def __init__(self, weight: float, probes: int = 1) -> None:
+        self.weight, self.probes = weight, probes
+
+    def penalty(self, seen: Pass) -> Tensor:
+        if seen.single_layer is not None:
+            linear, activation = seen.single_layer
+            return self.weight * single_layer_jacobian(seen.images.flatten(1), linear, activation)
+        return self.weight * hutchinson_jacobian(seen.encode, seen.images, seen.noise, self.probes)
+
+
+class RAEL2(Regularizer):
+    """beta / 2 ||z||^2 + decoder_weight ||theta_D||^2 (Ghosh et al. 2020, eq. 11)."""
+
+    def __init__(self, beta: float, decoder_weight: float) -> None:
+        self.beta, self.decoder_weight = beta, decoder_weight
+
+    def penalty(self, seen: Pass) -> Tensor:
+        weights = sum(parameter.square().sum() for parameter in seen.decoder_parameters)
+        return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.decoder_weight * weights
+
+
+class RAEGP(Regularizer):
+    """beta / 2 ||z||^2 + weight ||d D(z) / d z||_F^2 by Hutchinson's estimate (Ghosh et al. 2020, eq. 12)."""
+
+    def __init__(self, beta: float, weight: float, probes: int = 1) -> None:
+        self.beta, self.weight, self.probes = beta, weight, probes
+
+    def penalty(self, seen: Pass) -> Tensor:
+        slopes = hutchinson_jacobian(seen.decode, seen.codes, seen.noise, self.probes)
+        return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.weight * slopes

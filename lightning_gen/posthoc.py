@@ -1,0 +1,124 @@
+"""Commands on a trained encoder: a prior for its codes, what the codes are worth, their picture."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from lightning_gen import config as configs
+from lightning_gen.data.imageset import ImageSet
+from lightning_gen.data.loader import in_order, permutation
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation.probing import PCA, cluster_quality, probe
+from lightning_gen.inspecting import load_model
+from lightning_gen.latent_pictures import codes_of, latent_pictures
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.latent_density import GaussianMixture
+from lightning_gen.pictures import grid, save_picture
+from lightning_gen.run import Run
+from lightning_gen.terminal import quiet_libraries, shortest
+
+
+def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, ImageDataModule]:
+    """The run's model and its data.
+
+    Raises:
+        UserError: the model has no encoder.
+    """
+    quiet_libraries()
+    model = load_model(run, checkpoint)
+    if not model.encodes:
+        raise UserError(f"{run.path} holds model={run.config.model.name}, which has no codes.")
+    return model, configs.build_data(run.config)
+
+
+def fit_prior(run_dir: Path, checkpoint: str, kind: str, components: int) -> str:
+    """Fit a density to the codes of all training images and keep it as priors/<kind>.pt in the run directory.
+
+    `sample` and `evaluate` use it with `--prior <kind>` (Ghosh et al. 2020, sec. 4). Works for every model that
+    encodes and decodes. Returns a line that says where it is.
+    """
+    run = Run.load(run_dir)
+    model, data = load_encoder_and_data(run, checkpoint)
+    if not model.samples:
+        raise UserError(f"{run.path} holds model={run.config.model.name}, which has no decoder to sample with.")
+    start = time.monotonic()
+    codes, _ = codes_of(model, data.train_batches(model.device, limit=len(data.train)))
+    density = GaussianMixture(codes.shape[1], components if kind == "gmm" else 1)
+    if len(codes) <= len(density.weights):
+        raise UserError(f"--components {components} is too many for {len(codes)} codes.")
+    density.fit(codes, seed=run.config.seed)
+    path = run.path / "priors" / f"{kind}.pt"
+    path.parent.mkdir(exist_ok=True)
+    torch.save({"images_seen": model.images_seen, "state_dict": density.state_dict()}, path)
+    record = {
+        "components": len(density.weights),
+        "codes": len(codes),
+        "checkpoint": checkpoint,
+        "images_seen": model.images_seen,
+        "seconds": round(time.monotonic() - start, 2),
+    }
+    run.write_summary(priors=run.read_summary().get("priors", {}) | {kind: record})
+    return f"{kind} of {len(density.weights)} components, fitted to {len(codes):,} codes, in {shortest(path)}"
+
+
+def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict[str, Any]:
+    """Classifiers and clusters on frozen codes, on principal components of the same width and on raw pixels.
+
+    `labels`: how many labelled training images, drawn by the run's seed, the classifiers learn from; None: all.
+    Clusters and principal components need no labels. Prints a table and adds it to summary.json under `probes`.
+    """
+    run = Run.load(run_dir)
+    model, data = load_encoder_and_data(run, checkpoint)
+    train, test = data.train, data.test
+    if train.labels is None or test.labels is None:
+        raise UserError(f"dataset={data.dataset} has no labels to probe with.")
+    chosen = train.subset(permutation(data.seed, -1, len(train))[: labels or len(train)])
+    width = min(model.latent_dim, train.images[0].numel())
+    pca = PCA(train.images, width)
+    spaces: dict[str, Callable[[ImageSet], Tensor]] = {
+        "codes": lambda part: codes_of(model, in_order(part, 500, model.device))[0],
+        f"PCA-{width}": lambda part: pca.encode(part.images),
+        "pixels": lambda part: part.images.flatten(1) / 255,
+    }
+    results = {}
+    for name, codes in spaces.items():
+        held_out = codes(test)
+        assert chosen.labels is not None
+        results[name] = probe(codes(chosen), chosen.labels, held_out, test.labels, standardize=name != "pixels")
+        results[name] |= cluster_quality(held_out, test.labels, data.num_classes)
+    protocol = {"labels": len(chosen), "n_test": len(test), "checkpoint": checkpoint, "ema": model.averaged}
+    probes = run.read_summary().get("probes", [])
+    run.write_summary(probes=[*probes, {"results": results, "protocol": protocol}])
+    Console(soft_wrap=True).print(probe_table(results))
+    return results
+
+
+def probe_table(results: dict[str, dict[str, float]]) -> Table:
+    """A row for each measure, a column for each space."""
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("test images")
+    for name in results:
+        table.add_column(name, justify="right")
+    for measure in next(iter(results.values())):
+        table.add_row(measure.replace("_", " "), *(f"{100 * column[measure]:.2f} %" for column in results.values()))
+    return table
+
+
+def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
+    """Draw the codes of the test images into latents/ of the run directory; returns a line that says where."""
+    run = Run.load(run_dir)
+    model, data = load_encoder_and_data(run, checkpoint)
+    pictures = latent_pictures(model, data.test_batches(model.device), data.test.classes, projection)
+    paths = []
+    for name, picture in pictures.items():
+        path = run.path / "latents" / f"{Path(checkpoint).stem}_{projection if name == 'latents' else name}.png"
+        save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
+        paths.append(shortest(path))
+    return "\n".join(paths)
