@@ -34,20 +34,20 @@ def metrics_table(summary: dict[str, Any]) -> Table:
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for name, value in summary["metrics"].items():
         if name.startswith("eval/"):
-            table.add_row(name, f"{value:.4g}", describe(name, summary["protocol"].get(name, {})))
+            table.add_row(name, f"{value:.4g}", describe(summary["protocol"].get(name, {})))
     return table
 
 
-def describe(name: str, protocol: dict[str, Any]) -> str:
+def describe(protocol: dict[str, Any]) -> str:
     """The protocol in a few words; summary.json has all of it."""
-    if "extractor" not in protocol:
+    if "n_fake" not in protocol:
         return f"{protocol['n_real']:,} {protocol['split']} images" if protocol else ""
-    what = f"{protocol['n_fake']:,} samples" + (" of the averaged weights" if protocol.get("ema") else "")
-    if name.endswith("_floor"):
-        what = f"{protocol['n_floor']:,} training images"
-    elif name.endswith("_noise"):
-        what = f"{protocol['n_fake']:,} images of uniform noise"
-    return f"{what} against {protocol['n_real']:,} {protocol['split']} images, {protocol['extractor']}"
+    of = protocol["images"]
+    averaged = " of the averaged weights" if protocol.get("ema") and of == "samples" else ""
+    extractor = f", {protocol['extractor']}" if "extractor" in protocol else ""
+    return (
+        f"{protocol['n_fake']:,} {of}{averaged} against {protocol['n_real']:,} {protocol['split']} images{extractor}"
+    )
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:

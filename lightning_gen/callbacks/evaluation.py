@@ -11,19 +11,23 @@ from torch import Tensor
 
 from lightning_gen.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.callbacks.inference import evaluation_mode, fit_latents, in_precision
+from lightning_gen.data.loader import to_float
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluation.evaluate import SampleEvaluator
+from lightning_gen.evaluation.evaluate import versions
+from lightning_gen.evaluators import Evaluator, Metrics, Protocols
 from lightning_gen.loggers import log_picture, record
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.randomness import StepNoise, mix
 
-Metrics = dict[str, float]
 TEST_STREAM = 3
 
 
 def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
-    """The model's own metrics over all held-out images, as means over images, named `eval/...`."""
+    """The model's own metrics over all held-out images, as means over images, named `eval/...`.
+
+    Every process computes them all: they are few, and so they need not agree on their names.
+    """
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
     for index, batch in enumerate(in_precision(model, data.test_batches(model.device))):
         noise = StepNoise(mix(model.seed, TEST_STREAM))
@@ -34,26 +38,37 @@ def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
 
 
 def evaluate_model(
-    model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, **context: Any
-) -> tuple[Metrics, dict[str, dict[str, Any]]]:
+    model: GenerativeModel, data: ImageDataModule, evaluator: Evaluator, **context: Any
+) -> tuple[Metrics, Protocols]:
     """All metrics of a model in evaluation mode, and the protocol of each."""
-    metrics, protocol = evaluator(model.sample, **context)
+    context = {"batch_norm": "running statistics", **context}
+    metrics, protocols = evaluator(model, data, **context)
     own = test_metrics(model, data)
-    held_out = {"n_real": len(data.test), "split": "test", "batch_norm": "running statistics", **context}
-    return {**own, **metrics}, dict.fromkeys(own, held_out) | dict.fromkeys(metrics, protocol)
+    held_out = {"images": "held-out images", "n_real": len(data.test), "split": "test", **context}
+    held_out |= {"evaluation": evaluator.name, "versions": versions()}
+    for name in own:
+        protocols[name] = {"metric": name.removeprefix("eval/"), **held_out}
+    return {**own, **metrics, **own}, protocols
+
+
+def neighbours(evaluator: Evaluator) -> dict[str, tuple[Tensor, int]]:
+    """Ten samples, each followed by its nearest training images, four in a row; only with `memorization`."""
+    if "memorization" not in evaluator.samples.metrics:
+        return {}
+    return {"neighbours": (to_float(evaluator.samples.neighbour_picture()), 4)}
 
 
 class Evaluation(Callback):
     """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
 
-    `run_dir` receives samples/, reconstructions/ and interpolations/. The metrics go to every logger, to
+    `run_dir` receives samples/, reconstructions/, interpolations/ and neighbours/. The metrics go to every logger, to
     `self.metrics` with their `self.protocol`, and to the callback that keeps best.ckpt.
     """
 
-    def __init__(self, evaluator: SampleEvaluator, every_n_steps: int, run_dir: Path) -> None:
+    def __init__(self, evaluator: Evaluator, every_n_steps: int, run_dir: Path) -> None:
         self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
         self.metrics: Metrics = {}
-        self.protocol: dict[str, dict[str, Any]] = {}
+        self.protocol: Protocols = {}
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -76,7 +91,9 @@ class Evaluation(Callback):
         data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         fit_latents(trainer, pl_module)
         with evaluation_mode(pl_module, trainer) as averaged:
-            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, ema=averaged)
+            # Where training ends, last.ckpt holds this model; until then `step` says which it was.
+            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
+            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, **context)
             if trainer.is_global_zero:
                 self._save_pictures(trainer, pl_module, data)
         record(trainer, self.metrics, pl_module.images_seen)
@@ -87,8 +104,9 @@ class Evaluation(Callback):
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
         images = next(in_precision(model, data.test_batches(model.device, limit=64))).images
-        for name, (pictures, columns) in model.pictures(images).items():
-            picture = grid(pictures, columns)
+        pictures = model.pictures(images) | neighbours(self.evaluator)
+        for name, (tiles, columns) in pictures.items():
+            picture = grid(tiles, columns)
             save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")
             log_picture(trainer, name, picture)
 

@@ -1,6 +1,7 @@
 """The LightningDataModule: a source, its size and channels, on the training device."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -51,7 +52,7 @@ class ImageDataModule(LightningDataModule):
             if self.size < 1:
                 raise UserError(f"dataset.size={self.size} is not an image size: use a positive number of pixels.")
             images = resize(images, self.size)
-        return ImageSet(images.contiguous(), data.labels, data.classes)
+        return replace(data, images=images.contiguous())
 
     @property
     def train(self) -> ImageSet:

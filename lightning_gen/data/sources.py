@@ -1,7 +1,7 @@
 """Data sets as one uint8 tensor in memory: the digits that scikit-learn carries, and torchvision's."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,11 +12,17 @@ from lightning_gen.errors import UserError
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 [N, C, H, W] with labels int64 [N], or none, and the names of the classes."""
+    """Images uint8 [N, C, H, W] with labels int64 [N], or none, and the names of the classes.
+
+    `factors`: the known factors of variation, int64 [N, K], of a set that is made by formula; `categorical`: which
+    of them have no order.
+    """
 
     images: Tensor
     labels: Tensor | None = None
     classes: tuple[str, ...] = ()
+    factors: Tensor | None = None
+    categorical: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -28,11 +34,12 @@ class ImageSet:
 
     def to(self, device: torch.device) -> "ImageSet":
         labels = None if self.labels is None else self.labels.to(device)
-        return ImageSet(self.images.to(device), labels, self.classes)
+        return replace(self, images=self.images.to(device), labels=labels)
 
     def subset(self, indices: Tensor) -> "ImageSet":
         labels = None if self.labels is None else self.labels[indices]
-        return ImageSet(self.images[indices], labels, self.classes)
+        factors = None if self.factors is None else self.factors[indices]
+        return replace(self, images=self.images[indices], labels=labels, factors=factors)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,6 @@ def compare(weights, ours, n):
 
 @pytest.mark.slow
 def test_distances_equal_the_libraries_on_the_same_1000_images(weights, ours, monkeypatch):
-    torch.set_num_threads(2)
     found, real, fake, real_features, fake_features = compare(weights, ours, 500)
     fidelity = pytest.importorskip("torch_fidelity.metric_fid")
     sides = (fidelity.fid_features_to_statistics(x) for x in (fake_features, real_features))
