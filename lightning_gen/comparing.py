@@ -56,8 +56,8 @@ def as_table(table: Comparison) -> Table:
     """For the terminal; the best values are bold, with a star."""
     titles, *lines = cells(table, "[bold]*", "[/bold]")
     made = Table(show_edge=False, pad_edge=False, box=None)
-    for title in titles:
-        made.add_column(title, overflow="fold")
+    for index, title in enumerate(titles):
+        made.add_column(title, overflow="fold", no_wrap=index == 0)
     for line in lines:
         made.add_row(*line)
     return made

@@ -48,10 +48,12 @@ class Row:
         return statistics.stdev(values) if len(values) > 1 else None
 
     def cell(self, column: Column) -> str:
-        mean, std = self.mean(column), self.std(column)
+        """The mean, the standard deviation over seeds, and the number of runs where some lack it."""
+        mean, std, count = self.mean(column), self.std(column), len(self.values.get(column, []))
         if mean is None:
             return ""
-        return f"{mean:.4g}" if std is None else f"{mean:.4g} ± {std:.2g}"
+        of = f" ({count} of {len(self.runs)})" if count < len(self.runs) else ""
+        return (f"{mean:.4g}" if std is None else f"{mean:.4g} ± {std:.2g}") + of
 
 
 @dataclass
@@ -112,7 +114,8 @@ def comparison(runs: list[Run]) -> Comparison:
             real.setdefault(name, Row(name)).values[column] = [value]
     if not protocols:
         raise UserError("None of these runs has a number yet: `lightning-gen evaluate RUN` first.")
-    columns = list(protocols)
+    metrics = list(dict.fromkeys(metric for metric, _ in protocols))
+    columns = sorted(protocols, key=lambda column: metrics.index(column[0]))  # those of one metric side by side
     headers, notes = headers_of(protocols)
     bounding = [row for row in real.values() if set(row.values) & set(columns)]
     return Comparison([*rows.values(), *bounding], columns, headers, notes)

@@ -106,7 +106,9 @@ def clean_resize(images: Tensor, side: int) -> Tensor:
     Returns:
         float32 [N, C, side, side], about 0 to 255: neither rounded nor clamped, bicubic overshoots.
     """
-    return functional.interpolate(images.float(), (side, side), mode="bicubic", antialias=True)
+    # Pillow's weights are float64; MPS has none.
+    images = images.float() if images.device.type == "mps" else images.double()
+    return functional.interpolate(images, (side, side), mode="bicubic", antialias=True).float()
 
 
 def find_inception_weights(path: Path | str | None = None) -> Path | None:

@@ -62,7 +62,7 @@ def test_a_labelled_data_set_gets_its_own_classifier(tmp_path, monkeypatch, digi
     net = build_extractor(dataset="mine", images=images, labels=labels, cache_dir=tmp_path / "cache")
     assert isinstance(net, Classifier)
     assert net.name == "classifier-mine-v1"
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list((tmp_path / "cache").glob("*.pt"))) == 1
 
 
 @pytest.mark.parametrize(
