@@ -99,7 +99,8 @@ def main() -> None:
         metrics, protocol = evaluator(sampler)
         cells = [f"{metrics[f'eval/{key}']:.4g}" for key in COLUMNS.values()]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print(f"\nextractor {protocol['extractor']} ({protocol['weights_hash']}), reference: {protocol['n_real']} test")
+    how = protocol["eval/fid_classifier"]
+    print(f"\nextractor {how['extractor']} ({how['weights_hash']}), reference: {how['n_real']} test images")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""lightning-gen: train, evaluate and sample, and look at data.
+"""lightning-gen: train, evaluate, compare, sample, and look at data.
 
-Each command but `train` and `data` takes a run directory and nothing else.
+Each command but `train` and `data` takes run directories and nothing else.
 """
 
 import sys
@@ -27,14 +27,28 @@ def train(context: typer.Context) -> None:
 @app.command()
 def evaluate(
     run: RunArgument,
-    overrides: Annotated[list[str] | None, typer.Argument(help="evaluation.num_samples=5000 ...")] = None,
-    checkpoint: Checkpoint = "best",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="evaluation=standard evaluation.num_samples=5000 checkpoint=best|last|PATH ..."),
+    ] = None,
     prior: Prior = None,
 ) -> None:
-    """Measure a trained model again and add the numbers to its summary.json."""
+    """Measure a trained model by a protocol and add the numbers, each with its protocol, to its summary.json."""
     from lightning_gen.inspecting import evaluate_run
 
-    evaluate_run(run, checkpoint, overrides or [], prior)
+    evaluate_run(run, overrides or [], prior)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders of them.")],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+) -> None:
+    """One table of runs against metrics: best values marked, seeds averaged, each protocol in its own column."""
+    from lightning_gen.comparing import compare_runs
+
+    compare_runs(runs, csv, markdown)
 
 
 @app.command()

@@ -1,22 +1,27 @@
 """What is done with a run after training, from its directory alone."""
 
+import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen import config as configs
 from lightning_gen.callbacks.ema import load_average
-from lightning_gen.callbacks.evaluation import evaluate_model
+from lightning_gen.callbacks.evaluation import evaluate_model, neighbours
 from lightning_gen.errors import UserError
 from lightning_gen.evaluators import build_evaluator
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
 from lightning_gen.randomness import mix
+from lightning_gen.resuming import composed_config
 from lightning_gen.run import Run
 from lightning_gen.terminal import metrics_table, quiet_libraries, shortest
 
@@ -37,7 +42,7 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     state = run.read_checkpoint(checkpoint)
     model: GenerativeModel = configs.build_model(run.config, tuple(state["image_shape"]))
     model.load_state_dict(state["state_dict"])
-    model.averaged = load_average(model, state)
+    model.averaged, model.step_loaded = load_average(model, state), state["global_step"]
     model.images_seen = state["images_seen"]
     return model.to(device or default_device()).eval().requires_grad_(False)
 
@@ -94,27 +99,68 @@ def _write_images(images: torch.Tensor, out: Path, format: str) -> str:
     return f"{len(images)} samples in {shortest(out)}"
 
 
-def evaluate_run(run_dir: Path, checkpoint: str, overrides: list[str], prior: str | None = None) -> dict[str, Any]:
-    """Measure a run's model, print the table and add it to summary.json under `evaluations`."""
+def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) -> dict[str, Any]:
+    """Measure a run's model, print the table and add it to summary.json under `evaluations`.
+
+    `overrides`: a protocol (`evaluation=standard`), values (`evaluation.num_samples=5000`, `dataset.root=DIR`), and
+    `checkpoint=best|last|PATH`; best if it is not given. `prior`: a density that `fit-prior` has fitted.
+    """
     from rich.console import Console
 
     quiet_libraries()
     run = Run.load(run_dir)
-    try:
-        OmegaConf.set_struct(run.config, True)
-        run.config.merge_with_dotlist(overrides)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    checkpoint = next((o.partition("=")[2] for o in overrides if o.startswith("checkpoint=")), "best")
+    set_protocol(run.config, [o for o in overrides if not o.startswith("checkpoint=")])
     configs.validate(run.config)
     device = default_device()
     data = configs.build_data(run.config)
     model = load_model(run, checkpoint, device)
-    context = {"ema": model.averaged, "checkpoint": checkpoint}
+    evaluator = build_evaluator(run.config, data, device)
+    print(evaluator.note, file=sys.stderr)
+    context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
     if prior is not None:
         attach_prior(run, model, prior)
         context["prior"] = prior
-    metrics, protocol = evaluate_model(model, data, build_evaluator(run.config, data, device), **context)
-    summary = {"metrics": metrics, "protocol": protocol}
-    Console(soft_wrap=True).print(metrics_table(summary))
-    run.write_summary(evaluations=[*run.read_summary().get("evaluations", []), summary])
-    return summary
+    metrics, protocol = evaluate_model(model, data, evaluator, **context)
+    time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    entry: dict[str, Any] = {"evaluation": evaluator.name, "checkpoint": checkpoint, "time": time} | {
+        "metrics": metrics,
+        "protocol": protocol,
+    }
+    Console(soft_wrap=True).print(metrics_table(entry))
+    run.add_evaluation(entry)
+    for name, (tiles, columns) in neighbours(evaluator).items():
+        path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
+        save_picture(grid(tiles, columns), path)
+        print(f"{name} {shortest(path)}")
+    return entry
+
+
+def set_protocol(config: DictConfig, overrides: list[str]) -> None:
+    """Change the evaluation of a saved config: groups are composed anew, so that a protocol means what it says.
+
+    Raises:
+        UserError: an override that does not exist, or that is neither of the evaluation nor of the data set.
+    """
+    from lightning_gen.app import explain
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        groups = [o for o in parsed if o.key_or_group == "evaluation" or "/" in o.key_or_group]
+        for override in parsed:
+            if not override.key_or_group.startswith(("evaluation", "dataset.")):
+                raise UserError(
+                    f"{override.input_line}: evaluate takes evaluation=..., evaluation....=..., dataset....=... and "
+                    f"checkpoint=best|last|PATH."
+                )
+        composed = composed_config([str(o.input_line) for o in groups])
+        OmegaConf.resolve(composed.evaluation)
+        if any(o.key_or_group == "evaluation" for o in groups):
+            config.evaluation = composed.evaluation
+        elif groups:
+            config.evaluation.extractor = composed.evaluation.extractor
+        OmegaConf.set_struct(config, True)
+        for override in (o for o in parsed if o not in groups):
+            OmegaConf.update(config, override.key_or_group, override.value())
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error

@@ -1,5 +1,6 @@
 """One job from its config to its summary, in this process or in one process a device."""
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -37,6 +38,7 @@ def run_job(config: DictConfig, directory: Path) -> float:
         raise
     if rank == 0:
         run.save()
+        print(parts.evaluation.evaluator.note, file=sys.stderr)
     devices = device_count(run.config.trainer)
     if processes == 1 and devices > 1:
         del parts  # each worker builds its own

@@ -35,7 +35,7 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     own = overrides_of(directory, [])
     if sorted(own) == sorted(o for o in overrides if not o.startswith("resume=")):
         return saved
-    before = _plain(_compose(own))
+    before = _plain(composed_config(own))
     after = _plain(composed)
     changed = {key: after[key] for key in after if after[key] != before.get(key) and key not in ("resume", "command")}
     for key, node in changed.items():
@@ -43,7 +43,8 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     return saved
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def composed_config(overrides: list[str]) -> DictConfig:
+    """The config of these overrides, those of Hydra itself left out; outside an application of Hydra."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("train", overrides=[o for o in overrides if not o.startswith("hydra")])

@@ -107,6 +107,16 @@ class Run:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"The checkpoint {path} cannot be read ({reason}). Set resume to another run.") from error
 
+    def add_evaluation(self, entry: dict[str, Any]) -> None:
+        """Add `entry` to `evaluations` in summary.json, in place of the one by the same protocol if there is one.
+
+        Two entries have the same protocol if each number in them was measured in the same way, in all but the
+        time: nothing that was measured otherwise is lost.
+        """
+        entry = json.loads(json.dumps(entry, default=float))
+        others = [one for one in self.read_summary().get("evaluations", []) if one["protocol"] != entry["protocol"]]
+        self.write_summary(evaluations=[*others, entry])
+
     def read_summary(self) -> dict[str, Any]:
         """summary.json, or an empty record."""
         path = self.path / "summary.json"

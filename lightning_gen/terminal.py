@@ -11,6 +11,8 @@ from rich.table import Table
 
 from lightning_gen.run import Run
 
+BESIDE = ("_floor", "_noise", "_std")  # what stands beside a number instead of below it
+
 
 def quiet_libraries() -> None:
     """Silence what our users need not act on; their own warnings stay."""
@@ -28,26 +30,36 @@ def quiet_libraries() -> None:
 
 
 def metrics_table(summary: dict[str, Any]) -> Table:
-    """The metrics of the evaluation, each with how it was measured."""
+    """The metrics, with the ends of their scales beside them, and how each was measured (where that changes)."""
+    metrics = {name.removeprefix("eval/"): v for name, v in summary["metrics"].items() if name.startswith("eval/")}
+    own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
+    ends = [suffix for suffix in ("_floor", "_noise") if any(name.endswith(suffix) for name in metrics)]
     table = Table(show_edge=False, pad_edge=False, box=None)
-    for column, justify in (("metric", "left"), ("value", "right"), ("protocol", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for name, value in summary["metrics"].items():
-        if name.startswith("eval/"):
-            table.add_row(name, f"{value:.4g}", describe(name, summary["protocol"].get(name, {})))
+    table.add_column("metric", no_wrap=True)
+    for title in ("value", *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("protocol")
+    said = ""
+    for name in own:
+        std = metrics.get(f"{name}_std")
+        value = f"{metrics[name]:.4g}" + (f" ± {std:.2g}" if std is not None else "")
+        beside = [f"{metrics[name + suffix]:.4g}" if name + suffix in metrics else "" for suffix in ends]
+        how = describe(summary["protocol"].get(f"eval/{name}", {}))
+        table.add_row(name, value, *beside, how if how != said else '"')
+        said = how
     return table
 
 
-def describe(name: str, protocol: dict[str, Any]) -> str:
+def describe(protocol: dict[str, Any]) -> str:
     """The protocol in a few words; summary.json has all of it."""
-    if "extractor" not in protocol:
-        return f"{protocol['n_real']:,} {protocol['split']} images" if protocol else ""
-    what = f"{protocol['n_fake']:,} samples" + (" of the averaged weights" if protocol.get("ema") else "")
-    if name.endswith("_floor"):
-        what = f"{protocol['n_floor']:,} training images"
-    elif name.endswith("_noise"):
-        what = f"{protocol['n_fake']:,} images of uniform noise"
-    return f"{what} against {protocol['n_real']:,} {protocol['split']} images, {protocol['extractor']}"
+    if not protocol:
+        return ""
+    real = f"{protocol['n_real']:,} {protocol['split']} images"
+    if "n_fake" not in protocol:
+        return real
+    averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
+    extractor = f", {protocol['extractor']}" if "extractor" in protocol else ""
+    return f"{protocol['n_fake']:,} {protocol['images']}{averaged}, {real}{extractor}"
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:

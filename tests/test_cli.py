@@ -54,20 +54,49 @@ def test_sample_array_depends_on_the_seed_alone(run, tmp_path):
 def test_evaluate_finds_the_numbers_of_the_run(run):
     """The last checkpoint, measured again from the directory alone, gives what the run recorded."""
     recorded = run.read_summary()["metrics"]
-    invoke("evaluate", run.path, "--checkpoint", "last")
+    invoke("evaluate", run.path, "checkpoint=last")
     again = run.read_summary()["evaluations"][-1]["metrics"]
     assert again.keys() == {name for name in recorded if name.startswith("eval/")}
     for name, value in again.items():
         assert value == pytest.approx(recorded[name], rel=1e-5), name
 
 
-def test_evaluate_adds_to_the_record(run):
-    before = len(run.read_summary().get("evaluations", []))
-    invoke("evaluate", run.path, "evaluation.num_samples=40")
-    summary = run.read_summary()
-    assert len(summary["evaluations"]) == before + 1
-    assert summary["evaluations"][-1]["protocol"]["eval/fid_classifier"]["n_fake"] == 40
-    assert summary["protocol"]["eval/fid_classifier"]["n_fake"] == 20
+def evaluations(run):
+    return run.read_summary().get("evaluations", [])
+
+
+def test_evaluate_adds_to_the_record_and_replaces_nothing_else(run):
+    before = evaluations(run)
+    for _ in range(2):  # the second time in place of the first
+        invoke("evaluate", run.path, "evaluation.num_samples=40")
+    after = evaluations(run)
+    assert after[:-1] == before
+    entry = after[-1]
+    assert (entry["evaluation"], entry["checkpoint"]) == ("quick", "best")
+    how = entry["protocol"]["eval/fid_classifier"]
+    assert (how["n_fake"], how["checkpoint"], how["step"]) == (40, "best", run.read_checkpoint("best")["global_step"])
+    assert run.read_summary()["protocol"]["eval/fid_classifier"]["n_fake"] == 20
+
+
+def test_evaluate_by_another_protocol(run):
+    """A named protocol is what its file says, whatever the run was trained with; values go on top."""
+    invoke("evaluate", run.path, "evaluation=standard", "evaluation.num_samples=300", "evaluation/extractor=random")
+    entry = evaluations(run)[-1]
+    how = entry["protocol"]["eval/fid_random"]
+    assert (entry["evaluation"], how["extractor"], how["n_fake"]) == ("standard", "random-conv-s0", 300)
+    assert {"eval/kid_random", "eval/coverage", "eval/auth_pct"} <= set(entry["metrics"])
+    assert entry["protocol"]["eval/auth_pct"]["n_train"] == 1437
+    width, height = Image.open(run.path / "neighbours" / "standard_best.png").size
+    assert (width, height) == (4 * 42 + 2, 10 * 42 + 2)  # ten samples, each with three neighbours
+    invoke("evaluate", run.path, "evaluation.split=train")
+    how = evaluations(run)[-1]["protocol"]["eval/fid_classifier"]
+    assert (how["split"], how["n_real"], how["n_fake"]) == ("train", 1437, 20)  # 20: the run's own
+
+
+def test_compare(run, tmp_path):
+    out = invoke("compare", run.path, "--markdown", "--csv", tmp_path / "table.csv")
+    assert "fid_classifier" in out
+    assert (tmp_path / "table.csv").is_file()
 
 
 def test_checkpoints_hold_tensors_and_plain_containers(run):
@@ -92,13 +121,22 @@ def test_mistakes(arguments, message):
     assert "Traceback" not in done.stderr
 
 
-def test_mistakes_in_a_run(run):
+def test_mistakes_in_a_run(run, monkeypatch):
     from lightning_gen.errors import UserError
 
     with pytest.raises(UserError, match="no checkpoint at"):
         invoke("sample", run.path, "--checkpoint", run.path / "nothing.ckpt")
-    with pytest.raises(UserError, match=r"evaluation\.num_sample"):
+    with pytest.raises(UserError, match=r"'evaluation\.num_sample'. Did you mean 'evaluation\.num_samples'"):
         invoke("evaluate", run.path, "evaluation.num_sample=5")
+    with pytest.raises(UserError, match=r"evaluation=standart does not exist.*Did you mean 'standard'"):
+        invoke("evaluate", run.path, "evaluation=standart")
+    with pytest.raises(UserError, match="evaluate takes"):
+        invoke("evaluate", run.path, "model.latent_dim=5")
+    with pytest.raises(UserError, match="evaluation/extractor=random"):
+        invoke("evaluate", run.path, "evaluation.extractor=random")
+    monkeypatch.setenv("LIGHTNING_GEN_INCEPTION", "/nonexistent")
+    with pytest.raises(UserError, match="no Inception weights at /nonexistent"):
+        invoke("evaluate", run.path, "evaluation=fid50k_train")
     with pytest.raises(UserError, match="Cannot write"):
         invoke("sample", run.path, "-o", run.path / "config.yaml")
 

@@ -11,10 +11,15 @@ from tests.helpers import QUICK, assert_same
 
 ROOT = Path(__file__).parents[1]
 TWO = ("hardware=cpu", "trainer.devices=2")
+# Three chunks of samples for two processes to share, and what is made of features and of images.
+METRICS = "[fid,fid_infinity,kid,inception_score,prdc,per_class,memorization,c2st,reconstruction]"
+SHARED = (f"evaluation.metrics={METRICS}", "evaluation.num_samples=520")
 
 
 def call(*arguments):
-    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *arguments]
+    given = {argument.split("=")[0] for argument in arguments}
+    quick = [option for option in QUICK if option.split("=")[0] not in given]
+    command = [sys.executable, str(ROOT / "train.py"), *quick, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -34,8 +39,8 @@ STAGES = (
     ids=["ae", "vae", "gan", "stages"],
 )
 def test_devices_do_not_change_the_result(tmp_path, options):
-    """In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
-    options = (*options, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
+    """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
+    options = (*options, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true", *SHARED)
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
         done = call(*options, devices, f"hydra.run.dir={tmp_path / name}")
         assert done.returncode == 0, done.stderr
@@ -43,6 +48,8 @@ def test_devices_do_not_change_the_result(tmp_path, options):
     a, b = one.read_checkpoint(), two.read_checkpoint()
     assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320)
     assert_same(a["state_dict"], b["state_dict"], tolerance=1e-9)
+    assert (two.path / "neighbours" / "step_00000020.png").is_file()
+    assert one.read_summary()["protocol"] == two.read_summary()["protocol"]
     metrics = [run.read_summary()["metrics"] for run in (one, two)]
     for name, value in metrics[0].items():
         assert metrics[1][name] == pytest.approx(value, rel=1e-6), name

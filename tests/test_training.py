@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lightning_gen.config import config_dir
+from lightning_gen.evaluation import METRICS, classifier
 from tests.helpers import assert_same, train_run
 
 GRID = list(itertools.product(("ae", "vae", "gan"), ("mlp", "conv"), ("digits",), (0, 1)))
@@ -80,14 +81,30 @@ def test_max_steps_counts_generator_updates(tmp_path, d_steps):
 
 
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
-def test_evaluation_leaves_no_trace(tmp_path, model):
+def test_evaluation_leaves_no_trace(tmp_path, model, monkeypatch):
+    """With every metric, also those that train networks of their own."""
+    recipe = classifier.Recipe
+    monkeypatch.setattr(classifier, "Recipe", lambda seed: recipe(seed=seed, epochs=1, min_steps=0))
     common = (f"model={model}", "trainer.max_steps=6", "networks=conv")
-    often, _ = train_run(tmp_path / "often", *common, "evaluation.every_n_steps=1")
+    everything = f"evaluation.metrics=[{','.join([*METRICS, 'reconstruction'])}]"
+    often, summary = train_run(tmp_path / "often", *common, "evaluation.every_n_steps=3", everything)
+    assert {"eval/tstr", "eval/c2st", "eval/kid_classifier", "eval/auth_pct"} <= set(summary["metrics"])
+    assert set(summary["protocol"]) == {name for name in summary["metrics"] if name.startswith("eval/")}
     never, _ = train_run(tmp_path / "never", *common, "evaluation.every_n_steps=1000", "evaluation.num_samples=2")
     a, b = checkpoint(often), checkpoint(never)
     for part in ("state_dict", "optimizer_states", "random_state"):
         assert_same(a[part], b[part])
     assert_same(a["callbacks"].get("EMA", {}), b["callbacks"].get("EMA", {}))
+
+
+def test_sprites_have_factors_to_disentangle(tmp_path):
+    options = ("evaluation.metrics=[disentanglement,reconstruction]", "checkpoint.monitor=eval/elbo")
+    options += ("model=vae", "model.latent_dim=4", "networks=mlp", "dataset=sprites", "trainer.max_steps=0")
+    _, summary = train_run(tmp_path, *options)
+    for name in ("mig", "sap", "factor_vae_score", "dci_disentanglement", "dci_completeness", "dci_informativeness"):
+        assert 0 <= summary["metrics"][f"eval/{name}"] <= 1
+    how = summary["protocol"]["eval/mig"]
+    assert (how["images"], how["n_real"], how["split"]) == ("codes", 4608, "train+test")
 
 
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
@@ -134,5 +151,6 @@ def test_every_option_of_a_group_composes():
     from hydra import compose, initialize_config_dir
 
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        for file in sorted(config_dir().glob("*/*.yaml")):
-            compose("train", overrides=[f"{file.parent.name}={file.stem}"])
+        for pattern in ("*/*.yaml", "evaluation/*/*.yaml"):
+            for file in sorted(config_dir().glob(pattern)):
+                compose("train", overrides=[f"{file.parent.relative_to(config_dir())}={file.stem}"])

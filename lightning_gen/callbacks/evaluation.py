@@ -12,24 +12,26 @@ from torch import Tensor
 
 from lightning_gen.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.callbacks.inference import evaluation_mode, fit_latents, in_precision
+from lightning_gen.data.loader import to_float
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluation.evaluate import SampleEvaluator
-from lightning_gen.evaluation.mixtures import PointEvaluator
+from lightning_gen.evaluation.evaluate import SampleEvaluator, versions
 from lightning_gen.evaluation.probing import PCA, cluster_quality
+from lightning_gen.evaluators import Evaluator, Metrics, Protocols
 from lightning_gen.latent_pictures import check_projection, codes_of, latent_pictures
 from lightning_gen.loggers import log_picture, record
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.randomness import StepNoise, mix
 
-Metrics = dict[str, float]
-Evaluator = SampleEvaluator | PointEvaluator
 TEST_STREAM = 3
 PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
 
 
 def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
-    """The model's own metrics over all held-out images, as means over images, named `eval/...`."""
+    """The model's own metrics over all held-out images, as means over images, named `eval/...`.
+
+    Every process computes them all: they are few, and so they need not agree on their names.
+    """
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
     for index, batch in enumerate(in_precision(model, data.test_batches(model.device))):
         noise = StepNoise(mix(model.seed, TEST_STREAM))
@@ -60,30 +62,41 @@ def pca_error(data: ImageDataModule, width: int) -> float:
 
 def evaluate_model(
     model: GenerativeModel, data: ImageDataModule, evaluator: Evaluator, **context: Any
-) -> tuple[Metrics, dict[str, dict[str, Any]]]:
+) -> tuple[Metrics, Protocols]:
     """All metrics of a model in evaluation mode, and the protocol of each."""
-    metrics, protocol = evaluator(model.sample, **context) if model.samples else ({}, {})
+    context = {"batch_norm": "running statistics", **context}
+    metrics, protocols = evaluator(model, data, **context)
     own = test_metrics(model, data) | code_metrics(model, data)
-    held_out = {"n_real": len(data.test), "split": "test", "batch_norm": "running statistics", **context}
-    return {**own, **metrics}, dict.fromkeys(own, held_out) | dict.fromkeys(metrics, protocol)
+    held_out = {"images": "held-out images", "n_real": len(data.test), "split": "test", **context}
+    held_out |= {"evaluation": evaluator.name, "versions": versions()}
+    for name in own:
+        protocols[name] = {"metric": name.removeprefix("eval/"), **held_out}
+    return {**own, **metrics, **own}, protocols
+
+
+def neighbours(evaluator: Evaluator) -> dict[str, tuple[Tensor, int]]:
+    """Ten samples, each followed by its nearest training images, four in a row; only with `memorization`."""
+    if not isinstance(evaluator.samples, SampleEvaluator) or "memorization" not in evaluator.samples.metrics:
+        return {}
+    return {"neighbours": (to_float(evaluator.samples.neighbour_picture()), 4)}
 
 
 class Evaluation(Callback):
     """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
 
-    `run_dir` receives samples/, reconstructions/ and interpolations/, and latents/ where codes have a `projection`.
-    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback that keeps
-    best.ckpt.
+    `run_dir` receives samples/, reconstructions/, interpolations/ and neighbours/, and latents/ where codes have a
+    `projection`. The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback
+    that keeps best.ckpt.
     """
 
     def __init__(
         self, evaluator: Evaluator, every_n_steps: int, run_dir: Path, projection: str | None = None
     ) -> None:
         check_projection(projection)
-        self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
         self.projection = projection
+        self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
         self.metrics: Metrics = {}
-        self.protocol: dict[str, dict[str, Any]] = {}
+        self.protocol: Protocols = {}
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,7 +119,9 @@ class Evaluation(Callback):
         data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         fit_latents(trainer, pl_module)
         with evaluation_mode(pl_module, trainer) as averaged:
-            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, ema=averaged)
+            # Where training ends, last.ckpt holds this model; until then `step` says which it was.
+            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
+            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, **context)
             if trainer.is_global_zero:
                 self._save_pictures(trainer, pl_module, data)
         record(trainer, self.metrics, pl_module.images_seen)
@@ -117,7 +132,7 @@ class Evaluation(Callback):
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
         images = next(in_precision(model, data.test_batches(model.device, limit=64))).images
-        pictures = model.pictures(images)
+        pictures = model.pictures(images) | neighbours(self.evaluator)
         if model.encodes and self.projection is not None:
             held_out = in_precision(model, data.test_batches(model.device))
             pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)

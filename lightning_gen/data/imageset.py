@@ -37,6 +37,8 @@ class ImageSet:
     Points of the plane are float images [N, 1, 1, 2] in [0, 1], with `modes` where they have some. `mapped`: the
     images are a file mapped into memory, of which the system holds what it has room for. `stream`: where training
     reads its images, by number; the images here are then only some of them.
+    `factors`: the known factors of variation, int64 [N, K], of a set that is made by formula; `categorical`: which
+    of them have no order.
     """
 
     images: Tensor
@@ -44,6 +46,8 @@ class ImageSet:
     classes: tuple[str, ...] = ()
     modes: Modes | None = None
     mapped: bool = False
+    factors: Tensor | None = None
+    categorical: tuple[int, ...] = ()
     stream: "Stream | None" = None
 
     def __len__(self) -> int:
@@ -68,13 +72,14 @@ class ImageSet:
 
     def subset(self, indices: Tensor) -> "ImageSet":
         """The images at `indices` [M], copied into memory."""
-        labels = None if self.labels is None else self.labels.index_select(0, indices)
-        return replace(self, images=self.images.index_select(0, indices), labels=labels, mapped=False)
+        labels, factors = (None if t is None else t.index_select(0, indices) for t in (self.labels, self.factors))
+        images = self.images.index_select(0, indices)
+        return replace(self, images=images, labels=labels, factors=factors, mapped=False)
 
     def part(self, start: int, stop: int) -> "ImageSet":
         """The images from `start` to `stop`, without a copy."""
-        labels = None if self.labels is None else self.labels[start:stop]
-        return replace(self, images=self.images[start:stop], labels=labels)
+        labels, factors = (None if t is None else t[start:stop] for t in (self.labels, self.factors))
+        return replace(self, images=self.images[start:stop], labels=labels, factors=factors)
 
     def only_classes(self, chosen: list[str | int]) -> "ImageSet":
         """The images of these classes, by name or number, which become the classes 0, 1, ... in this order.

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gen.evaluation.cache import content_hash, write_atomically
+from lightning_gen.evaluation.cache import content_hash, one_at_a_time, write_atomically
 from lightning_gen.evaluation.features import FeatureExtractor, hash_tensors, to_float
 
 NATIVE_SIZE = (28, 28)
@@ -123,16 +123,18 @@ def cached_classifier(
 ) -> Classifier:
     """The classifier of a labelled data set: trained once, then read from ``cache_dir``.
 
-    The file is named by the hash of images, labels and recipe. Several processes may ask at once: each sees
-    the file whole or not at all (at worst they train the same thing twice).
+    The file is named by the hash of images, labels and recipe. Several processes may ask at once: the first
+    trains, the others wait for its file, so that all have the same weights.
     """
     recipe = Recipe(seed=seed)
     key = content_hash(images, labels, json.dumps(asdict(recipe), sort_keys=True), "classifier-v1")[:16]
     safe = re.sub(r"[^A-Za-z0-9_.]+", "_", name)
     path = Path(cache_dir) / f"classifier-{safe}-{key}.pt"
     if not path.exists():
-        state = fit_state(images, labels, recipe)
-        write_atomically(path, lambda file: torch.save(state, file))
+        with one_at_a_time(path):
+            if not path.exists():
+                state = fit_state(images, labels, recipe)
+                write_atomically(path, lambda file: torch.save(state, file))
     return Classifier(_read(path.read_bytes()), f"classifier-{safe}-v1")
 
 

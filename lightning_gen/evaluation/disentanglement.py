@@ -13,6 +13,30 @@ import torch
 from torch import Tensor
 
 
+def disentanglement(
+    codes: Tensor, factors: Tensor, categorical: Collection[int] = (), seed: int = 0
+) -> dict[str, float]:
+    """All scores of codes float [N, D] for factors int64 [N, K]; one code alone has none.
+
+    Args:
+        codes: posterior means, or what an autoencoder encodes to.
+        factors: of the same images.
+        categorical: which factors have no order.
+        seed: of halves, forests and votes.
+
+    Returns:
+        ``mig``, ``sap``, ``factor_vae_score`` (chance: 1/K) and the three of ``dci``.
+    """
+    if codes.shape[1] < 2:
+        return {}
+    return {
+        "mig": mutual_information_gap(codes, factors),
+        "sap": sap(codes, factors, categorical),
+        "factor_vae_score": factor_vae_score(codes, factors, seed=seed),
+        **dci(codes, factors, seed=seed),
+    }
+
+
 def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> float:
     """MIG: the gap between the two codes most informative about a factor, over the factor's entropy.
 

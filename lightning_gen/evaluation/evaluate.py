@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import cached_property, lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.evaluation import distributed
 from lightning_gen.evaluation.cache import content_hash
 from lightning_gen.evaluation.feature_pass import (
     CHUNK,
@@ -27,13 +28,16 @@ from lightning_gen.evaluation.feature_pass import (
     seeded_subset,
 )
 from lightning_gen.evaluation.features import FeatureExtractor
-from lightning_gen.evaluation.frechet import Moments
+from lightning_gen.evaluation.frechet import cached_moments
 from lightning_gen.evaluation.memorization import neighbour_picture
 from lightning_gen.evaluation.set_metrics import METRICS, Comparison
 
 log = logging.getLogger(__name__)
 # Streams of the evaluation's seed that are not chunks of samples (those count from 0).
 REFERENCE, OTHER, NOISE = -2, -3, -4
+SAMPLES, REAL, UNIFORM = "samples", "other real images", "uniform noise"  # what is compared with the reference
+
+Number = tuple[float, dict[str, Any]]  # a value and its protocol
 
 
 class SampleEvaluator:
@@ -87,56 +91,52 @@ class SampleEvaluator:
         self.num_reference = min(num_reference or len(reference), len(reference))
         self.num_floor = 0 if other is None else min(num_samples, len(other))
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
-        self._real: tuple[Comparison, dict[str, float]] | None = None
+        self._real: tuple[Comparison, dict[str, Number]] | None = None
         if other is not None and self.num_floor < num_samples:
             log.warning("the floor is over %d images, all there are, not %d", self.num_floor, num_samples)
 
-    def __call__(self, sampler: Sampler, **context: Any) -> tuple[dict[str, float], dict[str, Any]]:
+    def __call__(self, sampler: Sampler, **context: Any) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
         """Draw the samples and compare them with the reference.
 
         Args:
             sampler: draws images in [0, 1]; in every process the same, each draws its share.
-            context: what only the caller knows, for the protocol: ``ema``, ``batch_norm``, ``checkpoint``.
+            context: what only the caller knows, for the protocols: ``ema``, ``batch_norm``, ``checkpoint``.
 
         Returns:
-            The metrics by name and their protocol.
+            The metrics by name, and the protocol of each.
         """
         real, bounds = self.real_side()
         source = from_sampler(sampler, self.seed, self.device)
         self.samples = self._pass(source, self.num_samples, self.keep)
-        comparison = replace(real, fake=self.samples)
-        values: dict[str, float] = {}
-        for name in self.metrics:
-            values |= METRICS[name].compute(comparison)
-        return {f"eval/{key}": value for key, value in (values | bounds).items()}, self.protocol(**context)
+        numbers = self._measure(self.metrics, replace(real, fake=self.samples), SAMPLES, self.num_samples) | bounds
+        context["versions"] = versions()
+        values = {f"eval/{name}": value for name, (value, _) in numbers.items()}
+        return values, {f"eval/{name}": {**protocol, **context} for name, (_, protocol) in numbers.items()}
 
-    def real_side(self) -> tuple[Comparison, dict[str, float]]:
+    def real_side(self) -> tuple[Comparison, dict[str, Number]]:
         """The real sets, and the ends of the scale: other real images (floor) and uniform noise."""
         if self._real is None:
             reference = self._real_set(self.reference, self.num_reference, REFERENCE, self.keep)
             comparison = Comparison(reference, reference, self.extractor, self.seed)
-            bounds: dict[str, float] = {}
+            bounds: dict[str, Number] = {}
             if self.other is not None:
-                floor = self._real_set(self.other, self.num_floor, OTHER, self.keep)
-                for name in self.metrics:
-                    if METRICS[name].floor:
-                        found = METRICS[name].compute(replace(comparison, fake=floor))
-                        bounds |= {f"{key}_floor": value for key, value in found.items()}
+                floor = replace(comparison, fake=self._real_set(self.other, self.num_floor, OTHER, self.keep))
+                with_floor = [name for name in self.metrics if METRICS[name].floor]
+                bounds |= self._measure(with_floor, floor, REAL, self.num_floor, "_floor")
             if "fid" in self.metrics:
                 noise = self._pass(from_sampler(self._noise, mix(self.seed, NOISE)), self.num_samples)
-                found = METRICS["fid"].compute(replace(comparison, fake=noise))
-                bounds |= {f"{key}_noise": value for key, value in found.items()}
+                bounds |= self._measure(["fid"], replace(comparison, fake=noise), UNIFORM, self.num_samples, "_noise")
             self._add_splits(comparison)
             self._real = comparison, bounds
         return self._real
 
     def neighbour_picture(self, rows: int = 10) -> Tensor:
-        """The first samples of the last call, each with its three nearest training images to the right.
+        """The first samples of the last call, each followed by its three nearest training images.
 
         Only with the metric ``memorization``.
 
         Returns:
-            uint8 [C, rows * H, 4 * W].
+            uint8 [rows * 4, C, H, W].
         """
         train = self.real_side()[0].real["train"]
         fake = self.samples
@@ -144,21 +144,39 @@ class SampleEvaluator:
             raise ValueError("a picture of the nearest neighbours needs the metric 'memorization'")
         return neighbour_picture(fake.images[:rows], fake.features[:rows], train.images, train.features)
 
-    def protocol(self, **context: Any) -> dict[str, Any]:
-        """How the numbers were measured; numbers compare only where this is equal."""
+    def protocol(self, metric: str, images: str = SAMPLES, n: int | None = None) -> dict[str, Any]:
+        """How a number is measured; numbers compare only where this is equal."""
+        trains = "train" in METRICS[metric].needs and self.other is not None
+        train = self.reference if self.split == "train" else self.other
         return {
+            "metric": metric,
             **self.extractor.protocol(),
             "quantized": "uint8",
-            "n_fake": self.num_samples,
+            "images": images,
+            "n_fake": self.num_samples if n is None else n,
             "n_real": self.num_reference,
-            "n_floor": self.num_floor,
+            **({"n_train": len(train)} if trains and train is not None else {}),
             "split": self.split,
+            "real_hash": self.real_hash,
             "seed": self.seed,
             "chunk": CHUNK,
-            **{name: METRICS[name].settings for name in self.metrics if METRICS[name].settings},
-            **context,
-            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
+            "settings": METRICS[metric].settings,
         }
+
+    @cached_property
+    def real_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the reference images."""
+        return content_hash(self.reference)[:12]
+
+    def _measure(
+        self, metrics: Sequence[str], comparison: Comparison, images: str, n: int, suffix: str = ""
+    ) -> dict[str, Number]:
+        found: dict[str, Number] = {}
+        for metric in metrics:
+            protocol = self.protocol(metric, images, n)
+            values = METRICS[metric].compute(comparison)
+            found |= {f"{name}{suffix}": (value, protocol) for name, value in values.items()}
+        return found
 
     def _check(self) -> None:
         for images in (self.reference,) if self.other is None else (self.reference, self.other):
@@ -214,12 +232,13 @@ class SampleEvaluator:
         return FeatureSet(cached_moments(path, lambda: self._pass(source, n).moments, self.device))
 
 
-def cached_moments(path: Path, compute: Callable[[], Moments], device: torch.device) -> Moments:
-    """Moments from the file if every process sees it, else computed together and written by the first."""
-    # All or none: ``compute`` sums over the processes and would hang if one of them stayed away.
-    if distributed.all_agree(path.exists()):
-        return Moments.load(path, device)
-    moments = compute()
-    if distributed.rank_and_world()[0] == 0:
-        moments.save(path)
-    return moments
+@lru_cache
+def versions() -> dict[str, str]:
+    """The versions of what computes the numbers."""
+    found = {"python": platform.python_version()}
+    for package in ("lightning-gen", "torch", "torchmetrics", "torch-fidelity", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import torch
@@ -20,7 +19,6 @@ from lightning_gen.evaluation.dinov2 import DinoV2Extractor
 from lightning_gen.evaluation.features import FeatureExtractor, hash_tensors
 from lightning_gen.evaluation.inception import find_inception_weights, load_inception
 
-log = logging.getLogger(__name__)
 KINDS = ("auto", "classifier", "inception", "dinov2", "random", "pixels")
 PIXELS_SIDE = 32  # 3 x 32 x 32 = 3072 features: a covariance of 75 MB; four times the side would be 19 GB
 
@@ -87,6 +85,8 @@ def build_extractor(
     images: Tensor,
     labels: Tensor | None = None,
     weights: Path | str | None = None,
+    model: str = "dinov2_vitl14",
+    resize: str = "tf1",
     cache_dir: Path | str | None = None,
     seed: int = 0,
 ) -> FeatureExtractor:
@@ -102,6 +102,8 @@ def build_extractor(
         images: its training split, uint8 [N, C, H, W].
         labels: int64 [N], or ``None`` (labels of any other shape count as none).
         weights: weights file, for ``inception`` and ``dinov2``.
+        model: of ``dinov2``.
+        resize: of ``inception``.
         cache_dir: where a trained classifier is kept; needed by ``classifier`` if none is packaged.
         seed: of ``random``, and of the training of a classifier.
 
@@ -109,14 +111,14 @@ def build_extractor(
         UserError: an unknown kind, or one that cannot be had here.
     """
     if kind not in KINDS:
-        raise UserError(f"evaluation.extractor={kind}: one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
+        raise UserError(f"evaluation/extractor={kind}: one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     if kind == "auto":
-        kind = default_kind(dataset, images, labels, weights)
+        kind, _ = default_kind(dataset, images, labels, weights)
     channels, height, width = images.shape[1:]
     if kind == "inception":
-        return load_inception(weights)
+        return load_inception(weights, resize)
     if kind == "dinov2":
-        return DinoV2Extractor(weights=weights)
+        return DinoV2Extractor(model, weights)
     if kind == "random":
         return RandomExtractor(1 if channels == 1 else 3, seed)
     if kind == "pixels":
@@ -132,19 +134,19 @@ def build_extractor(
     return cached_classifier(images, labels, name=dataset, cache_dir=cache_dir, seed=seed)
 
 
-def default_kind(dataset: str, images: Tensor, labels: Tensor | None, weights: Path | str | None = None) -> str:
-    """What ``auto`` stands for; says so in the log."""
+def default_kind(
+    dataset: str, images: Tensor, labels: Tensor | None, weights: Path | str | None = None
+) -> tuple[str, str]:
+    """What ``auto`` stands for, and why."""
     large_rgb = images.shape[1] == 3 and min(images.shape[-2:]) >= 32
     if packaged_classifier(dataset) is not None:
-        kind, reason = "classifier", "it is packaged for this data set"
-    elif large_rgb and find_inception_weights(weights) is not None:
-        kind, reason = "inception", "its weights were found"
-    elif _has_classes(labels):
-        kind, reason = "classifier", "the data set has class labels"
-    else:
-        kind, reason = "random", "there are no class labels and no Inception weights"
-    log.info("evaluation: %s features for %s, because %s", kind, dataset, reason)
-    return kind
+        return "classifier", "one comes with the package for this data set"
+    if large_rgb and find_inception_weights(weights) is not None:
+        return "inception", "its weights were found"
+    if _has_classes(labels):
+        return "classifier", "the data set has class labels to train one on"
+    missing = "its weights were not found" if large_rgb else "the images are no RGB of 32x32 or more for Inception"
+    return "random", f"there are no class labels, and {missing}"
 
 
 def _has_classes(labels: Tensor | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,6 +116,17 @@ class Moments:
         centred = covariance.double().to(total.sum.device) * (n - 1)
         total.outer = centred + torch.outer(total.sum, total.sum) / n
         return total
+
+
+def cached_moments(path: Path, compute: Callable[[], Moments], device: torch.device) -> Moments:
+    """Moments from the file if every process sees it, else computed together and written by the first."""
+    # All or none: ``compute`` sums over the processes and would hang if one of them stayed away.
+    if distributed.all_agree(path.exists()):
+        return Moments.load(path, device)
+    moments = compute()
+    if distributed.rank_and_world()[0] == 0:
+        moments.save(path)
+    return moments
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

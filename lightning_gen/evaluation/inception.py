@@ -8,22 +8,31 @@ from io import BytesIO
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.features import FeatureExtractor, to_uint8
 
 SHA256_PREFIX = "6726825d"
 FILE_NAMES = ("weights-inception-2015-12-05-6726825d.pth", "pt_inception-2015-12-05-6726825d.pth")
+SIDE = 299
+RESIZERS = {
+    "tf1": "TF1 bilinear (torch-fidelity), to 299x299",
+    "clean": "bicubic, antialias, float (clean-fid), to 299x299",
+}
 ENVIRONMENT = "LIGHTNING_GEN_INCEPTION"
 SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{FILE_NAMES[0]}"
 
 
 class InceptionExtractor(FeatureExtractor):
-    """The 2048 pooled features of Inception-v3, with TensorFlow 1's bilinear resize to 299x299.
+    """The 2048 pooled features of Inception-v3.
 
     Args:
         path: the weights file.
+        resize: ``tf1``, TensorFlow 1's bilinear resize to 299x299 without antialiasing, as in the literature; or
+            ``clean``, Pillow's bicubic one with antialiasing, of float images, as in clean-fid (Parmar et al.
+            2022). What the latter measures is called ``fid_clean``.
         sha256_prefix: how the SHA-256 of the file begins. With any prefix but the published one the extractor
             is named ``inceptionlike-...``, and what it measures is not called ``eval/fid``.
 
@@ -35,8 +44,11 @@ class InceptionExtractor(FeatureExtractor):
     num_classes = 1008
     native_channels = 3
 
-    def __init__(self, path: Path | str, sha256_prefix: str = SHA256_PREFIX) -> None:
+    def __init__(self, path: Path | str, sha256_prefix: str = SHA256_PREFIX, resize: str = "tf1") -> None:
         super().__init__()
+        if resize not in RESIZERS:
+            raise UserError(f"evaluation.extractor.resize={resize}: use {' or '.join(RESIZERS)}.")
+        self.resize = resize
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
@@ -58,20 +70,45 @@ class InceptionExtractor(FeatureExtractor):
         copy.seek(0)
         with torch.random.fork_rng(devices=[]):  # its constructor draws initial weights
             self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], copy)
+        layers = list(self.network.children())  # in the order of the graph; the last is the classifier
+        self.layers = (*layers[:-1], nn.Flatten())  # a tuple: not registered twice
         self.freeze()
 
     @property
     def resizer(self) -> str:
-        return "TF1 bilinear (torch-fidelity), to 299x299"
+        return RESIZERS[self.resize]
+
+    def metric_name(self, metric: str) -> str:
+        return super().metric_name(metric) + ("_clean" if self.resize == "clean" else "")
 
     def extract(self, images: Tensor) -> Tensor:
-        # Its input is 8-bit; images that come from 8 bits get the same values back.
-        return self.network(to_uint8(images))[0]
+        # The input is 8-bit; images that come from 8 bits get the same values back.
+        if self.resize == "tf1":
+            return self.network(to_uint8(images))[0]
+        features = (clean_resize(to_uint8(images), SIDE) - 128) / 128
+        for layer in self.layers:
+            features = layer(features)
+        return features
 
     @torch.no_grad()
     def logits_from_features(self, features: Tensor) -> Tensor:
         """The logits [N, 1008] of the Inception score: without the bias, as in the original code."""
         return features @ self.network.fc.weight.T
+
+
+def clean_resize(images: Tensor, side: int) -> Tensor:
+    """clean-fid's resize: each channel as Pillow's bicubic resize of a float image does it (mode "F").
+
+    Args:
+        images: uint8 [N, C, H, W].
+        side: of the result, in pixels.
+
+    Returns:
+        float32 [N, C, side, side], about 0 to 255: neither rounded nor clamped, bicubic overshoots.
+    """
+    # Pillow's weights are float64; MPS has none.
+    images = images.float() if images.device.type == "mps" else images.double()
+    return functional.interpolate(images, (side, side), mode="bicubic", antialias=True).float()
 
 
 def find_inception_weights(path: Path | str | None = None) -> Path | None:
@@ -89,7 +126,7 @@ def find_inception_weights(path: Path | str | None = None) -> Path | None:
     return next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
 
 
-def load_inception(path: Path | str | None = None) -> InceptionExtractor:
+def load_inception(path: Path | str | None = None, resize: str = "tf1") -> InceptionExtractor:
     """The canonical Inception extractor; nothing is downloaded.
 
     Raises:
@@ -101,4 +138,4 @@ def load_inception(path: Path | str | None = None) -> InceptionExtractor:
             f"no Inception weights. Get {SOURCE} and set evaluation.extractor.weights=FILE (or ${ENVIRONMENT}, "
             f"or put it into {Path(torch.hub.get_dir()) / 'checkpoints'}), or use evaluation/extractor=random."
         )
-    return InceptionExtractor(found)
+    return InceptionExtractor(found, resize=resize)

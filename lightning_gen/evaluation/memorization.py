@@ -86,7 +86,7 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
 
 
 def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Tensor:
-    """Samples, each with its three nearest training images to its right, one sample a row.
+    """Samples, each followed by its three nearest training images: a row of four, for a grid of four columns.
 
     Args:
         fake: samples [R, C, H, W], uint8 or float in [0, 1].
@@ -95,10 +95,8 @@ def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_
         train_features: their features [T, d].
 
     Returns:
-        uint8 [C, R * H, 4 * W].
+        uint8 [R * 4, C, H, W], with fewer than four a row where there are fewer training images.
     """
     index = nearest(fake_features, train_features, k=min(3, len(train)))[1]
     found = train[index.to(train.device)].to(fake.device)  # [R, k, C, H, W]
-    rows = torch.cat([to_uint8(fake)[:, None], found], dim=1)
-    count, columns, channels, height, width = rows.shape
-    return rows.permute(2, 0, 3, 1, 4).reshape(channels, count * height, columns * width)
+    return torch.cat([to_uint8(fake)[:, None], found], dim=1).flatten(0, 1)

@@ -87,13 +87,14 @@ class PointEvaluator:
 
     def __call__(
         self, sampler: Callable[[int, torch.Generator], Tensor], **context: Any
-    ) -> tuple[dict[str, float], dict[str, Any]]:
-        """The metrics by name, and their protocol; every process computes the same."""
+    ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+        """The metrics by name, and the protocol of each; every process computes the same."""
         samples = sampler(self.num_samples, torch.Generator().manual_seed(self.seed)).flatten(1).float().cpu()
         values = {"energy_distance": energy_distance(samples, self.reference), "energy_distance_floor": self.floor}
         if self.modes is not None:
             values = mode_metrics(samples, *self.modes) | values
-        return {f"eval/{name}": value for name, value in values.items()}, self.protocol(**context)
+        protocols = {f"eval/{name}": {"metric": name, **self.protocol(**context)} for name in values}
+        return {f"eval/{name}": value for name, value in values.items()}, protocols
 
     def protocol(self, **context: Any) -> dict[str, Any]:
         """How the numbers were measured."""

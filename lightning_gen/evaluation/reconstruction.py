@@ -12,6 +12,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation import distributed
+from lightning_gen.evaluation.cache import content_hash
 from lightning_gen.evaluation.feature_pass import CHUNK, from_images, isolated_rng, mix, my_chunks
 from lightning_gen.evaluation.features import FeatureExtractor, adapt_channels, to_float, to_uint8
 from lightning_gen.evaluation.frechet import Moments, frechet_distance
@@ -38,10 +39,11 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity of images [N, C, H, W] in [0, 1], [N] (Wang et al. 2004).
 
-    With their Gaussian window of 11 pixels, or a flat one of 7 where a side has 11 pixels or fewer.
+    With their Gaussian window of 11 pixels, or a flat one of 7 (or the side) where a side has 11 pixels or fewer.
     """
-    small = min(a.shape[-2:]) <= 11
-    window: dict[str, Any] = {"gaussian_kernel": False, "kernel_size": 7} if small else {}
+    side = min(a.shape[-2:])
+    odd = min(7, side - 1 + side % 2)
+    window: dict[str, Any] = {"gaussian_kernel": False, "kernel_size": odd} if side <= 11 else {}
     values = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none", **window)
     assert isinstance(values, Tensor)
     return values.reshape(len(a))
@@ -57,14 +59,16 @@ def build_lpips() -> Score:
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if not path.is_file():
-        raise UserError(f"LPIPS needs {path}: get https://download.pytorch.org/models/{ALEXNET}")
+        raise UserError(
+            f"evaluation.metrics: lpips needs {path}: get https://download.pytorch.org/models/{ALEXNET} once."
+        )
     with torch.random.fork_rng(devices=[]):  # the constructor draws initial weights
         net = _NoTrainLpips(net="alex")
 
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:
         if min(a.shape[-2:]) < 32:
-            raise UserError("evaluation.lpips: AlexNet needs images of 32x32 or more")
+            raise UserError("evaluation.metrics: lpips needs images of 32x32 or more (AlexNet): set dataset.size=32")
         a, b = (adapt_channels(x, 3) for x in (a, b))
         return net.to(a.device)(a, b, normalize=True).reshape(len(a))
 
@@ -77,13 +81,13 @@ def evaluate_reconstruction(
     images: Tensor,
     extractor: FeatureExtractor | None = None,
     *,
-    lpips: bool = False,
+    lpips: Score | None = None,
     batch_size: int = CHUNK,
     seed: int = 0,
     device: torch.device | str = "cpu",
     split: str = "test",
     **context: Any,
-) -> tuple[dict[str, float], dict[str, Any]]:
+) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Compare images with their reconstructions; the reconstruction FID compares the two sets.
 
     Args:
@@ -91,21 +95,21 @@ def evaluate_reconstruction(
             its own seed, and the generators come out as they went in.
         images: uint8 [N, C, H, W].
         extractor: for the Frechet distance of reconstructions; ``None`` leaves it out.
-        lpips: also the learned perceptual distance.
+        lpips: also the learned perceptual distance, from ``build_lpips``.
         batch_size: images that ``reconstruct`` gets at a time.
         seed: see ``reconstruct``.
         device: where ``reconstruct`` and the extractor run.
         split: which split the images are, for the protocol.
-        context: what only the caller knows, for the protocol: ``ema``, ``checkpoint``.
+        context: what only the caller knows, for the protocols: ``ema``, ``checkpoint``.
 
     Returns:
-        The metrics by name (``eval/reconstruction_mse`` is per pixel, squared units of [0, 1]), and their
-        protocol.
+        The metrics by name (``eval/reconstruction_mse`` is per pixel, squared units of [0, 1]), and the protocol
+        of each.
     """
     device = torch.device(device)
     scores: dict[str, Score] = {"reconstruction_mse": squared_error, "psnr": psnr, "ssim": ssim}
-    if lpips:
-        scores["lpips"] = build_lpips()
+    if lpips is not None:
+        scores["lpips"] = lpips
     if extractor is not None:
         extractor = extractor.to(device)
     totals = torch.zeros(len(scores), dtype=torch.float64)
@@ -122,11 +126,14 @@ def evaluate_reconstruction(
                         moments.update(extractor(to_float(to_uint8(batch))))
     distributed.all_reduce_sum(totals)
     metrics = dict(zip(scores, (totals / len(images)).tolist(), strict=True))
-    protocol = {"n_real": len(images), "split": split, "seed": seed, **context}
+    shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images), "split": split}
+    shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
+    protocol = {name: {"metric": name, **shared} for name in metrics}
     if extractor is not None:
-        metrics |= _distance(sides, extractor)
-        protocol |= extractor.protocol()
-    return {f"eval/{name}": value for name, value in metrics.items()}, protocol
+        distance = _distance(sides, extractor)
+        protocol |= {key: {"metric": "reconstruction_fid", **extractor.protocol(), **shared} for key in distance}
+        metrics |= distance
+    return {f"eval/{k}": value for k, value in metrics.items()}, {f"eval/{k}": how for k, how in protocol.items()}
 
 
 def _distance(sides: list[Moments], extractor: FeatureExtractor) -> dict[str, float]:

@@ -48,6 +48,7 @@ class GenerativeModel(LightningModule):
         self.images_seen = 0
         self.latents_fitted_at: int | None = None
         self.averaged = False  # loaded with the averaged weights of its checkpoint
+        self.step_loaded: int | None = None  # the step of that checkpoint
         self.scalars: dict[str, Tensor] = {}
         self.noise = StepNoise(mix(seed, NOISE_STREAM))
         self.schedule: Schedule | None = None

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -48,6 +50,17 @@ def test_weights_that_differ_from_their_record_are_refused(tmp_path, monkeypatch
     with pytest.raises(ValueError, match=r"digits\.pt"):
         packaged_classifier("digits")
     assert packaged_classifier("no_such_set") is None
+
+
+def test_one_of_several_processes_trains_and_the_others_wait(digits, tmp_path, monkeypatch):
+    """Threads stand for processes: the lock is on an open file, of which each has its own."""
+    images, labels = digits[0][0][:50], digits[0][1][:50]
+    calls, state = [], module.fit_state(images, labels, module.Recipe(epochs=1, min_steps=0))
+    monkeypatch.setattr(module, "fit_state", lambda *args: calls.append(1) or time.sleep(0.2) or state)
+    with ThreadPoolExecutor(4) as pool:
+        nets = list(pool.map(lambda _: cached_classifier(images, labels, name="x", cache_dir=tmp_path), range(4)))
+    assert len(calls) == 1
+    assert len({net.weights_hash for net in nets}) == 1
 
 
 def test_features_have_mean_squared_norm_d(digits):
@@ -114,7 +127,7 @@ def test_a_cached_classifier_is_trained_once(digits, tmp_path, monkeypatch):
     images, labels = digits[0][0][:64], digits[0][1][:64]
     monkeypatch.setattr(module, "Recipe", lambda seed=0: module_recipe(seed))
     first = cached_classifier(images, labels, name="my set/1", cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.pt")
     monkeypatch.setattr(module, "fit_state", lambda *_: pytest.fail("trained twice"))
     again = cached_classifier(images, labels, name="my set/1", cache_dir=tmp_path)
     assert (again.name, again.weights_hash) == (first.name, first.weights_hash)

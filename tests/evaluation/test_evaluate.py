@@ -35,10 +35,14 @@ def test_real_images_are_near_the_floor_and_noise_is_far(classifier, digits):
     assert 0 < floor < 0.5
     assert fid < 2 * floor
     assert noise > 50 * floor
-    expected = {"extractor": "classifier-digits-v1", "n_fake": 300, "n_real": 1437, "n_floor": 300, "seed": 0}
-    assert expected.items() <= protocol.items()
-    assert {"split": "train", "ema": True, "checkpoint": "last"}.items() <= protocol.items()
-    assert protocol["weights_hash"] == classifier.weights_hash
+    how = protocol["eval/fid_classifier"]
+    expected = {"metric": "fid", "extractor": "classifier-digits-v1", "images": "samples", "n_fake": 300, "seed": 0}
+    assert expected.items() <= how.items()
+    assert {"n_real": 1437, "split": "train", "ema": True, "checkpoint": "last"}.items() <= how.items()
+    assert how["weights_hash"] == classifier.weights_hash
+    assert how["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert protocol["eval/fid_classifier_floor"] == {**how, "images": "other real images"}
+    assert protocol["eval/fid_classifier_noise"] == {**how, "images": "uniform noise"}
 
 
 def test_the_number_is_the_distance_of_all_the_features(classifier, digits):
@@ -104,9 +108,8 @@ def test_errors(classifier, digits):
 
 
 def test_without_other_real_images_there_is_no_floor(classifier, digits):
-    metrics, protocol = SampleEvaluator(classifier, digits[0][0], num_samples=50)(bootstrap(digits[1][0]))
+    metrics, _ = SampleEvaluator(classifier, digits[0][0], num_samples=50)(bootstrap(digits[1][0]))
     assert sorted(metrics) == ["eval/fid_classifier", "eval/fid_classifier_noise"]
-    assert protocol["n_floor"] == 0
 
 
 @pytest.mark.data

@@ -5,13 +5,15 @@ The published file is 95 MB and may be absent, so a random one of the same shape
 
 import hashlib
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from lightning_gen.evaluation.features import to_float
 from lightning_gen.evaluation.frechet import Moments, frechet_distance
-from lightning_gen.evaluation.inception import InceptionExtractor
+from lightning_gen.evaluation.inception import InceptionExtractor, clean_resize
 from lightning_gen.evaluation.kernel_distance import kernel_distance
 
 pytest.importorskip("torch_fidelity")
@@ -67,6 +69,25 @@ def test_another_file_does_not_pass_for_the_published_one(ours, weights):
     assert "TF1 bilinear" in ours.resizer
 
 
+def test_the_clean_resize_is_pillows():
+    x = images(2, 0, size=48)
+    for side in (299, 31):  # enlarged and reduced
+        ours = clean_resize(x, side)
+        for image, resized in zip(x, ours, strict=True):
+            for channel, found in zip(image, resized, strict=True):
+                picture = Image.fromarray(channel.float().numpy(), mode="F").resize((side, side), Image.BICUBIC)
+                torch.testing.assert_close(found, torch.from_numpy(np.array(picture)), rtol=0, atol=2e-4)
+
+
+def test_clean_features_are_of_the_same_network(weights, ours):
+    prefix = hashlib.sha256(weights.read_bytes()).hexdigest()[:8]
+    clean = InceptionExtractor(weights, prefix, resize="clean")
+    x = to_float(images(2, 0))  # 299x299: nothing to resize
+    torch.testing.assert_close(clean(x), ours(x), rtol=1e-5, atol=1e-5)
+    assert (clean.metric_name("fid"), "clean-fid" in clean.resizer) == ("fid_inceptionlike_clean", True)
+    assert len(clean.state_dict()) == len(ours.state_dict())
+
+
 def compare(weights, ours, n):
     """Frechet distances of n images a side: ours, torchmetrics', and pytorch-fid's where it is installed."""
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -86,7 +107,6 @@ def compare(weights, ours, n):
 
 @pytest.mark.slow
 def test_distances_equal_the_libraries_on_the_same_1000_images(weights, ours, monkeypatch):
-    torch.set_num_threads(2)
     found, real, fake, real_features, fake_features = compare(weights, ours, 500)
     fidelity = pytest.importorskip("torch_fidelity.metric_fid")
     sides = (fidelity.fid_features_to_statistics(x) for x in (fake_features, real_features))
