@@ -132,7 +132,7 @@ def load_or_download(name: str, root: str, decoding: Decoding, folder: str, **op
         except Exception as error:
             raise UserError(
                 f"{name} is not (whole) under {where} and could not be downloaded ({_first_line(error)}). "
-                f"Put its original files there, or set dataset.root to the folder that holds {folder}."
+                f"Put its original files there, or set dataset.root to where they are: it holds {folder}."
             ) from error
 
 
