@@ -6,7 +6,10 @@ from lightning_gen import app
 from tests.helpers import QUICK, train_run
 
 MISTAKES = {
-    "unknown model": (["model=gna"], "model=gna does not exist: use one of ae, gan, vae. Did you mean 'gan'?"),
+    "unknown model": (
+        ["model=gna"],
+        "model=gna does not exist: use one of ae, classifier, gan, vae. Did you mean 'gan'?",
+    ),
     "unknown data set": (["dataset=mnst"], "Did you mean 'mnist'?"),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
     "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
