@@ -12,7 +12,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.run import Run
 
 # What says which model was measured, not how: it is part of the row, or of no interest to a comparison.
-OF_THE_MODEL = ("checkpoint", "step", "ema", "batch_norm", "evaluation", "versions")
+OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
 NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger")  # runs that differ in these alone are repeats
 HIDDEN = ("_std", "_floor", "_noise", "c2st_p")  # beside the number that they belong to
 # The metrics whose better end is known, by how their names begin.
@@ -21,7 +21,7 @@ LOWER = (
     *("c2st", "classes_lost", "class_total_variation", "energy_distance"),
 )
 HIGHER = (
-    *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "accuracy"),
+    *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "kmeans"),
     *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples"),
 )
 
@@ -146,6 +146,8 @@ def measured(run: Run) -> dict[str, dict[Column, tuple[float, dict[str, Any]]]]:
             if protocol is None or metric.endswith(HIDDEN):
                 continue
             checkpoint = str(protocol.get("checkpoint", "last"))
+            if "prior" in protocol:  # sampled from another density of codes: another model
+                checkpoint += f", prior {protocol['prior']}"
             found.setdefault(checkpoint, {})[column_of(metric, protocol)] = (float(value), flat(protocol))
     return found
 

@@ -86,11 +86,13 @@ def test_protocols_do_not_share_a_column(make, change, said):
 
 def test_which_model_was_measured_is_part_of_the_row(make):
     later = record({"fid_x": 0.5}, checkpoint="best", step=5, ema=True, versions={"torch": "2.9.0"})
-    table = comparison([make("a", 1.0, evaluations=[later]), make("b", 2.0, seed=1)])
+    mixture = record({"fid_x": 0.25}, checkpoint="best", prior="gmm")
+    table = comparison([make("a", 1.0, evaluations=[later, mixture]), make("b", 2.0, seed=1)])
     assert len(table.columns) == 1
     assert [(row.checkpoint, row.seeds, row.cell(table.columns[0])) for row in table.rows] == [
         ("last", [0, 1], "1.5 ± 0.71"),
         ("best", [0], "0.5"),
+        ("best, prior gmm", [0], "0.25"),
     ]
 
 

@@ -40,7 +40,8 @@ STAGES = (
 )
 def test_devices_do_not_change_the_result(tmp_path, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
-    options = (*options, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true", *SHARED)
+    shared = SHARED if options == ("model=vae",) else ()  # it has an encoder too
+    options = (*options, *shared, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
         done = call(*options, devices, f"hydra.run.dir={tmp_path / name}")
         assert done.returncode == 0, done.stderr
@@ -48,7 +49,7 @@ def test_devices_do_not_change_the_result(tmp_path, options):
     a, b = one.read_checkpoint(), two.read_checkpoint()
     assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320)
     assert_same(a["state_dict"], b["state_dict"], tolerance=1e-9)
-    assert (two.path / "neighbours" / "step_00000020.png").is_file()
+    assert (two.path / "neighbours").is_dir() == bool(shared)
     assert one.read_summary()["protocol"] == two.read_summary()["protocol"]
     metrics = [run.read_summary()["metrics"] for run in (one, two)]
     for name, value in metrics[0].items():
