@@ -18,6 +18,7 @@ from lightning_gen import config as configs
 from lightning_gen.app import explain
 from lightning_gen.config import config_dir
 from lightning_gen.data.imageset import ImageSet
+from lightning_gen.data.loader import permutation
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.inspecting import default_device
@@ -99,9 +100,12 @@ def classes(data: ImageSet) -> str:
     )
 
 
-def statistics(data: ImageSet, limit: int = 10_000) -> tuple[float, float, float, float]:
-    """Smallest and largest value, mean and standard deviation in [0, 1], over a regular choice of the images."""
-    chosen = data.images[:: -(-len(data) // limit)]
+def statistics(data: ImageSet, limit: int = 20_000) -> tuple[float, float, float, float]:
+    """Smallest and largest value, mean and standard deviation in [0, 1], over a random choice of the images.
+
+    At random, since every second image of MNIST is of another group of writers: a regular choice is 6 % off.
+    """
+    chosen = data.images[permutation(0, 0, len(data))[:limit].sort().values]
     scale = 255 if chosen.dtype == torch.uint8 else 1
     values = [part.double() / scale for part in chosen.split(1000)]
     total = chosen.numel()

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from lightning_gen.errors import UserError
 
 SHOWN = 3
+POLICIES = ("refuse", "skip")
 
 
 def settle(bad: Sequence[tuple[str, str]], total: int, where: str, policy: str, advice: str = "") -> None:
     """Refuse or report the bad images, each (name, reason), among `total`.
 
     Raises:
-        UserError: the policy is "refuse", no image is left, or there is no such policy.
+        UserError: the policy is "refuse", or no image is left.
     """
-    if policy not in ("refuse", "skip"):
-        raise UserError(f"dataset.on_bad_image={policy} does not exist: use refuse or skip.")
     if not bad:
         return
     listed = ", ".join(f"{name} ({reason})" for name, reason in bad[:SHOWN])

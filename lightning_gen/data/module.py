@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningDataModule
 
+from lightning_gen.data.bad_images import POLICIES
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import Batch, TrainLoader, in_order, permutation
-from lightning_gen.data.placement import place, put
+from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import mix
@@ -144,6 +145,11 @@ class ImageDataModule(LightningDataModule):
             value = getattr(self.decoding, name)
             if value is not None and value < 1:
                 raise UserError(f"dataset.{name}={value} is not an image size: use a positive number of pixels.")
+        check_budget(self.placement, self.memory_fraction)
+        if self.decoding.on_bad_image not in POLICIES:
+            raise UserError(f"dataset.on_bad_image={self.decoding.on_bad_image} does not exist: use refuse or skip.")
+        if self.read_ahead < 0:
+            raise UserError(f"dataset.read_ahead={self.read_ahead}: use 0 or more batches.")
         if self.random_crop is not None and self.random_crop < 1:
             raise UserError(f"dataset.random_crop={self.random_crop}: use a positive number of pixels.")
         if self.decoding.channels not in (None, 1, 3):

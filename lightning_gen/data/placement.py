@@ -11,18 +11,26 @@ from lightning_gen.errors import UserError
 PLACES = ("auto", "device", "host", "stream")
 
 
+def check_budget(asked: str, fraction: float) -> None:
+    """Refuse a place that there is not, and a budget that is none.
+
+    Raises:
+        UserError: naming the override.
+    """
+    if asked not in PLACES:
+        raise UserError(f"dataset.placement={asked} does not exist: use one of {', '.join(PLACES)}.")
+    if not 0 < fraction <= 1:
+        raise UserError(f"dataset.memory_fraction={fraction}: use a number above 0 and up to 1.")
+
+
 def place(data: ImageSet, device: torch.device, asked: str, fraction: float, processes: int) -> str:
     """`device`, `host` or `stream`: the first whose free memory holds the set in `fraction` of it.
 
     `processes` on this host share its memory. A set that is no mapped file lies in host memory already.
 
     Raises:
-        UserError: a place that there is not, or a budget that is none.
+        UserError: a set in memory is to be streamed.
     """
-    if asked not in PLACES:
-        raise UserError(f"dataset.placement={asked} does not exist: use one of {', '.join(PLACES)}.")
-    if not 0 < fraction <= 1:
-        raise UserError(f"dataset.memory_fraction={fraction}: use a number above 0 and up to 1.")
     if data.stream is not None:
         return "stream"
     if asked == "stream" and not data.mapped:
