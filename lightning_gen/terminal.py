@@ -38,7 +38,7 @@ def metrics_table(summary: dict[str, Any]) -> Table:
     table.add_column("metric", no_wrap=True)
     for title in ("value", *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("protocol")
+    table.add_column("protocol", overflow="fold")
     said = ""
     for name in own:
         std = metrics.get(f"{name}_std")
