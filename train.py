@@ -3,7 +3,7 @@
 python train.py                                          a GAN on the bundled digits
 python train.py model=vae dataset=mnist                  any model x networks x data set x hardware
 python train.py model=gan trainer.devices=4
-python train.py resume=runs/latest trainer.max_steps=5000
+python train.py resume=runs/latest trainer.max_steps=9000
 python train.py -m model=ae,vae,gan seed=0,1             a grid, one run directory a job
 """
 
