@@ -15,7 +15,7 @@ OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values))
 
 PACKAGE = Path(__file__).parent
 # Keys of `model` that are no arguments of its class.
-OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from")
+OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from", "conditional")
 
 
 def config_dir() -> Path:

@@ -1,13 +1,15 @@
 """From the evaluation config to what measures a model: which features, which real images, which metrics."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_gen.data.imageset import ImageSet
+from lightning_gen.callbacks.inference import in_precision
+from lightning_gen.data.loader import in_order
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.evaluation.disentanglement import disentanglement
@@ -18,6 +20,7 @@ from lightning_gen.evaluation.features import FeatureExtractor
 from lightning_gen.evaluation.mixtures import PointEvaluator
 from lightning_gen.evaluation.reconstruction import Score, build_lpips, evaluate_reconstruction
 from lightning_gen.evaluation.set_metrics import METRICS
+from lightning_gen.latent_pictures import codes_of
 from lightning_gen.models.base import GenerativeModel
 
 Metrics = dict[str, float]
@@ -62,9 +65,10 @@ class Evaluator:
         images, seed = data.test.images, self.samples.seed
         chosen = seeded_subset(len(images), self.samples.num_samples, mix(seed, RECONSTRUCTION_STREAM)).sort().values
         return evaluate_reconstruction(
-            lambda batch: model.reconstruct(batch.to(model.dtype)),
+            lambda batch, labels=None: model.reconstruct(batch.to(model.dtype), labels),
             images[chosen],
             self.samples.extractor,
+            labels=None if data.test.labels is None else data.test.labels[chosen],
             lpips=self.lpips,
             seed=seed,
             device=self.samples.device,
@@ -80,7 +84,8 @@ class Evaluator:
             return {}, {}
         parts = (data.train, data.test)
         factors = torch.cat([part.factors for part in parts if part.factors is not None])
-        codes = torch.cat([codes_of(model, part) for part in parts])
+        batches = chain.from_iterable(in_order(part, 500, model.device) for part in parts)
+        codes, _ = codes_of(model, in_precision(model, batches))
         found = disentanglement(codes, factors, data.train.categorical, seed=self.samples.seed)
         shared = {
             "images": "codes",
@@ -93,12 +98,6 @@ class Evaluator:
             {f"eval/{name}": value for name, value in found.items()},
             {f"eval/{name}": {"metric": name, **shared} for name in found},
         )
-
-
-def codes_of(model: GenerativeModel, images: ImageSet, batch_size: int = 500) -> torch.Tensor:
-    """Codes float32 [N, Z] of all images, on the CPU."""
-    parts = images.images.split(batch_size)
-    return torch.cat([model.encode(part.to(model.device, model.dtype) / 255).float().cpu() for part in parts])
 
 
 def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.device) -> Evaluator:

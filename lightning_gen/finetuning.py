@@ -1,4 +1,4 @@
-"""model.encoder_from=RUN: the encoder of another run inside this run's model."""
+"""What a model takes from elsewhere: the classes of the data, the encoder of another run."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from lightning_gen.run import Run
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:
-    """Write what a classifier takes from elsewhere into its config: the classes, and the other run's model.
+    """Write into the config what the model takes from elsewhere: the classes, and another run's encoder.
 
     After that the run directory is enough: the other run may go.
 
@@ -20,12 +20,14 @@ def fill_in(run: Run, data: ImageDataModule) -> None:
         UserError: the data have no labels, or there is no such run.
     """
     model = run.config.model
-    if "encoder_from" not in model or model.num_classes is not None:
+    wanted = model.get("conditional") or "encoder_from" in model
+    if not wanted or model.num_classes:
         return
     if data.train.labels is None:
-        raise UserError(f"model={model.name} needs labels, and dataset={data.dataset} has none.")
+        asked = "model.conditional=true" if model.get("conditional") else f"model={model.name}"
+        raise UserError(f"{asked} needs labels, and dataset={data.dataset} has none.")
     model.num_classes = data.num_classes
-    if model.encoder_from is not None:
+    if model.get("encoder_from") is not None:
         source = Run.load(model.encoder_from).config
         model.encoder_from = str(Path(model.encoder_from).resolve())
         OmegaConf.set_struct(model, False)

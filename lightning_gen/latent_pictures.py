@@ -31,7 +31,7 @@ def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> tuple[Tensor, 
     """Codes float [N, Z] and labels int64 [N], on the CPU."""
     codes, labels = [], []
     for batch in batches:
-        codes.append(model.encode(batch.images).float().cpu())
+        codes.append(model.encode(batch.images, batch.labels).float().cpu())
         labels.append(batch.labels)
     together = None if labels[0] is None else torch.cat([part.cpu() for part in labels if part is not None])
     return torch.cat(codes), together
@@ -106,6 +106,6 @@ def latent_pictures(
     result: dict[str, Image.Image | tuple[Tensor, int]] = {
         "latents": scatter(project(shown, projection), labels, classes, title)
     }
-    if codes.shape[1] == 2 and model.samples:
+    if codes.shape[1] == 2 and model.samples and not model.num_classes:
         result["plane"] = (plane(model, codes), PLANE_SIDE)
     return result

@@ -131,8 +131,8 @@ class Evaluation(Callback):
                 callback.consider_best(trainer, pl_module, self.metrics)
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
-        images = next(in_precision(model, data.test_batches(model.device, limit=64))).images
-        pictures = model.pictures(images) | neighbours(self.evaluator)
+        batch = next(in_precision(model, data.test_batches(model.device, limit=64)))
+        pictures = model.pictures(batch.images, batch.labels) | neighbours(self.evaluator)
         if model.encodes and self.projection is not None:
             held_out = in_precision(model, data.test_batches(model.device))
             pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)

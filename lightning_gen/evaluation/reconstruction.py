@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lightning_gen.evaluation.feature_pass import CHUNK, from_images, isolated_r
 from lightning_gen.evaluation.features import FeatureExtractor, adapt_channels, to_float, to_uint8
 from lightning_gen.evaluation.frechet import Moments, frechet_distance
 
-Reconstruct = Callable[[Tensor], Tensor]
+Reconstruct = Callable[..., Tensor]  # of images, and of their labels where there are any
 """Images float [N, C, H, W] in [0, 1] to their reconstructions, of the same shape and range."""
 
 Score = Callable[[Tensor, Tensor], Tensor]
@@ -81,6 +82,7 @@ def evaluate_reconstruction(
     images: Tensor,
     extractor: FeatureExtractor | None = None,
     *,
+    labels: Tensor | None = None,
     lpips: Score | None = None,
     batch_size: int = CHUNK,
     seed: int = 0,
@@ -95,6 +97,7 @@ def evaluate_reconstruction(
             its own seed, and the generators come out as they went in.
         images: uint8 [N, C, H, W].
         extractor: for the Frechet distance of reconstructions; ``None`` leaves it out.
+        labels: classes int64 [N], which ``reconstruct`` then gets as well.
         lpips: also the learned perceptual distance, from ``build_lpips``.
         batch_size: images that ``reconstruct`` gets at a time.
         seed: see ``reconstruct``.
@@ -117,9 +120,11 @@ def evaluate_reconstruction(
     source = from_images(images, torch.arange(len(images)))
     for index, size in my_chunks(len(images)):
         with isolated_rng(device, mix(seed, index)):
-            for part in source(index, size).split(batch_size):
+            chunk = source(index, size)
+            known = (None,) if labels is None else labels[index * CHUNK :][:size].to(device).split(batch_size)
+            for part, its in zip_longest(chunk.split(batch_size), known):
                 real = to_float(part.to(device))
-                made = reconstruct(real).float()
+                made = (reconstruct(real) if its is None else reconstruct(real, its)).float()
                 totals += torch.stack([score(made, real).double().sum().cpu() for score in scores.values()])
                 if extractor is not None:
                     for moments, batch in zip(sides, (made, real), strict=True):

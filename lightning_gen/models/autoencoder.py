@@ -65,7 +65,7 @@ class Autoencoder(GenerativeModel):
 
     # -- use -------------------------------------------------------------------------------------------------
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.regularizer.transform(self.code(self.encoder(images)))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:

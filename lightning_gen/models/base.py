@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
@@ -21,6 +22,8 @@ Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor o
 
 Picture = tuple[Tensor, int] | Image.Image
 
+MOST_COLUMNS = 20  # of classes in a picture
+
 LATENT_STREAM, NOISE_STREAM = 1, 2  # the model's random streams, apart from the data order's
 
 
@@ -33,6 +36,9 @@ class GenerativeModel(LightningModule):
     Subclasses give `decode`, and `encode` where they have an encoder, and set `self.scalars` in
     `training_step`: a dict of tensors that are read, averaged over ranks and logged every
     `trainer.log_every_n_steps` steps, so that no step waits for the device.
+
+    A *code* is [B, Z]. A *latent*, what `decode` takes, is the code, and for a model that is conditioned on K
+    classes the code followed by the one-hot label: [B, Z + K].
     """
 
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
@@ -42,9 +48,10 @@ class GenerativeModel(LightningModule):
     fits_latents = False  # needs `fit_latents` before it can sample
     leaves_parameters_out = False  # some steps give some parameters no gradient
 
-    def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0) -> None:
+    def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
         super().__init__()
         self.image_shape, self.latent_dim, self.seed = image_shape, latent_dim, seed
+        self.num_classes = num_classes  # that the model is conditioned on; 0: none
         self.images_seen = 0
         self.latents_fitted_at: int | None = None
         self.averaged = False  # loaded with the averaged weights of its checkpoint
@@ -57,20 +64,38 @@ class GenerativeModel(LightningModule):
     # -- to be given by the models -------------------------------------------------------------------------
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, Z] to images [B, C, H, W] in [0, 1]."""
+        """Latents [B, Z], or [B, Z + K] with their one-hot labels, to images [B, C, H, W] in [0, 1]."""
         raise UserError(f"{type(self).__name__} has no decoder.")
 
-    def encode(self, images: Tensor) -> Tensor:
-        """Images [B, C, H, W] in [0, 1] to codes [B, Z]."""
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images [B, C, H, W] in [0, 1] to codes [B, Z]; labels int64 [B] where the encoder is conditioned."""
         raise UserError(f"{type(self).__name__} has no encoder: use model=ae or model=vae.")
 
-    def sample_latents(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws [count, Z] from the prior: `self.density`, fitted to codes, if there is one, else N(0, I)."""
         normal = self.standard_normal(count, generator)
         if self.density is None:
             return normal
         uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
         return self.density(normal, uniform.to(self.device, normal.dtype))
+
+    def sample_latents(
+        self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """Codes from the prior with these labels int64 [count], or with labels drawn uniformly."""
+        codes = self.sample_codes(count, generator)
+        if self.num_classes and labels is None:
+            where = self._drawn_on(generator)
+            labels = torch.randint(self.num_classes, (count,), device=where, generator=generator)
+        return self.labelled(codes, labels)
+
+    def labelled(self, codes: Tensor, labels: Tensor | None) -> Tensor:
+        """Codes [B, Z] to latents: followed by their one-hot labels, if the model is conditioned on classes."""
+        if not self.num_classes:
+            return codes
+        if labels is None:
+            raise ValueError("a conditional model needs the labels of its images")
+        return torch.cat([codes, one_hot(labels, self.num_classes).to(codes)], dim=1)
 
     def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
@@ -91,24 +116,24 @@ class GenerativeModel(LightningModule):
         """Per-image results [B] on held-out images, by metric name without prefix."""
         if not self.encodes:
             return {}
-        error = (self.reconstruct(batch.images) - batch.images).square()
+        error = (self.reconstruct(batch.images, batch.labels) - batch.images).square()
         return {"reconstruction_mse": error.flatten(1).mean(dim=1)}
 
     # -- what users call -----------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Images [count, C, H, W] in [0, 1] from the prior."""
-        return self.decode(self.sample_latents(count, generator)).float()
+    def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
+        """Images [count, C, H, W] in [0, 1] from the prior, of these labels int64 [count] if there are classes."""
+        return self.decode(self.sample_latents(count, generator, labels)).float()
 
     @torch.no_grad()
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """The images [B, C, H, W] in [0, 1] after encoding and decoding."""
-        return self.decode(self.encode(images)).float()
+    def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The images [B, C, H, W] in [0, 1] after encoding and decoding; labels int64 [B] if conditioned."""
+        return self.decode(self.labelled(self.encode(images, labels), labels)).float()
 
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
-        """Images [B, steps, C, H, W] decoded on the straight lines between latents start, end [B, Z]."""
+        """Images [B, steps, C, H, W] decoded on the straight lines between latents start, end [B, Z (+ K)]."""
         weights = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         line = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)  # [B, steps, Z]
         return self.decode(line.flatten(0, 1)).float().unflatten(0, line.shape[:2])
@@ -118,14 +143,24 @@ class GenerativeModel(LightningModule):
         return torch.Generator().manual_seed(mix(self.seed, LATENT_STREAM))
 
     @torch.no_grad()
-    def pictures(self, images: Tensor) -> dict[str, Picture]:
-        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row, or a finished one."""
+    def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
+        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row, or a finished one.
+
+        With classes, each column of `samples` is one class.
+        """
         count = 2000 if tuple(self.image_shape) == POINTS else 64
-        result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator()), 8)}
+        columns, shown = 8, None
+        if self.num_classes:
+            columns = min(self.num_classes, MOST_COLUMNS)
+            count = 8 * columns
+            shown = torch.arange(columns, device=self.device).repeat(8)
+        result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator(), shown), columns)}
         if self.encodes and len(images) >= 16:
-            pairs = torch.stack([images[:32], self.reconstruct(images[:32])], dim=1)  # original beside result
+            first = None if labels is None else labels[:32]
+            pairs = torch.stack([images[:32], self.reconstruct(images[:32], first)], dim=1)  # original beside result
             result["reconstructions"] = (pairs.flatten(0, 1), 8)
-            codes = self.encode(images[:16])
+            sixteen = None if labels is None else labels[:16]
+            codes = self.labelled(self.encode(images[:16], sixteen), sixteen)
             start, end = codes[:8], codes[8:]
         else:
             latents = self.sample_latents(16, self.fixed_generator())

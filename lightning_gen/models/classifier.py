@@ -39,6 +39,10 @@ class Classifier(GenerativeModel):
         super().__init__(image_shape, source.latent_dim, seed)
         if not source.encodes:
             raise UserError("model.encoder_from needs a run whose model encodes, such as model=ae or model=vae.")
+        if source.num_classes:
+            raise UserError(
+                "model.encoder_from needs a run without model.conditional: its codes would know the class."
+            )
         self.make_optimizer, self.freeze_source = optimizer, freeze
         self.corruption, self.max_shift = corruption or None, max_shift
         self.source = source
@@ -47,7 +51,7 @@ class Classifier(GenerativeModel):
         for parameter in source.parameters():
             parameter.requires_grad = any(parameter is one for one in used)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.source.encode(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -80,7 +84,7 @@ class Classifier(GenerativeModel):
             "cross_entropy": F.cross_entropy(logits, batch.labels, reduction="none"),
         }
 
-    def pictures(self, images: Tensor) -> dict[str, Picture]:
+    def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         return {}
 
     def averaged_modules(self) -> dict[str, nn.Module]:

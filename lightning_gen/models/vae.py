@@ -50,7 +50,7 @@ class VAE(GenerativeModel):
         mean, log_variance = full_precision(self.posterior(self.encoder(images))).chunk(2, dim=1)
         return mean, log_variance.clamp(-self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.posterior_parameters(images)[0]
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -22,4 +22,5 @@ def normalized(network: Callable[..., nn.Module], wanted: bool = True) -> Callab
                 spectral_norm(module)
         return made
 
+    make.__wrapped__ = network  # type: ignore[attr-defined]  # so that its parameters can be asked for
     return make if wanted else network
