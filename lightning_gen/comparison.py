@@ -18,11 +18,11 @@ HIDDEN = ("_std", "_floor", "_noise", "c2st_p")  # beside the number that they b
 # The metrics whose better end is known, by how their names begin.
 LOWER = (
     *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "kl", "nll", "bits_per_dim"),
-    *("c2st", "classes_lost", "class_total_variation", "energy_distance"),
+    *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance"),
 )
 HIGHER = (
     *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "kmeans"),
-    *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples"),
+    *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples", "classes_found"),
 )
 
 Column = tuple[str, str]  # a metric, and its protocol as text

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.errors import UserError
 from lightning_gen.networks.initialization import initialize
-from lightning_gen.networks.spectral import normalized
+from lightning_gen.networks.spectral import normalize, normalized
 
 OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
 
@@ -61,6 +61,8 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
         decoder=normalized(networks["decoder"], networks["spectral_norm"] in ("decoder", "both")),
         seed=config.seed,
     )
+    if networks["spectral_norm"] in ("encoder", "both") and hasattr(model, "discriminator"):
+        normalize(model.discriminator)  # its heads too
     initialize(model, networks["init"], networks["encoder"].keywords.get("activation", "relu"))
     model.schedule = build(config.model.schedule)
     return model
@@ -90,6 +92,7 @@ def validate(config: DictConfig) -> None:
         "checkpoint.every_n_steps": config.checkpoint.every_n_steps,
         "evaluation.every_n_steps": config.evaluation.every_n_steps,
         "model.d_steps": config.model.get("d_steps", 1),
+        "trainer.accumulate_grad_batches": trainer.accumulate_grad_batches,
     }
     for key, (value, minimum) in (least | {key: (value, 1) for key, value in positive.items()}).items():
         if not isinstance(value, int) or value < minimum:
@@ -102,11 +105,6 @@ def validate(config: DictConfig) -> None:
         raise UserError(f"networks.init={config.networks.init}: use default or glorot.")
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
-    if config.model.name == "gan":
-        if trainer.gradient_clip_val:
-            raise UserError("trainer.gradient_clip_val does not work with the GAN's own steps; leave it null.")
-        if trainer.accumulate_grad_batches != 1:
-            raise UserError("trainer.accumulate_grad_batches does not work with the GAN's own steps; leave it 1.")
 
 
 def check_batch(batch_size: int, processes: int) -> None:

@@ -119,6 +119,8 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     cache_dir = Path(options.cache_dir).expanduser()
     extractor, note = _extractor(options, data, cache_dir)
     sides = (data.test, data.train) if options.split == "test" else (data.train, data.test)
+    if sides[0].labels is None or not hasattr(extractor, "logits_from_features"):
+        own = [name for name in own if name != "modes"]  # a default, for where classes are known
     samples = SampleEvaluator(
         extractor,
         sides[0].images,

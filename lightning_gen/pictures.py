@@ -27,8 +27,8 @@ def grid(images: Tensor, columns: int) -> Image.Image:
     return to_picture(make_grid(images, nrow=columns, padding=2, pad_value=1.0))
 
 
-def scatter(points: Tensor) -> Image.Image:
-    """Points [N, 2] in the unit square, y upwards."""
+def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
+    """Points [N, 2] in the unit square, y upwards; on a `field` [S, S] over it in colours, rows upwards."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,7 +36,12 @@ def scatter(points: Tensor) -> Image.Image:
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
     x, y = points.detach().float().cpu().unbind(dim=1)
-    axes.scatter(x.numpy(), y.numpy(), s=4, alpha=0.5, linewidths=0)
+    if field is not None:
+        values = field.detach().float().cpu()
+        limit = max(float(values.abs().max()), 1e-6)  # white where the discriminator is undecided
+        extent = (0.0, 1.0, 0.0, 1.0)
+        axes.imshow(values.numpy(), cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", extent=extent)
+    axes.scatter(x.numpy(), y.numpy(), s=4, alpha=0.5, linewidths=0, color="C0" if field is None else "black")
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 

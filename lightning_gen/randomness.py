@@ -47,3 +47,20 @@ class StepNoise:
         rows = shape[0]
         everyone = draw((rows * self.world_size, *shape[1:]), device=device, generator=self._generator(device))
         return everyone[self.rank * rows : (self.rank + 1) * rows]
+
+
+class GeneratorNoise:
+    """The same draws from a `torch.Generator` (None: the global one); from one of the CPU alike on every device."""
+
+    def __init__(self, generator: torch.Generator | None, dtype: torch.dtype = torch.float32) -> None:
+        self.generator, self.dtype = generator, dtype
+
+    def normal(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:
+        """N(0, 1) in `shape`."""
+        where = device if self.generator is None else self.generator.device
+        return torch.randn(shape, device=where, generator=self.generator).to(device, self.dtype)
+
+    def uniform(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:
+        """U[0, 1) in `shape`."""
+        where = device if self.generator is None else self.generator.device
+        return torch.rand(shape, device=where, generator=self.generator).to(device, self.dtype)

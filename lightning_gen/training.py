@@ -102,7 +102,8 @@ def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
     monitor = config.checkpoint.monitor
     if monitor == "fid":
         monitor = distance_name(evaluation.evaluator)
-    average = [EMA(config.model.ema_half_life)] if config.model.ema_half_life else []
+    half_life, buffers = config.model.ema_half_life, config.model.get("ema_buffers", "average")
+    average = [EMA(half_life, buffers)] if half_life else []
     return [
         RandomState(config.seed),
         *average,

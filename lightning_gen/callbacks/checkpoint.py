@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gen.callbacks.inference import fit_latents
+from lightning_gen.callbacks.training_log import TrainingLog
 from lightning_gen.models.base import GenerativeModel
 
 
@@ -37,6 +38,10 @@ class SaveCheckpoints(Checkpoint):
         if self._stop_agreed(trainer):
             trainer.should_stop = True
         if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
+            assert isinstance(pl_module, GenerativeModel)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, TrainingLog):
+                    callback.check_finite(trainer, pl_module)
             self.save_last(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

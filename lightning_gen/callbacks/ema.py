@@ -6,7 +6,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
+
+
+BUFFERS = ("average", "copy")
 
 
 def averaged_tensors(model: GenerativeModel) -> dict[str, Tensor]:
@@ -24,14 +28,19 @@ class EMA(Callback):
 
     `half_life`: images after which a weight's share in the average has halved, so that the average does not
     depend on the batch size: decay = 0.5 ** (images per step / half_life). It is at most RAMP of the images seen,
-    so that the average forgets the initial weights early. Buffers (batch norm's statistics) are averaged as well.
+    so that the average forgets the initial weights early. `buffers` (batch norm's statistics): `average` or `copy`.
     The average is kept in the checkpoint under this callback's state.
+
+    Raises:
+        UserError: another word for `buffers`.
     """
 
     RAMP = 0.05  # as in StyleGAN2-ADA (Karras et al. 2020)
 
-    def __init__(self, half_life: float) -> None:
-        self.half_life = half_life
+    def __init__(self, half_life: float, buffers: str = "average") -> None:
+        if buffers not in BUFFERS:
+            raise UserError(f"model.ema_buffers={buffers} is not known: use {' or '.join(BUFFERS)}.")
+        self.half_life, self.copies_buffers = half_life, buffers == "copy"
         self.average: dict[str, Tensor] = {}
         self._images_seen = 0
 
@@ -52,6 +61,10 @@ class EMA(Callback):
         self._images_seen = pl_module.images_seen
         now = averaged_tensors(pl_module)
         torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
+        if self.copies_buffers:
+            parameters = dict(pl_module.named_parameters())
+            for name in self.average.keys() - parameters.keys():
+                self.average[name].copy_(now[name])
 
     @torch.no_grad()
     def swap(self, model: GenerativeModel) -> None:

@@ -1,6 +1,7 @@
 """Metrics and pictures every N steps and at the end, without a trace in the training."""
 
 import json
+import sys
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from lightning_gen.pictures import grid, save_picture
 from lightning_gen.randomness import StepNoise, mix
 
 TEST_STREAM = 3
+SETTLED = 10  # no complaints in the first tenth of training
 PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
 
 
@@ -125,6 +127,10 @@ class Evaluation(Callback):
             if trainer.is_global_zero:
                 self._save_pictures(trainer, pl_module, data)
         record(trainer, self.metrics, pl_module.images_seen)
+        if 0 < trainer.max_steps <= SETTLED * trainer.global_step:
+            for complaint in pl_module.complaints(self.metrics):
+                if trainer.is_global_zero:
+                    print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
         self._done_at = trainer.global_step
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveCheckpoints):

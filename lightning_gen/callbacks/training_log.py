@@ -49,13 +49,33 @@ class TrainingLog(Callback):
             values = torch.stack([pl_module.scalars[name].float() for name in names])
             values = trainer.strategy.reduce(values, reduce_op="mean")
             self.latest = dict(zip(names, values.tolist(), strict=True))
-            self._check_finite(trainer.global_step)
+            self.check_finite(trainer, pl_module)
             record(trainer, self.latest, pl_module.images_seen)
 
-    def _check_finite(self, step: int) -> None:
+    def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
+        """Raises UserError: the loss of a phase, a scalar or a weight is not finite. In all processes at once.
+
+        To be called before a checkpoint is written too, so that the last one is a good one.
+        """
+        phases = sorted(model.diverged)
+        first = [model.diverged[phase] for phase in phases]
+        weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
+        seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
+        *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
+        for phase, share, at in zip(phases, lost, first, strict=True):
+            if share:
+                name, step = f"the {phase} loss".replace("  ", " "), float(at)
+                self._stop(name, int(step) if math.isfinite(step) else trainer.global_step)
         for name, value in self.latest.items():
             if not math.isfinite(value):
-                raise UserError(
-                    f"{name} is {value} at step {step}: training has diverged. Lower the learning rate, or clip the "
-                    f"gradients. The last checkpoint is from before: {self.run_dir / 'checkpoints' / 'last.ckpt'}"
-                )
+                self._stop(name, trainer.global_step, f"is {value}")
+        if spoilt:
+            self._stop("a weight", trainer.global_step)
+
+    def _stop(self, name: str, step: int, found: str = "is not finite") -> None:
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        kept = f" The last checkpoint is from before: {last}" if last.exists() else ""
+        raise UserError(
+            f"{name} {found} at step {step}: training has diverged. Lower the learning rate, or clip the gradients "
+            f"(trainer.gradient_clip_val=1).{kept}"
+        )

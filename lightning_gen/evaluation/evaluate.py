@@ -87,7 +87,9 @@ class SampleEvaluator:
         self.num_samples, self.seed, self.batch_size, self.split = num_samples, seed, batch_size, split
         self.metrics = tuple(metrics)
         self._check()
-        self.keep = frozenset[str]().union(*(METRICS[name].keep for name in self.metrics))
+        chosen = [METRICS[name] for name in self.metrics]
+        self.keep = frozenset[str]().union(*(metric.keep for metric in chosen))
+        self.keep_fake = self.keep.union(*(metric.keep_fake or () for metric in chosen))
         self.num_reference = min(num_reference or len(reference), len(reference))
         self.num_floor = 0 if other is None else min(num_samples, len(other))
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
@@ -107,7 +109,7 @@ class SampleEvaluator:
         """
         real, bounds = self.real_side()
         source = from_sampler(sampler, self.seed, self.device)
-        self.samples = self._pass(source, self.num_samples, self.keep)
+        self.samples = self._pass(source, self.num_samples, self.keep_fake)
         numbers = self._measure(self.metrics, replace(real, fake=self.samples), SAMPLES, self.num_samples) | bounds
         context["versions"] = versions()
         values = {f"eval/{name}": value for name, (value, _) in numbers.items()}
@@ -118,6 +120,8 @@ class SampleEvaluator:
         if self._real is None:
             reference = self._real_set(self.reference, self.num_reference, REFERENCE, self.keep)
             comparison = Comparison(reference, reference, self.extractor, self.seed)
+            if self.labels[0] is not None:
+                comparison.labels["reference"] = self.labels[0].cpu()
             bounds: dict[str, Number] = {}
             if self.other is not None:
                 floor = replace(comparison, fake=self._real_set(self.other, self.num_floor, OTHER, self.keep))

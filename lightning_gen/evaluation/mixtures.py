@@ -30,11 +30,16 @@ def mode_metrics(points: Tensor, centres: Tensor, std: float) -> dict[str, float
         std: the standard deviation of each mode, in the same units.
 
     Returns:
-        ``modes_found``, 0 to K, and ``good_samples``, a share of the samples, 0 to 1.
+        ``modes_found`` and ``modes_lost``, together K, and ``good_samples``, a share of the samples, 0 to 1.
     """
     distance, mode = nearest_mode(points, centres)
     good = distance <= GOOD * std
-    return {"modes_found": float(mode[good].unique().numel()), "good_samples": float(good.double().mean())}
+    found = mode[good].unique().numel()
+    return {
+        "modes_found": float(found),
+        "modes_lost": float(len(centres) - found),
+        "good_samples": float(good.double().mean()),
+    }
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:

@@ -73,6 +73,7 @@ class Metric:
         floor: whether other real images in place of samples make a floor (or a ceiling).
         settings: its own part of the protocol.
         needs: ``classes``, if the extractor has to classify; ``train``, for all training images; ``labels``.
+        keep_fake: what the pass over the samples keeps; ``None``: the same as the others.
     """
 
     compute: Callable[[Comparison], dict[str, float]]
@@ -80,6 +81,7 @@ class Metric:
     floor: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
+    keep_fake: frozenset[str] | None = None
 
 
 def _fid(c: Comparison) -> dict[str, float]:
@@ -119,6 +121,19 @@ def _per_class(c: Comparison) -> dict[str, float]:
     }
 
 
+def _diversity(c: Comparison) -> dict[str, float]:
+    """From the moments alone: the mean squared distance of pairs is twice the trace of the covariance."""
+    fake, real = (float(moments.covariance.trace()) for moments in (c.fake.moments, c.reference.moments))
+    return {"diversity": (fake / real) ** 0.5 if real else float("nan")}
+
+
+def _modes(c: Comparison) -> dict[str, float]:
+    net = cast(_Classifies, c.extractor)
+    seen = net.logits_from_features(cast(Tensor, c.fake.features)).argmax(1)
+    variation, lost = class_balance(seen, c.labels["reference"], net.num_classes)
+    return {"classes_found": float(net.num_classes - lost), "class_total_variation": variation}
+
+
 def _memorization(c: Comparison) -> dict[str, float]:
     train, held_out = (cast(Tensor, c.real[name].features) for name in ("train", "held_out"))
     if "held_out" not in c.kept:
@@ -147,6 +162,14 @@ def _tstr(c: Comparison) -> dict[str, float]:
 
 METRICS: dict[str, Metric] = {
     "fid": Metric(_fid, keep=frozenset()),
+    "diversity": Metric(_diversity, keep=frozenset(), floor=False),
+    "modes": Metric(
+        _modes,
+        keep=frozenset(),
+        floor=False,
+        needs=frozenset({"classes", "labels"}),
+        keep_fake=frozenset({"features"}),
+    ),
     "fid_infinity": Metric(_fid_infinity, floor=False, settings={"points": 15}),
     "kid": Metric(_kid, settings={"subsets": 100, "subset_size": 1000}),
     "inception_score": Metric(_inception_score, settings={"splits": 10}, needs=frozenset({"classes"})),

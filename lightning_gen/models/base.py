@@ -47,6 +47,7 @@ class GenerativeModel(LightningModule):
     samples = True  # draws images from a prior
     fits_latents = False  # needs `fit_latents` before it can sample
     leaves_parameters_out = False  # some steps give some parameters no gradient
+    clips_itself = False  # clips and accumulates gradients under manual optimization
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
         super().__init__()
@@ -57,6 +58,8 @@ class GenerativeModel(LightningModule):
         self.averaged = False  # loaded with the averaged weights of its checkpoint
         self.step_loaded: int | None = None  # the step of that checkpoint
         self.scalars: dict[str, Tensor] = {}
+        self.phase = ""  # of the training step, where it has several
+        self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
         self.noise = StepNoise(mix(seed, NOISE_STREAM))
         self.schedule: Schedule | None = None
         self.density: GaussianMixture | None = None
@@ -118,6 +121,10 @@ class GenerativeModel(LightningModule):
             return {}
         error = (self.reconstruct(batch.images, batch.labels) - batch.images).square()
         return {"reconstruction_mse": error.flatten(1).mean(dim=1)}
+
+    def complaints(self, metrics: dict[str, float]) -> list[str]:
+        """What is wrong by these metrics of an evaluation, such as a collapse: told as warnings."""
+        return []
 
     # -- what users call -----------------------------------------------------------------------------------
 
@@ -182,6 +189,11 @@ class GenerativeModel(LightningModule):
         self.noise.start(self.trainer.global_step)
         if self.schedule is not None:
             self.set_learning_rates(self.schedule(*self.schedule_progress()))
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Remember where the loss was not finite, without waiting for the device."""
+        at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
+        self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
 
     def schedule_progress(self) -> tuple[int, int]:
         """Where the learning-rate schedule stands: steps done, and steps in all."""

@@ -2,29 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
-from lightning_gen.networks.shapes import ImageShape
-from lightning_gen.objectives.adversarial import NonSaturating
+from lightning_gen.errors import UserError
+from lightning_gen.models import adversarial_training as adversarial
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
+from lightning_gen.models.discriminator import Discriminator, field
+from lightning_gen.models.latent_prior import check_prior, draw_codes
+from lightning_gen.networks.conditioning import conditional_decoder
+from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.objectives.adversarial import AdversarialLoss, jensen_shannon
+from lightning_gen.objectives.penalties import Pass, Penalty
 from lightning_gen.objectives.precision import full_precision
+from lightning_gen.pictures import scatter
+from lightning_gen.randomness import GeneratorNoise
 
-
-class Discriminator(nn.Module):
-    """The encoder and a linear head: images [B, C, H, W] in [0, 1] to logits [B]."""
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = nn.Linear(encoder.num_features, 1)  # type: ignore[arg-type]
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.encoder(2 * images - 1)).squeeze(1)  # [-1, 1] inside, as in DCGAN
+OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": lambda raw: (raw.tanh() + 1) / 2,
+    "sigmoid": torch.sigmoid,
+    "linear": lambda raw: (raw + 1) / 2,  # unbounded, as in StyleGAN2: only what is shown is clamped
+}
+Scalars = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,31 @@ class Phase:
     name: str
     optimizer: int  # index in configure_optimizers
     repeats: int
-    loss: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]  # real images -> scalar loss and what to log
+    loss: Callable[[Batch, int], tuple[Tensor, Scalars]]  # real images, index of the update -> loss, what to log
 
 
 class GAN(GenerativeModel):
     """Generator and discriminator in turn: `d_steps` discriminator updates, then one of the generator (algorithm 1).
 
-    The decoder is the generator, with its output through (tanh + 1) / 2; the encoder plus a linear head is the
-    discriminator. Each discriminator update takes a fresh real batch and fresh latents. `trainer.global_step`
-    counts generator updates.
+    The decoder is the generator; the encoder with a linear head is the discriminator. Each discriminator update takes
+    a fresh real batch and fresh codes. `trainer.global_step` counts generator updates.
+
+    Args:
+        loss: the two players' losses.
+        penalty: penalties on the discriminator by name, any number.
+        augment: changes what the discriminator sees, real and generated alike.
+        latent_prior: `normal`, `uniform` or `truncated`.
+        generator_batch_size: generated images in a generator update, over all devices; None: as many as real ones.
+        one_pass: the discriminator sees real and generated images in one batch; with batch norm it matters.
+        untrack_in_d_steps: the generator's batch-norm statistics stand still in discriminator updates.
+        output: `tanh`, `sigmoid` or `linear`, from the decoder's raw output to images.
+        conditioning: how the discriminator uses labels, if there are classes.
+        auxiliary_weights: of the class loss for (discriminator, generator), with conditioning=auxiliary.
+        on_collapse: `warn` or `stop`.
     """
 
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
+    clips_itself = True
 
     def __init__(
         self,
@@ -54,85 +71,201 @@ class GAN(GenerativeModel):
         decoder: DecoderFactory,
         generator_optimizer: OptimizerFactory,
         discriminator_optimizer: OptimizerFactory,
-        loss: NonSaturating,
+        loss: AdversarialLoss,
+        penalty: dict[str, Penalty] | None = None,
+        augment: Any = None,
         latent_dim: int = 64,
+        latent_prior: str = "normal",
         d_steps: int = 1,
+        generator_batch_size: int | None = None,
+        one_pass: bool = False,
+        untrack_in_d_steps: bool = False,
+        output: str = "tanh",
+        conditioning: str = "projection",
+        auxiliary_weights: tuple[float, float] = (1.0, 1.0),
+        on_collapse: str = "warn",
+        num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed)
+        super().__init__(image_shape, latent_dim, seed, num_classes)
+        check_prior(latent_prior)
+        adversarial.check_options(output, OUTPUTS, on_collapse)
+        if loss.paired and generator_batch_size is not None:
+            raise UserError("model.generator_batch_size must be null where the loss compares pairs of images.")
         self.automatic_optimization = False
         self.make_optimizers = (generator_optimizer, discriminator_optimizer)
-        self.generator = decoder(latent_dim=latent_dim, image_shape=image_shape)
-        self.discriminator = Discriminator(encoder(image_shape=image_shape))
-        self.loss, self.d_steps, self.batches_per_step = loss, d_steps, d_steps
+        self.generator = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
+        self.discriminator = Discriminator(encoder, image_shape, conditioning, num_classes)
+        self.loss, self.augment = loss, augment or None
+        self.penalty = nn.ModuleDict(penalty or {})
+        self.latent_prior, self.to_image, self.one_pass = latent_prior, OUTPUTS[output], one_pass
+        self.d_steps, self.batches_per_step = d_steps, d_steps
+        self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
+        self.auxiliary_weights, self.on_collapse = auxiliary_weights, on_collapse
+        self.truncation: float | None = None  # for sampling only
+        self.clipping = adversarial.Clipping()
         self.phases = [
             Phase("discriminator", 1, d_steps, self.discriminator_loss),
             Phase("generator", 0, 1, self.generator_loss),
         ]
 
+    # -- sampling ------------------------------------------------------------------------------------------
+
     def decode(self, latents: Tensor) -> Tensor:
-        return (self.generator(latents).tanh() + 1) / 2
+        return self.generate(latents).clamp(0, 1)
+
+    def generate(self, latents: Tensor) -> Tensor:
+        """Latents to images as the discriminator gets them, which a linear output does not keep in [0, 1]."""
+        return self.to_image(self.generator(latents))
+
+    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
+        return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, self.truncation)
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator}
 
-    def fakes(self, count: int) -> Tensor:
-        """Generated images [count, C, H, W] from this step's noise."""
-        return self.decode(self.noise.normal((count, self.latent_dim), self.device))
+    def fakes(self, count: int, labels: Tensor | None) -> Tensor:
+        """Generated images [count, C, H, W] from this step's noise, of these labels int64 [count]."""
+        codes = draw_codes(self.latent_prior, self.noise, (count, self.latent_dim), self.device)
+        return self.generate(self.labelled(codes, labels))
 
-    def judge(self, images: Tensor) -> Tensor:
-        """The discriminator's logits [B], in full precision."""
-        return full_precision(self.discriminator(images))
+    # -- the two losses ------------------------------------------------------------------------------------
 
-    def discriminator_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        with torch.no_grad():
-            fake = self.fakes(len(real))
-        real_logits, fake_logits = self.judge(real), self.judge(fake)
+    def one_hot(self, labels: Tensor | None) -> Tensor | None:
+        """Labels [B] as [B, K], or None for a model without classes."""
+        return F.one_hot(labels, self.num_classes).float() if self.num_classes and labels is not None else None
+
+    def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits [B] and, with an auxiliary head, class logits [B, K], of images that are augmented first."""
+        if self.augment is not None:
+            images = self.augment(images, self.noise)
+        logits, guessed = self.discriminator.judge(images, self.one_hot(labels))
+        return full_precision(logits), None if guessed is None else full_precision(guessed)
+
+    def judge_both(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits on real and on generated images, and the class logits of the real ones."""
+        if not self.one_pass:
+            (real_logits, guessed), (fake_logits, _) = self.judge(real, labels), self.judge(fake, labels)
+            return real_logits, fake_logits, guessed
+        logits, guessed = self.judge(torch.cat([real, fake]), None if labels is None else labels.repeat(2))
+        real_logits, fake_logits = logits.chunk(2)
+        return real_logits, fake_logits, None if guessed is None else guessed.chunk(2)[0]
+
+    def discriminator_loss(self, batch: Batch, index: int) -> tuple[Tensor, Scalars]:
+        real, labels = batch.images, batch.labels if self.num_classes else None
+        with torch.no_grad(), adversarial.frozen_statistics(self.generator, self.untrack_in_d_steps):
+            fake = self.fakes(len(real), labels)
+        real_logits, fake_logits, guessed = self.judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
-        correct = (real_logits > 0).float().mean() + (fake_logits < 0).float().mean()
-        return loss, {
-            "train/loss_discriminator": loss.detach(),
-            "train/d_real": real_logits.detach().sigmoid().mean(),
-            "train/d_fake": fake_logits.detach().sigmoid().mean(),
-            "train/d_accuracy": correct / 2,
-        }
+        scalars = {"train/loss_discriminator": loss.detach()} | self.diagnostics(
+            real_logits.detach(), fake_logits.detach()
+        )
+        if guessed is not None and labels is not None:
+            class_loss = F.cross_entropy(guessed, labels)
+            loss = loss + self.auxiliary_weights[0] * class_loss
+            scalars["train/class_loss_real"] = class_loss.detach()
+        if hasattr(self.augment, "observe"):
+            scalars |= self.augment.observe(real_logits.detach(), len(real) * self.trainer.world_size)
+        seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
+        for name, penalty in self.due_penalties(index):
+            value = penalty(seen).mean()
+            scalars[f"train/penalty_{name}"] = value.detach()
+            loss = loss + penalty.interval * value
+        return loss, scalars
 
-    def generator_loss(self, real: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = self.loss.generator(self.judge(self.fakes(len(real)))).mean()
-        return loss, {"train/loss_generator": loss.detach()}
+    def due_penalties(self, index: int) -> list[tuple[str, Penalty]]:
+        """The penalties that the discriminator update of this index computes."""
+        return [(name, p) for name, p in self.penalty.items() if index % p.interval == 0]  # type: ignore[misc]
+
+    def penalty_judge(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
+        """The discriminator for penalties: in the precision of its weights, whatever the autocast."""
+
+        def judge(images: Tensor) -> Tensor:
+            with torch.autocast(images.device.type, enabled=False):
+                return self.judge(images.to(self.dtype), labels)[0]  # type: ignore[arg-type]
+
+        return judge
+
+    def diagnostics(self, real: Tensor, fake: Tensor) -> Scalars:
+        """What the logits say: means, accuracy, and what else they mean where they are log odds."""
+        scalars = {"train/d_accuracy": self.loss.accuracy(real, fake).mean()}
+        if not self.loss.log_odds:
+            return scalars | {"train/logit_real": real.mean(), "train/logit_fake": fake.mean()}
+        probabilities = {"train/d_real": real.sigmoid().mean(), "train/d_fake": fake.sigmoid().mean()}
+        return scalars | probabilities | {"train/js_estimate": jensen_shannon(real, fake)}
+
+    def generator_loss(self, batch: Batch, index: int) -> tuple[Tensor, Scalars]:
+        count = len(batch.images)
+        if self.generator_batch_size is not None:
+            count = self.generator_batch_size // self.trainer.world_size
+        labels = None
+        if self.num_classes and batch.labels is not None:  # the frequencies of the data, whatever the count
+            labels = batch.labels.repeat(-(-count // len(batch.labels)))[:count]
+        real_logits = None
+        if self.loss.paired:
+            with torch.no_grad():
+                real_logits = self.judge(batch.images, labels)[0]
+        logits, guessed = self.judge(self.fakes(count, labels), labels)
+        loss = self.loss.generator(logits, real_logits).mean()
+        scalars = {"train/loss_generator": loss.detach()}
+        if guessed is not None and labels is not None:
+            class_loss = F.cross_entropy(guessed, labels)
+            loss = loss + self.auxiliary_weights[1] * class_loss
+            scalars["train/class_loss_fake"] = class_loss.detach()
+        return loss, scalars
+
+    # -- training ------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         self.count_images(batch)
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
-        count_only(optimizers, counted=0)
-        reals = batch.images.chunk(self.batches_per_step)
+        adversarial.count_only(optimizers, counted=0)
+        parts = adversarial.split(batch, self.batches_per_step)
+        size = self.batches_per_step // self.d_steps  # batches whose gradients make one update
         for phase in self.phases:
-            for real in reals[: phase.repeats]:
-                self.run_phase(phase, optimizers[phase.optimizer], real)
+            for repeat in range(phase.repeats):
+                update = self.step * phase.repeats + repeat
+                self.run_phase(phase, optimizers[phase.optimizer], parts[repeat * size :][:size], update)
 
-    def run_phase(self, phase: Phase, optimizer: LightningOptimizer, real: Tensor) -> None:
+    def run_phase(self, phase: Phase, optimizer: LightningOptimizer, parts: list[Batch], update: int) -> None:
         """One update of one player; the other's parameters are frozen, but pass gradients to the images."""
+        self.phase = phase.name
         with self.toggled_optimizer(optimizer):
-            loss, scalars = phase.loss(real)
             optimizer.zero_grad()
-            self.manual_backward(loss)
+            for part in parts:
+                loss, scalars = phase.loss(part, update)
+                self.manual_backward(loss / len(parts))
             optimizer.step()
+        if phase.name == "discriminator":
+            for penalty in self.penalty.values():
+                penalty.after_update(self.discriminator)  # type: ignore[operator]
         self.scalars = self.scalars | scalars
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        self.scalars = self.scalars | self.clipping(self, optimizer)
+
+    def accumulate(self, batches: int) -> None:
+        """Let each update take the gradients of so many batches."""
+        self.batches_per_step = self.d_steps * batches
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        adversarial.check_fit(self)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         generator, discriminator = self.make_optimizers
         return [generator(self.generator.parameters()), discriminator(self.discriminator.parameters())]
 
+    # -- what the evaluation asks --------------------------------------------------------------------------
 
-def count_only(optimizers: list[LightningOptimizer], counted: int) -> None:
-    """Let `trainer.global_step` count the steps of one optimizer only.
+    def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
+        pictures = super().pictures(images, labels)
+        if tuple(self.image_shape) == POINTS and not self.num_classes:
+            points = self.sample(2000, self.fixed_generator()).flatten(1)
+            pictures["field"] = scatter(points, field(self.discriminator))
+        return pictures
 
-    Lightning counts every optimizer's step in manual optimization, so that max_steps, checkpoints and averages
-    would mean something else for each d_steps. It re-arms these hooks before every training step. They are
-    private: `test_max_steps_counts_generator_updates` fails if a new version changes them.
-    """
-    for index, optimizer in enumerate(optimizers):
-        if index != counted:
-            optimizer._on_before_step = do_nothing_closure
-            optimizer._on_after_step = do_nothing_closure
+    def complaints(self, metrics: dict[str, float]) -> list[str]:
+        return adversarial.collapse(metrics, stop=self.on_collapse == "stop")

@@ -1,22 +1,150 @@
-"""Adversarial losses on logits: each class holds the two players' losses, per image [B], in nats.
+"""Adversarial losses on logits: each class holds the two players' losses, per image [B], in nats where they have units.
 
-`real` and `fake` are the discriminator's logits [B] on real and on generated images.
+`real` and `fake` are the discriminator's logits [B] on real and on generated images. The generator's loss gets the
+real ones too, without a gradient, but only the relativistic losses look at them.
 """
+
+import math
 
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_gen.objectives.parallel import mean_over_processes
 
-class NonSaturating:
+
+class AdversarialLoss:
+    """What the losses share: how their logits are read.
+
+    `log_odds`: the logit is the log odds of being real, so that D(x) = sigmoid(logit) and the Jensen-Shannon estimate
+    have a meaning. `paired`: the generator's loss compares with real images, as many as generated ones.
+    """
+
+    log_odds = False
+    paired = False
+    threshold = 0.0  # the logit above which an image passes for real
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The discriminator's loss [B]."""
+        raise NotImplementedError
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """The generator's loss [B]."""
+        raise NotImplementedError
+
+    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The share [B] of right answers, half for each kind of image."""
+        return ((real > self.threshold).float() + (fake < self.threshold).float()) / 2
+
+
+class NonSaturating(AdversarialLoss):
     """The minimax discriminator, and the generator that maximizes log D(G(z)) (Goodfellow et al. 2014, sec. 3).
 
     With D = sigmoid(logit): log D = -softplus(-logit) and log(1 - D) = -softplus(logit), stable for any logit.
     """
 
+    log_odds = True
+
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """-log D(x) - log(1 - D(G(z))); 2 log 2 for a discriminator that cannot tell."""
         return F.softplus(-real) + F.softplus(fake)
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """-log D(G(z)); log 2 for a discriminator that cannot tell."""
         return F.softplus(-fake)
+
+
+class Minimax(NonSaturating):
+    """The game as it is written: both players move the same value V (Goodfellow et al. 2014, eq. 1, algorithm 1).
+
+    The generator's gradient vanishes where the discriminator is sure, which is what the non-saturating loss cures.
+    """
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """log(1 - D(G(z))); -log 2 for a discriminator that cannot tell."""
+        return -F.softplus(fake)
+
+
+class LeastSquares(AdversarialLoss):
+    """Real images are to score 1 and generated ones 0, the generator wants 1 (Mao et al. 2017, eq. 9).
+
+    At the optimum of the discriminator the generator minimizes a Pearson chi-squared divergence for other targets
+    (sec. 3.2.2); with these it is their practical choice.
+    """
+
+    threshold = 0.5
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return 0.5 * (real - 1).square() + 0.5 * fake.square()
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return 0.5 * (fake - 1).square()
+
+
+class Hinge(AdversarialLoss):
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))); the generator maximizes its score (Lim & Ye 2017; Miyato et al. 2018)."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.relu(1 - real) + F.relu(1 + fake)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return -fake
+
+
+class Wasserstein(AdversarialLoss):
+    """E D(G(z)) - E D(x): the negative Wasserstein-1 estimate of a 1-Lipschitz critic (Arjovsky et al. 2017, eq. 2).
+
+    The loss does not make the critic Lipschitz: a penalty, weight clipping or spectral norm must.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake - real
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return -fake
+
+    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """A critic has no zero: how often the real image of a pair scores higher."""
+        return (real > fake).float()
+
+
+class RelativisticPaired(AdversarialLoss):
+    """Is this real image more real than that generated one? (Jolicoeur-Martineau 2019, eq. 9; Huang et al. 2024, eq. 2.)"""
+
+    paired = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(fake - real)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        assert real is not None
+        return F.softplus(real - fake)
+
+    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """How often the real image of a pair scores higher."""
+        return (real > fake).float()
+
+
+class RelativisticAverage(RelativisticPaired):
+    """Is it more real than the mean of the other kind? (Jolicoeur-Martineau 2019, eq. 15.)
+
+    The means are over the images of all devices.
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        mean_real, mean_fake = (mean_over_processes(logits.mean()) for logits in (real, fake))
+        return F.softplus(mean_fake - real) + F.softplus(fake - mean_real)
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        assert real is not None
+        return self.discriminator(fake, real)
+
+
+def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:
+    """The Jensen-Shannon divergence that a discriminator's log odds imply: a scalar, in nats.
+
+    (log 4 + V) / 2 with V = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, theorem 1): no more than the true
+    divergence for any discriminator, equal to it for the best one, so at most log 2. 0 is what a discriminator that
+    cannot tell shows, V = -log 4; a worse one shows less than 0.
+    """
+    value = -F.softplus(-real).mean() - F.softplus(fake).mean()
+    return (math.log(4) + value) / 2

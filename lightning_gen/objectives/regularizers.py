@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gen.objectives.corruption import Noise
+from lightning_gen.objectives.parallel import mean_over_processes
 from lightning_gen.objectives.precision import full_precision
 
 
@@ -21,15 +22,6 @@ def kl_sparsity(activations: Tensor, target: float) -> Tensor:
     """
     mean = mean_over_processes(full_precision(activations).mean(dim=0)).clamp(1e-6, 1 - 1e-6)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
-
-
-def mean_over_processes(values: Tensor) -> Tensor:
-    """The mean over the processes, with a gradient, so that several processes penalize what one would."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return values
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(values) / torch.distributed.get_world_size()
 
 
 def keep_largest(codes: Tensor, k: int) -> Tensor:

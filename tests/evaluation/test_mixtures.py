@@ -17,7 +17,7 @@ def normal(count, mean=0.0, dim=2, seed=0):
 def test_a_sample_at_three_standard_deviations_is_the_last_good_one():
     points = torch.tensor([[0.3, 0.0], [0.0, -0.3], [1.0, 0.299], [1.0, 0.301], [0.5, 0.5]])
     metrics = mode_metrics(points, CENTRES, 0.1000001)
-    assert metrics == {"modes_found": 2.0, "good_samples": 0.6}
+    assert metrics == {"modes_found": 2.0, "modes_lost": 1.0, "good_samples": 0.6}
 
 
 def test_of_the_mixture_itself_989_in_1000_samples_are_good():
@@ -28,7 +28,7 @@ def test_of_the_mixture_itself_989_in_1000_samples_are_good():
 
 
 def test_samples_that_are_nowhere_find_nothing():
-    assert mode_metrics(torch.full((9, 2), 7.0), CENTRES, 0.1) == {"modes_found": 0.0, "good_samples": 0.0}
+    assert mode_metrics(torch.full((9, 2), 7.0), CENTRES, 0.1) == {"modes_found": 0.0, "modes_lost": 3.0, "good_samples": 0.0}
     assert mode_metrics(torch.full((9, 2), float("nan")), CENTRES, 0.1)["good_samples"] == 0.0
 
 

@@ -1,0 +1,71 @@
+"""The discriminator: an encoder, a linear head, and what it makes of the class labels."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.models.base import EncoderFactory
+from lightning_gen.networks.conditioning import with_label_channels
+from lightning_gen.networks.shapes import ImageShape
+
+CONDITIONING = ("concat", "projection", "auxiliary")
+
+
+class Discriminator(nn.Module):
+    """Images [B, C, H, W] in [0, 1], and one-hot labels [B, K] where there are classes, to logits [B].
+
+    `conditioning`, with K > 0 classes: `concat`, the label as further channels of the image (Mirza & Osindero 2014);
+    `projection`, an inner product of the features with the label's embedding is added (Miyato & Koyama 2018, eq. 3);
+    `auxiliary`, a second head guesses the class (Odena et al. 2017).
+
+    Raises:
+        UserError: an unknown conditioning.
+    """
+
+    def __init__(
+        self, encoder: EncoderFactory, image_shape: ImageShape, conditioning: str = "projection", num_classes: int = 0
+    ) -> None:
+        super().__init__()
+        if conditioning not in CONDITIONING:
+            raise UserError(
+                f"model.conditioning={conditioning} is not known: use {', '.join(CONDITIONING)}."
+                f"{did_you_mean(conditioning, CONDITIONING)}"
+            )
+        self.conditioning = conditioning if num_classes else None
+        channels, height, width = image_shape
+        if self.conditioning == "concat":
+            channels += num_classes
+        self.encoder = encoder(image_shape=(channels, height, width))
+        features: int = self.encoder.num_features  # type: ignore[assignment]
+        self.head = nn.Linear(features, 1)
+        if self.conditioning == "projection":
+            self.embedding = nn.Linear(num_classes, features, bias=False)  # of one-hot labels: an embedding
+        if self.conditioning == "auxiliary":
+            self.class_head = nn.Linear(features, num_classes)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.judge(images, labels)[0]
+
+    def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Logits [B], and class logits [B, K] where an auxiliary head guesses them."""
+        scaled = 2 * images - 1  # [-1, 1] inside, as in DCGAN
+        if self.conditioning == "concat":
+            assert labels is not None
+            scaled = with_label_channels(scaled, labels)
+        features = self.encoder(scaled)
+        logits = self.head(features).squeeze(1)
+        if self.conditioning == "projection":
+            assert labels is not None
+            logits = logits + (self.embedding(labels.to(features)) * features).sum(dim=1)
+        guessed = self.class_head(features) if self.conditioning == "auxiliary" else None
+        return logits, guessed
+
+
+@torch.no_grad()
+def field(discriminator: Discriminator, side: int = 100) -> Tensor:
+    """The logits over the unit square [side, side], rows upwards: for pictures of points of the plane."""
+    device = discriminator.head.bias.device
+    across = torch.linspace(0, 1, side, device=device)
+    y, x = torch.meshgrid(across, across, indexing="ij")
+    points = torch.stack([x, y], dim=-1).view(-1, 1, 1, 2).to(discriminator.head.bias.dtype)
+    return discriminator(points).view(side, side)
