@@ -9,16 +9,16 @@ from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 
-def normalization(kind: str, channels: int) -> nn.Module:
-    """`batch`, `group` (8 channels a group) or `none`.
+def normalization(kind: str, channels: int, affine: bool = True) -> nn.Module:
+    """`batch`, `group` (8 channels a group) or `none`; `affine`: with a gain and a bias of its own.
 
     Raises:
         UserError: an unknown kind.
     """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, affine=affine)
     if kind == "group":
-        return nn.GroupNorm(max(channels // 8, 1), channels)
+        return nn.GroupNorm(max(channels // 8, 1), channels, affine=affine)
     if kind == "none":
         return nn.Identity()
     known = ("batch", "group", "none")
