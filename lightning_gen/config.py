@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.errors import UserError
-from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.initialization import INITIALIZATIONS, initialize
 from lightning_gen.networks.spectral import normalized
 
 OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
@@ -98,8 +98,8 @@ def validate(config: DictConfig) -> None:
         raise UserError(
             f"networks.spectral_norm={config.networks.spectral_norm}: use none, encoder, decoder or both."
         )
-    if config.networks.init not in ("default", "glorot"):
-        raise UserError(f"networks.init={config.networks.init}: use default or glorot.")
+    if config.networks.init not in INITIALIZATIONS:
+        raise UserError(f"networks.init={config.networks.init}: use one of {', '.join(INITIALIZATIONS)}.")
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
     if config.model.name == "gan":

@@ -40,7 +40,7 @@ def check_pool(pool: str) -> None:
 
 
 class ResNetEncoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, width]: blocks that halve, two plain ones, pooling over positions.
+    """Image [B, C, H, W] in [-1, 1] to features [B, width]: blocks that halve, plain ones, pooling over positions.
 
     `pool` is `sum` (SNGAN) or `mean` (WGAN-GP, Gulrajani et al. 2017).
     """

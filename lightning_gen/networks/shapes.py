@@ -27,8 +27,8 @@ def halvings(image_shape: ImageShape, smallest: int = 4, network: str = "conv") 
                 break
             step = 2 ** (count + 1)
             raise UserError(
-                f"networks={network} cannot divide images of {height}x{width}: both sides must be multiples of {step}. "
-                f"Set dataset.size to {max(height // step, 1) * step}, or networks=mlp."
+                f"networks={network} cannot divide images of {height}x{width}: both sides must be multiples of "
+                f"{step}. Set dataset.size to {max(height // step, 1) * step}, or networks=mlp."
             )
         count, h, w = count + 1, h // 2, w // 2
     if count == 0:

@@ -1,5 +1,7 @@
 """The published pairs: any size that divides, parameters by the papers' counts, sane at initialization."""
 
+import itertools
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -7,10 +9,14 @@ from torch import nn
 
 from lightning_gen.config import build, config_dir
 from lightning_gen.errors import UserError
+from lightning_gen.networks.initialization import initialize
 from lightning_gen.networks.spectral import normalized
 
 SMALL = {  # the pairs at a width for tests
     "resnet": ("encoder.width=8", "decoder.width=8"),
+    "sngan_cnn": ("encoder.width=4", "decoder.width=4"),
+    "dcgan": ("encoder.width=4", "decoder.width=4"),
+    "dcgan_cifar": ("encoder.width=4", "decoder.width=4"),
 }
 CONDITIONAL = ["resnet"]
 
@@ -20,9 +26,14 @@ def pair(name, shape, *overrides, latent_dim=12, **arguments):
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = compose("train", [f"networks={name}", *(f"networks.{override}" for override in overrides)])
     networks = build(config.networks)
-    return networks["encoder"](image_shape=shape), networks["decoder"](
-        latent_dim=latent_dim, image_shape=shape, **arguments
+    both = (
+        networks["encoder"](image_shape=shape),
+        networks["decoder"](latent_dim=latent_dim, image_shape=shape, **arguments),
     )
+    if networks["init"] != "default" and not next(both[0].parameters()).is_meta:
+        for network in both:
+            initialize(network, networks["init"], "relu")
+    return both
 
 
 def small_pair(name, shape, **arguments):
@@ -59,6 +70,7 @@ def test_sides_may_differ(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
 def test_bfloat16_autocast_is_near_full_precision(name):
     encoder, decoder = small_pair(name, (3, 32, 32))
     latents = torch.randn(4, 12)
@@ -71,7 +83,7 @@ def test_bfloat16_autocast_is_near_full_precision(name):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("size", [30, 6])
+@pytest.mark.parametrize("size", [30, 3])
 def test_a_size_that_does_not_divide(name, size):
     family = name.removesuffix("_small")
     for make in (0, 1):
@@ -105,6 +117,36 @@ def test_resnet_has_the_published_number_of_parameters():
         assert count(decoder) == 4_276_739
         assert count(encoder, encoder.make_head(1)) == 1_053_825
         assert count(conditional) == 4_304_387
+
+
+def test_dcgan_has_the_parameters_of_the_pytorch_example():
+    """Its last convolution, 4x4 to 1x1, is a linear layer on the flattened features, without a bias."""
+    with torch.device("meta"):
+        encoder, decoder = pair("dcgan", (3, 64, 64), latent_dim=100)
+        assert count(decoder) == 3_576_704
+        assert count(encoder, nn.Linear(encoder.num_features, 1, bias=False)) == 2_765_568
+
+
+def test_dcgan_cifar_has_the_parameters_of_its_source():
+    """1024-512-256-128-3 and 3-64-128-256-512 channels, no biases, then a linear layer from 2x2x512."""
+    with torch.device("meta"):
+        encoder, decoder = pair("dcgan_cifar", (3, 32, 32), latent_dim=100)
+    widths = (1024, 512, 256, 128, 3)
+    norms = 2 * sum(widths[:4])
+    assert count(decoder) == 100 * 4096 + 16 * sum(a * b for a, b in itertools.pairwise(widths)) + norms
+    assert count(encoder) == 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+    assert encoder.num_features == 2048
+
+
+def test_sngan_cnn_has_the_parameters_of_its_source():
+    with torch.device("meta"):
+        encoder, decoder = pair("sngan_cnn", (3, 32, 32), latent_dim=100)
+    deconvolutions = 16 * (512 * 256 + 256 * 128 + 128 * 64) + 256 + 128 + 64
+    assert count(decoder) == 101 * 8192 + deconvolutions + 2 * (512 + 256 + 128 + 64) + 64 * 27 + 3
+    threes = 9 * (3 * 64 + 128**2 + 256**2 + 512**2) + 64 + 128 + 256 + 512
+    fours = 16 * (64 * 128 + 128 * 256 + 256 * 512) + 128 + 256 + 512
+    assert count(encoder) == threes + fours
+    assert encoder.num_features == 8192
 
 
 def test_resnet_initialization_is_xavier():
