@@ -9,6 +9,7 @@ from torch import nn
 
 from lightning_gen.config import build, config_dir
 from lightning_gen.errors import UserError
+from lightning_gen.networks import r3gan
 from lightning_gen.networks.initialization import initialize
 from lightning_gen.networks.spectral import normalized
 
@@ -17,8 +18,9 @@ SMALL = {  # the pairs at a width for tests
     "sngan_cnn": ("encoder.width=4", "decoder.width=4"),
     "dcgan": ("encoder.width=4", "decoder.width=4"),
     "dcgan_cifar": ("encoder.width=4", "decoder.width=4"),
+    "r3gan_small": ("encoder.widths=8",),
 }
-CONDITIONAL = ["resnet"]
+CONDITIONAL = ["resnet", "r3gan_small"]
 
 
 def pair(name, shape, *overrides, latent_dim=12, **arguments):
@@ -147,6 +149,36 @@ def test_sngan_cnn_has_the_parameters_of_its_source():
     fours = 16 * (64 * 128 + 128 * 256 + 256 * 512) + 128 + 256 + 512
     assert count(encoder) == threes + fours
     assert encoder.num_features == 8192
+
+
+def test_r3gan_has_the_published_number_of_parameters():
+    """20.78M and 21.28M, conditional; the discriminator embeds the label in 768 dimensions."""
+    with torch.device("meta"):
+        encoder, decoder = pair("r3gan", (3, 32, 32), "encoder.features=768", latent_dim=64, num_classes=10)
+        assert count(decoder) == 20_781_952
+        assert count(encoder) + 10 * 768 == 21_280_512
+        encoder, decoder = pair("r3gan", (3, 32, 32), latent_dim=64)
+        assert count(decoder) == 20_732_160
+        assert count(encoder, encoder.make_head(1)) == 20_683_008 + 768
+
+
+def test_r3gan_blocks_begin_as_the_identity():
+    """Fix-up: so the image of the generator is the basis, scaled by the latent, doubled, and mixed to channels."""
+    encoder, _ = small_pair("r3gan_small", (1, 28, 28))
+    blocks = [module for module in encoder.modules() if isinstance(module, r3gan.Block)]
+    x = torch.randn(2, 8, 7, 7)
+    assert len(blocks) == 3
+    assert all(torch.equal(block(x), x) for block in blocks)
+    wide = r3gan.make_blocks([256] * 4, blocks=2, group_width=16, expansion=2)[0][0]
+    assert float(wide.net[0].weight.std()) == pytest.approx((2 / 1.04 / 256) ** 0.5 * 8**-0.25, rel=0.02)
+
+
+def test_r3gan_widths_by_stage():
+    encoder, decoder = pair("r3gan_small", (1, 28, 28), "encoder.widths=[32,16,8]")
+    assert decoder.basis.shape == (32, 7, 7)
+    assert encoder.num_features == 32
+    with pytest.raises(UserError, match=r"encoder\.widths=\[32, 16\] must be 3 numbers, for the heights 7, 14, 28"):
+        pair("r3gan_small", (1, 28, 28), "encoder.widths=[32,16]")
 
 
 def test_resnet_initialization_is_xavier():
