@@ -8,14 +8,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.errors import UserError
-from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.initialization import INITIALIZATIONS, initialize
 from lightning_gen.networks.spectral import normalize, normalized
 
 OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
 
 PACKAGE = Path(__file__).parent
 # Keys of `model` that are no arguments of its class.
-OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from", "conditional")
+OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from", "conditional", "ema_buffers")
 
 
 def config_dir() -> Path:
@@ -101,8 +101,8 @@ def validate(config: DictConfig) -> None:
         raise UserError(
             f"networks.spectral_norm={config.networks.spectral_norm}: use none, encoder, decoder or both."
         )
-    if config.networks.init not in ("default", "glorot"):
-        raise UserError(f"networks.init={config.networks.init}: use default or glorot.")
+    if config.networks.init not in INITIALIZATIONS:
+        raise UserError(f"networks.init={config.networks.init}: use one of {', '.join(INITIALIZATIONS)}.")
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 
-
 BUFFERS = ("average", "copy")
 
 

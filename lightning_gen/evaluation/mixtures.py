@@ -105,6 +105,7 @@ class PointEvaluator:
         """How the numbers were measured."""
         return {
             "extractor": "points",
+            "images": "samples",
             "n_fake": self.num_samples,
             "n_real": len(self.reference),
             "split": self.split,

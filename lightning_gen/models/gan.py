@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -165,8 +165,7 @@ class GAN(GenerativeModel):
             class_loss = F.cross_entropy(guessed, labels)
             loss = loss + self.auxiliary_weights[0] * class_loss
             scalars["train/class_loss_real"] = class_loss.detach()
-        if hasattr(self.augment, "observe"):
-            scalars |= self.augment.observe(real_logits.detach(), len(real) * self.trainer.world_size)
+        scalars |= self.adapt_augmentation(real_logits.detach())
         seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
         for name, penalty in self.due_penalties(index):
             value = penalty(seen).mean()
@@ -174,16 +173,25 @@ class GAN(GenerativeModel):
             loss = loss + penalty.interval * value
         return loss, scalars
 
+    def adapt_augmentation(self, real_logits: Tensor) -> Scalars:
+        """Let an adaptive augmentation see the logits on real images [B]; its probability, to be logged."""
+        if self.augment is None or not hasattr(self.augment, "adapt"):
+            return {}
+        self.augment.observe(real_logits)
+        self.augment.adapt(len(real_logits) * self.trainer.world_size)
+        return {"train/augment_p": self.augment.p.clone()}
+
     def due_penalties(self, index: int) -> list[tuple[str, Penalty]]:
         """The penalties that the discriminator update of this index computes."""
-        return [(name, p) for name, p in self.penalty.items() if index % p.interval == 0]  # type: ignore[misc]
+        penalties = ((name, cast(Penalty, penalty)) for name, penalty in self.penalty.items())
+        return [(name, penalty) for name, penalty in penalties if index % penalty.interval == 0]
 
     def penalty_judge(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
         """The discriminator for penalties: in the precision of its weights, whatever the autocast."""
 
         def judge(images: Tensor) -> Tensor:
             with torch.autocast(images.device.type, enabled=False):
-                return self.judge(images.to(self.dtype), labels)[0]  # type: ignore[arg-type]
+                return self.judge(images.to(self.dtype), labels)[0]
 
         return judge
 

@@ -9,16 +9,16 @@ from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 
-def normalization(kind: str, channels: int) -> nn.Module:
-    """`batch`, `group` (8 channels a group) or `none`.
+def normalization(kind: str, channels: int, affine: bool = True) -> nn.Module:
+    """`batch`, `group` (8 channels a group) or `none`; `affine`: with a gain and a bias of its own.
 
     Raises:
         UserError: an unknown kind.
     """
     if kind == "batch":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels, affine=affine)
     if kind == "group":
-        return nn.GroupNorm(max(channels // 8, 1), channels)
+        return nn.GroupNorm(max(channels // 8, 1), channels, affine=affine)
     if kind == "none":
         return nn.Identity()
     known = ("batch", "group", "none")
@@ -28,7 +28,8 @@ def normalization(kind: str, channels: int) -> nn.Module:
 class ConvEncoder(nn.Module):
     """Image [B, C, H, W] to features [B, F]: each layer halves both sides, until 4 to 7 pixels are left.
 
-    `width` is the number of channels of the first layer; it doubles with each halving up to `max_width`.
+    `width` is the number of channels of the first layer; it doubles with each halving up to `max_width`. `kernel` is
+    4 or 5, `smallest` the fewest pixels that may be left; `norm_last` puts the activation before the norm.
     """
 
     def __init__(
@@ -38,17 +39,22 @@ class ConvEncoder(nn.Module):
         max_width: int = 256,
         norm: str = "none",
         activation: str = "leaky_relu",
+        bias: bool = True,
+        kernel: int = 4,
+        smallest: int = 4,
+        norm_last: bool = False,
     ) -> None:
         super().__init__()
-        depth = halvings(image_shape)
+        depth = halvings(image_shape, smallest)
         channels, height, width_px = image_shape
         widths = [min(width * 2**i, max_width) for i in range(depth)]
         layers: list[nn.Module] = []
         for i, out in enumerate(widths):
-            layers.append(nn.Conv2d(channels, out, kernel_size=4, stride=2, padding=1))
-            if i > 0:  # no norm on the first layer: the discriminator would lose the images' mean (DCGAN)
-                layers.append(normalization(norm, out))
-            layers.append(make_activation(activation))
+            layers.append(nn.Conv2d(channels, out, kernel, stride=2, padding=(kernel - 1) // 2, bias=bias))
+            pair = [normalization(norm, out), make_activation(activation)]
+            if i == 0:  # no norm on the first layer: the discriminator would lose the images' mean (DCGAN)
+                pair = pair[1:]
+            layers += reversed(pair) if norm_last else pair
             channels = out
         self.net = nn.Sequential(*layers, nn.Flatten())
         self.num_features = channels * (height >> depth) * (width_px >> depth)
@@ -68,25 +74,28 @@ class ConvDecoder(nn.Module):
         max_width: int = 256,
         norm: str = "batch",
         activation: str = "relu",
+        bias: bool = True,
+        smallest: int = 4,
     ) -> None:
         super().__init__()
-        depth = halvings(image_shape)
+        depth = halvings(image_shape, smallest)
         channels, height, width_px = image_shape
         widths = [min(width * 2**i, max_width) for i in reversed(range(depth))]
         start = (widths[0], height >> depth, width_px >> depth)
         layers: list[nn.Module] = [
-            nn.Linear(latent_dim, start[0] * start[1] * start[2]),
+            nn.Linear(latent_dim, start[0] * start[1] * start[2], bias=bias),
             nn.Unflatten(1, start),
             normalization(norm, start[0]),
             make_activation(activation),
         ]
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [
-                nn.ConvTranspose2d(fan_in, fan_out, kernel_size=4, stride=2, padding=1),
+                nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1, bias=bias),
                 normalization(norm, fan_out),
                 make_activation(activation),
             ]
-        self.net = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1))
+        last = nn.ConvTranspose2d(widths[-1], channels, 4, stride=2, padding=1, bias=bias)
+        self.net = nn.Sequential(*layers, last)
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.net(latents)  # [B, C, H, W]

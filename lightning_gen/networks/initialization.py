@@ -1,26 +1,68 @@
 """Initial weights, where a network's own are not what is wanted."""
 
+import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 # What keeps the variance of the sums from layer to layer (Glorot & Bengio 2010 for tanh and its 4 for logistic
 # units; He et al. 2015 for rectifiers, with which the smooth ones go along).
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "linear": 1.0}
 RECTIFIER_GAIN = 2**0.5
 
+INITIALIZATIONS = ("default", "glorot", "xavier_uniform", "he", "orthogonal", "dcgan")
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
-@torch.no_grad()
+
 def initialize(model: nn.Module, kind: str, activation: str) -> None:
-    """Draw the matrices of all linear layers anew; `glorot`: N(0, 2 gain^2 / (fan in + fan out)), biases 0.
+    """Draw the matrices of all linear layers, convolutions and embeddings anew, biases 0.
 
-    `default` leaves everything as it is. nn.Linear's own U(+-1/sqrt(fan in)) lets signals die out in deep
-    autoencoders: the variance of a layer's sums is a third of that of its inputs.
+    `default`: leaves everything as it is. `glorot`: N(0, 2 gain^2 / (fan in + fan out)) (Glorot & Bengio 2010), with
+    the gain of the activation; `xavier_uniform`: uniform with that variance and gain 1; `he`: N(0, gain^2 / fan in)
+    (He et al. 2015); `orthogonal`: orthonormal rows or columns (Saxe et al. 2014); `dcgan`: N(0, 0.02^2), and
+    N(1, 0.02^2) for the gains of batch norm (Radford et al. 2016).
+
+    nn.Linear's own U(+-1/sqrt(fan in)) lets signals die out in deep autoencoders: the variance of a layer's sums is
+    a third of that of its inputs. Weights that a network set to 0 stay 0: they are the ends of branches that are
+    meant to begin as nothing.
     """
     if kind == "default":
         return
+    gain = GAINS.get(activation, RECTIFIER_GAIN)
     for module in model.modules():
-        if isinstance(module, nn.Linear):
-            parametrized = getattr(module, "parametrizations", None)  # spectral norm
-            weight = module.weight if parametrized is None else parametrized.weight.original
-            nn.init.xavier_normal_(weight, GAINS.get(activation, RECTIFIER_GAIN))
-            nn.init.zeros_(module.bias)
+        if isinstance(module, MATRICES):
+            _draw(module, kind, gain)
+        elif kind == "dcgan" and isinstance(module, nn.BatchNorm2d) and module.affine:
+            nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+@torch.no_grad()
+def _draw(module: nn.Module, kind: str, gain: float) -> None:
+    parametrized = getattr(module, "parametrizations", None)  # spectral norm
+    weight: Tensor = module.weight if parametrized is None else parametrized.weight.original  # type: ignore
+    if getattr(module, "bias", None) is not None:
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+    if not (weight.is_meta or weight.any()):
+        return
+    if kind == "glorot":
+        nn.init.xavier_normal_(weight, gain)
+    elif kind == "xavier_uniform":
+        nn.init.xavier_uniform_(weight)
+    elif kind == "he":
+        nn.init.normal_(weight, std=gain / math.sqrt(_fan_in(module, weight)))
+    elif kind == "orthogonal":
+        nn.init.orthogonal_(weight)
+    elif kind == "dcgan":
+        nn.init.normal_(weight, std=0.02)
+    if parametrized is not None and module.training:
+        for _ in range(15):  # power iterations: the singular vectors were those of the former weights
+            module.weight  # noqa: B018
+
+
+def _fan_in(module: nn.Module, weight: Tensor) -> float:
+    """How many inputs a sum has; a transposed convolution of stride s spreads its kernel over s^2 pixels."""
+    if isinstance(module, nn.ConvTranspose2d):
+        return weight.size(0) * weight[0, 0].numel() / math.prod(module.stride)
+    if isinstance(module, nn.Embedding):
+        return 1.0
+    return weight[0].numel()

@@ -1,4 +1,4 @@
-"""Adversarial losses on logits: each class holds the two players' losses, per image [B], in nats where they have units.
+"""Adversarial losses on logits: each class holds the two players' losses, per image [B].
 
 `real` and `fake` are the discriminator's logits [B] on real and on generated images. The generator's loss gets the
 real ones too, without a gradient, but only the relativistic losses look at them.
@@ -81,7 +81,7 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))); the generator maximizes its score (Lim & Ye 2017; Miyato et al. 2018)."""
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), and the generator maximizes its score (Lim & Ye 2017, eq. 10)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real) + F.relu(1 + fake)
@@ -108,7 +108,7 @@ class Wasserstein(AdversarialLoss):
 
 
 class RelativisticPaired(AdversarialLoss):
-    """Is this real image more real than that generated one? (Jolicoeur-Martineau 2019, eq. 9; Huang et al. 2024, eq. 2.)"""
+    """Is this real image more real than that generated one? (Jolicoeur-Martineau 2019, eq. 9; R3GAN's loss.)"""
 
     paired = True
 
@@ -142,7 +142,7 @@ class RelativisticAverage(RelativisticPaired):
 def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:
     """The Jensen-Shannon divergence that a discriminator's log odds imply: a scalar, in nats.
 
-    (log 4 + V) / 2 with V = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, theorem 1): no more than the true
+    (log 4 + V) / 2, V = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, theorem 1): no more than the true
     divergence for any discriminator, equal to it for the best one, so at most log 2. 0 is what a discriminator that
     cannot tell shows, V = -log 4; a worse one shows less than 0.
     """

@@ -75,7 +75,7 @@ class R2(Penalty):
 
 
 class GradientPenalty(Penalty):
-    """weight (||grad D(x^)|| - target)^2, x^ uniform between a real and a generated image (Gulrajani et al. 2017, eq. 3).
+    """weight (||grad D(x^)|| - target)^2, x^ between a real and a generated image (Gulrajani et al. 2017, eq. 3).
 
     `one_sided`: only norms above the target are penalized (their sec. 4; Petzka et al. 2018).
     """
@@ -112,7 +112,7 @@ class Dragan(GradientPenalty):
 
 
 class LeCam(Penalty):
-    """weight (|D(x) - a_F|^2 + |D(G(z)) - a_R|^2) / 2, with running means a of the other side (Tseng et al. 2021, eq. 6).
+    """weight (|D(x) - a_F|^2 + |D(G(z)) - a_R|^2) / 2, a: running means of the other side (Tseng et al. 2021, eq. 6).
 
     Half of the sum, so that each image counts once. `decay`: of the running means of the logits.
     """
@@ -161,7 +161,7 @@ class Consistency(Penalty):
 
 
 class WeightClipping(Penalty):
-    """After each update every weight of the critic is clamped to [-limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
+    """After each update every weight is clamped to [-limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(weight=0.0)

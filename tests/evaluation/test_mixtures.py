@@ -28,7 +28,11 @@ def test_of_the_mixture_itself_989_in_1000_samples_are_good():
 
 
 def test_samples_that_are_nowhere_find_nothing():
-    assert mode_metrics(torch.full((9, 2), 7.0), CENTRES, 0.1) == {"modes_found": 0.0, "modes_lost": 3.0, "good_samples": 0.0}
+    assert mode_metrics(torch.full((9, 2), 7.0), CENTRES, 0.1) == {
+        "modes_found": 0.0,
+        "modes_lost": 3.0,
+        "good_samples": 0.0,
+    }
     assert mode_metrics(torch.full((9, 2), float("nan")), CENTRES, 0.1)["good_samples"] == 0.0
 
 

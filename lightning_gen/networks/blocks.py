@@ -1,0 +1,99 @@
+"""Residual blocks of convolutional GANs, with class-conditional normalization (Miyato et al. 2018, app. B.4)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gen.networks.conv import normalization
+
+
+def split_labels(latents: Tensor, num_classes: int) -> tuple[Tensor, Tensor | None]:
+    """A latent [B, Z + K] as its code [B, Z] and its one-hot label [B, K]; None, if K = 0."""
+    if not num_classes:
+        return latents, None
+    return latents[:, :-num_classes], latents[:, -num_classes:]
+
+
+class ConditionalNorm(nn.Module):
+    """Batch norm with the gain 1 + A c and the bias B c, linear in a condition c [B, D] (de Vries et al. 2017).
+
+    With D = 0 it is the plain normalization `kind` with a gain and a bias of its own.
+    """
+
+    def __init__(self, channels: int, condition_dim: int = 0, kind: str = "batch") -> None:
+        super().__init__()
+        self.norm = normalization(kind, channels, affine=not condition_dim)
+        self.gain = self.bias = None
+        if condition_dim:
+            self.gain = nn.Linear(condition_dim, channels, bias=False)
+            self.bias = nn.Linear(condition_dim, channels, bias=False)
+            for layer in (self.gain, self.bias):  # near the identity; not at 0, which spectral norm cannot scale
+                nn.init.normal_(layer.weight, std=0.02)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        x = self.norm(x)
+        if self.gain is None or self.bias is None:
+            return x
+        return x * (1 + self.gain(condition))[:, :, None, None] + self.bias(condition)[:, :, None, None]
+
+
+class UpBlock(nn.Module):
+    """Norm, ReLU, nearest x2, conv 3x3, norm, ReLU, conv 3x3; shortcut: conv 1x1, nearest x2."""
+
+    def __init__(self, channels: int, out: int, condition_dim: int = 0, norm: str = "batch") -> None:
+        super().__init__()
+        self.norm1 = ConditionalNorm(channels, condition_dim, norm)
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
+        self.norm2 = ConditionalNorm(out, condition_dim, norm)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.shortcut = nn.Conv2d(channels, out, 1)
+
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        y = self.conv1(double(F.relu(self.norm1(x, condition))))
+        y = self.conv2(F.relu(self.norm2(y, condition)))
+        return y + double(self.shortcut(x))  # a 1x1 convolution commutes with the copying, at a quarter of the work
+
+
+class DownBlock(nn.Module):
+    """ReLU, conv 3x3, ReLU, conv 3x3, mean pooling if `down`; shortcut: mean pooling, conv 1x1.
+
+    `first`: the block on the image, without the ReLU in front. A plain block of equal width has the identity as
+    its shortcut. The ReLUs are not in place: in place, the shortcut would get ReLU(x), which is another network.
+    """
+
+    def __init__(self, channels: int, out: int, down: bool = True, first: bool = False) -> None:
+        super().__init__()
+        self.down, self.first = down, first
+        self.conv1 = nn.Conv2d(channels, out, 3, padding=1)
+        self.conv2 = nn.Conv2d(out, out, 3, padding=1)
+        self.shortcut: nn.Module = nn.Conv2d(channels, out, 1) if down or channels != out else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
+        if not self.down:
+            return y + self.shortcut(x)
+        return F.avg_pool2d(y, 2) + self.shortcut(F.avg_pool2d(x, 2))  # in either order the same, up to rounding
+
+
+def double(x: Tensor) -> Tensor:
+    """Nearest-neighbour upsampling by two, [B, C, H, W] to [B, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+class Attention(nn.Module):
+    """x + gamma attention(x) over positions, keys and values pooled 2x2 (Zhang et al. 2019, as in BigGAN)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        keys, values = max(channels // 8, 1), max(channels // 2, 1)
+        self.query = nn.Conv2d(channels, keys, 1, bias=False)
+        self.key = nn.Conv2d(channels, keys, 1, bias=False)
+        self.value = nn.Conv2d(channels, values, 1, bias=False)
+        self.out = nn.Conv2d(values, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query = self.query(x).flatten(2).mT  # [B, HW, C / 8]
+        key, value = (F.max_pool2d(part(x), 2).flatten(2).mT for part in (self.key, self.value))  # [B, HW / 4, .]
+        seen = F.scaled_dot_product_attention(query, key, value, scale=1.0)  # [B, HW, C / 2]
+        return x + self.gamma * self.out(seen.mT.unflatten(2, x.shape[2:]))

@@ -1,0 +1,35 @@
+"""Doubling and halving images with a small low-pass filter, by one depthwise convolution each.
+
+`taps` is the filter on one axis: [1, 2, 1] (bilinear) or [1, 3, 3, 1], as StyleGAN2 has it (Karras et al. 2020,
+"Analyzing and improving the image quality of StyleGAN"). A constant image stays constant away from the border,
+outside of which there are zeros.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def kernel(taps: Sequence[float]) -> Tensor:
+    """The separable filter [k, k] of sum 1."""
+    line = torch.tensor(taps, dtype=torch.float32)
+    return torch.outer(line, line) / line.sum().square()
+
+
+def double(x: Tensor, kernel: Tensor) -> Tensor:
+    """[B, C, H, W] to [B, C, 2H, 2W]: zeros between the pixels, then four times the filter `kernel` [k, k]."""
+    height, width = 2 * x.shape[2], 2 * x.shape[3]
+    channels, before = x.shape[1], (len(kernel) - 2) // 2
+    weight = (4 * kernel.to(x.dtype)).expand(channels, 1, -1, -1)
+    full = F.conv_transpose2d(x, weight, stride=2, groups=channels)
+    return full[:, :, before : before + height, before : before + width]
+
+
+def halve(x: Tensor, kernel: Tensor) -> Tensor:
+    """[B, C, 2H, 2W] to [B, C, H, W]: the filter `kernel` [k, k], then every second pixel."""
+    channels, after = x.shape[1], (len(kernel) - 2) // 2
+    before = len(kernel) - 2 - after
+    weight = kernel.to(x.dtype).expand(channels, 1, -1, -1)
+    return F.conv2d(F.pad(x, [before, after, before, after]), weight, stride=2, groups=channels)

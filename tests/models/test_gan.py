@@ -1,0 +1,295 @@
+"""Every loss x every penalty x every conditioning; what a GAN's training does beside."""
+
+import itertools
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.models import adversarial_training
+from lightning_gen.models.gan import GAN
+from lightning_gen.networks.conv import ConvDecoder, ConvEncoder
+from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
+from lightning_gen.objectives import adversarial, penalties
+from tests.helpers import assert_same, make_run, resume_run, train_run
+
+LOSSES = (
+    "NonSaturating",
+    "Minimax",
+    "LeastSquares",
+    "Hinge",
+    "Wasserstein",
+    "RelativisticPaired",
+    "RelativisticAverage",
+)
+PENALTIES = {
+    "none": {},
+    "r1 and r2": {"r1": penalties.R1(0.1), "r2": penalties.R2(0.1)},
+    "gradient penalty": {"gradient_penalty": penalties.GradientPenalty(10.0)},
+    "one-sided": {"gradient_penalty": penalties.GradientPenalty(10.0, one_sided=True)},
+    "dragan": {"dragan": penalties.Dragan(10.0)},
+    "lecam": {"lecam": penalties.LeCam(0.3)},
+    "consistency": {"consistency": penalties.Consistency(10.0, shift=1, fake_weight=1.0)},
+    "clipping": {"weight_clipping": penalties.WeightClipping(0.1)},
+}
+ADAM = partial(torch.optim.Adam, lr=1e-2)
+MLP = {"encoder": partial(MLPEncoder, widths=[8]), "decoder": partial(MLPDecoder, widths=[8])}
+
+
+def make(shape=(1, 4, 4), loss="NonSaturating", **options):
+    torch.manual_seed(0)
+    options = {**MLP, "latent_dim": 3, **options}
+    model = GAN(
+        shape, generator_optimizer=ADAM, discriminator_optimizer=ADAM, loss=getattr(adversarial, loss)(), **options
+    )
+    model._trainer = SimpleNamespace(world_size=1)  # what the losses ask of a trainer
+    return model
+
+
+def weights(module):
+    return [p.detach().clone() for p in module.parameters()]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("conditioning", [None, "concat", "projection", "auxiliary"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_steps_of_every_combination(loss, penalty, conditioning, channels):
+    """Finite, and each phase moves the parameters of its own network, all of them, and no other."""
+    classes = {} if conditioning is None else {"conditioning": conditioning, "num_classes": 3}
+    model = make((channels, 4, 4), loss, penalty=PENALTIES[penalty], **classes)
+    players = {"generator": model.generator, "discriminator": model.discriminator}
+    optimizers = model.configure_optimizers()
+    batch = Batch(torch.rand(6, channels, 4, 4), torch.arange(6) % 3)
+    for step, phase in itertools.product(range(2), model.phases):
+        before = {name: weights(player) for name, player in players.items()}
+        for name, player in players.items():
+            player.requires_grad_(name == phase.name)
+        value, scalars = phase.loss(batch, step)
+        optimizers[phase.optimizer].zero_grad()
+        value.backward()
+        optimizers[phase.optimizer].step()
+        assert value.isfinite()
+        assert all(scalar.isfinite() for scalar in scalars.values())
+        for name, player in players.items():
+            moved = [not torch.equal(a, b) for a, b in zip(before[name], weights(player), strict=True)]
+            assert any(moved) == (name == phase.name)
+            assert all(p.isfinite().all() for p in player.parameters())
+
+
+def test_the_value_of_the_game_is_what_the_phases_minimize():
+    """Minimax: the discriminator's loss is -V, the generator's the part of V that it moves."""
+    model = make(loss="Minimax")
+    batch = Batch(torch.rand(4, 1, 4, 4), None)
+    value, scalars = model.discriminator_loss(batch, 0)
+    model.noise.start(0)
+    with torch.no_grad():
+        logits = [model.judge(images)[0] for images in (batch.images, model.fakes(4, None))]
+    expected = logits[0].sigmoid().log().mean() + (1 - logits[1].sigmoid()).log().mean()
+    assert float(value.detach()) == pytest.approx(-float(expected), rel=1e-5)
+    js = float(scalars["train/js_estimate"])
+    assert js == pytest.approx(float(torch.tensor(4.0).log() + expected) / 2, abs=1e-6)
+
+
+def test_lazy_penalties_count_as_often_as_they_are_left_out():
+    model = make(penalty={"r1": penalties.R1(0.1, interval=4)})
+    batch, plain = Batch(torch.rand(4, 1, 4, 4), None), make()
+    plain.load_state_dict(model.state_dict())
+    for index in range(8):
+        for one in (model, plain):
+            one.noise.start(index)
+        value, scalars = model.discriminator_loss(batch, index)
+        without, _ = plain.discriminator_loss(batch, index)
+        added = 4 * scalars["train/penalty_r1"] if index % 4 == 0 else torch.tensor(0.0)
+        torch.testing.assert_close(value - without, added)
+        assert ("train/penalty_r1" in scalars) == (index % 4 == 0)
+
+
+def test_one_pass_and_two_differ_only_with_batch_norm():
+    batch = Batch(torch.rand(8, 1, 8, 8), None)
+    for norm, alike in (("none", True), ("batch", False)):
+        networks = {"encoder": partial(ConvEncoder, width=8, norm=norm), "decoder": partial(ConvDecoder, width=8)}
+        networks["encoder"] = partial(ConvEncoder, width=8, norm=norm)
+        values = []
+        for one_pass in (False, True):
+            model = make((1, 16, 16), one_pass=one_pass, **networks)
+            values.append(
+                model.discriminator_loss(
+                    Batch(torch.nn.functional.interpolate(batch.images, scale_factor=2), None), 0
+                )[0]
+            )
+        assert torch.allclose(*values, atol=1e-5) == alike
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_the_generator_stand_still_where_the_recipe_says_so(frozen):
+    model = make(
+        (1, 8, 8),
+        encoder=partial(ConvEncoder, width=8),
+        decoder=partial(ConvDecoder, width=8),
+        untrack_in_d_steps=frozen,
+    )
+    before = [b.clone() for name, b in model.generator.named_buffers() if "running" in name]
+    model.discriminator_loss(Batch(torch.rand(4, 1, 8, 8), None), 0)
+    after = [b for name, b in model.generator.named_buffers() if "running" in name]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) == frozen
+    model.generator_loss(Batch(torch.rand(4, 1, 8, 8), None), 0)
+    assert not torch.equal(before[0], after[0])
+
+
+@pytest.mark.parametrize(("prior", "least", "most"), [("uniform", -1, 1), ("truncated", -2, 2)])
+def test_priors_keep_their_bounds(prior, least, most):
+    model = make(latent_prior=prior)
+    codes = model.sample_codes(4000, torch.Generator().manual_seed(0))
+    assert least <= codes.min() < least + 0.05
+    assert most - 0.05 < codes.max() <= most
+    assert float(codes.mean()) == pytest.approx(0, abs=0.05)
+    model.truncation = 0.5
+    assert model.sample_codes(4000).abs().max() <= 0.5
+
+
+def test_truncated_normal_has_its_variance():
+    """1 - 2 t phi(t) / (2 Phi(t) - 1), t = 2: 0.774."""
+    codes = make(latent_prior="truncated").sample_codes(200_000, torch.Generator().manual_seed(0))
+    assert float(codes.var()) == pytest.approx(0.7737, abs=0.005)
+
+
+def test_a_linear_output_is_clamped_only_where_it_is_shown():
+    model = make(output="linear")
+    with torch.no_grad():
+        model.generator.net[-2].weight.mul_(100)
+    latents = torch.randn(50, 3)
+    assert model.generate(latents).max() > 1
+    assert model.decode(latents).max() == 1
+
+
+def test_labels_choose_the_class():
+    """A generator that ignores its code shows the label alone, whatever is sampled."""
+    model = make(num_classes=3, conditioning="concat")
+    with torch.no_grad():
+        model.generator.net[0].weight[:, :3] = 0
+    images = model.sample(30, torch.Generator().manual_seed(0), torch.arange(3).repeat(10))
+    for label in range(3):
+        torch.testing.assert_close(images[label::3], images[label : label + 1].expand(10, -1, -1, -1))
+    assert not torch.allclose(images[0], images[1])
+    assert model.pictures(images)["samples"][1] == 3  # a column a class
+
+
+def test_collapse_is_told_by_each_of_its_signs():
+    told = partial(adversarial_training.collapse, stop=False)
+    assert told({"eval/diversity": 0.9, "eval/recall": 0.5, "eval/class_total_variation": 0.1}) == []
+    assert "vary 0.10 times" in told({"eval/diversity": 0.1})[0]
+    assert "recall is 0.001" in told({"eval/recall": 0.001})[0]
+    assert "2 classes only" in told({"eval/class_total_variation": 0.8, "eval/classes_found": 2.0})[0]
+    assert "3 modes are found and 5 lost" in told({"eval/modes_found": 3.0, "eval/modes_lost": 5.0})[0]
+    with pytest.raises(UserError, match="has collapsed"):
+        adversarial_training.collapse({"eval/diversity": 0.1}, stop=True)
+
+
+# -- whole runs --------------------------------------------------------------------------------------------------
+
+SMALL = ("model=gan", "networks=mlp", "trainer.log_every_n_steps=2")
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path):
+    """In float64 and with the same codes: the discriminator's first gradient is that of the whole batch."""
+    model = make().double()
+    whole = Batch(torch.rand(8, 1, 4, 4, dtype=torch.float64), None)
+    parts = adversarial_training.split(whole, 2)
+    codes = torch.randn(8, 3, dtype=torch.float64)
+    model.fakes = lambda count, labels: model.generate(fed.pop(0))
+    fed = [codes]
+    model.discriminator_loss(whole, 0)[0].backward()
+    expected = [p.grad.clone() for p in model.discriminator.parameters()]
+    model.zero_grad()
+    fed = list(codes.chunk(2))
+    for part in parts:
+        (model.discriminator_loss(part, 0)[0] / 2).backward()
+    for got, wanted in zip(model.discriminator.parameters(), expected, strict=True):
+        torch.testing.assert_close(got.grad, wanted)
+    _, summary = train_run(
+        tmp_path, *SMALL, "trainer.max_steps=4", "trainer.accumulate_grad_batches=3", "model.d_steps=2"
+    )
+    assert summary["progress"]["images_seen"] == 4 * 3 * 2 * 16
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_clipping_bounds_the_gradients(tmp_path, precision):
+    """Plain gradient descent moves by the learning rate times the clipped norm."""
+    sgd = "{_target_: torch.optim.SGD, _partial_: true, lr: 1.0}"
+    options = [*SMALL, "trainer.gradient_clip_val=1e-3", f"trainer.precision={precision}", "model.ema_half_life=null"]
+    for player in ("generator", "discriminator"):
+        options += [f"~model.{player}_optimizer", f"+model.{player}_optimizer={sgd}"]
+    first, _ = train_run(tmp_path / "a", *options, "trainer.max_steps=0")
+    second, summary = train_run(tmp_path / "b", *options, "trainer.max_steps=2")
+    a, b = (run.read_checkpoint()["state_dict"] for run in (first, second))
+    for player in ("generator", "discriminator"):
+        moved = torch.stack([(a[k] - b[k]).square().sum() for k in a if k.startswith(player)]).sum().sqrt()
+        assert 1e-4 < float(moved) <= 2.01e-3
+        assert summary["metrics"][f"train/grad_norm_{player}"] > 1e-3  # before it was clipped
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("model/penalty=[r1,lecam]", "model.penalty.r1.interval=3", "model.d_steps=2"),
+        (
+            "model.conditional=true",
+            "model.conditioning=auxiliary",
+            "model/loss=hinge",
+            "model.generator_batch_size=32",
+        ),
+        ("model/loss=relativistic_average", "model/penalty=[r1,r2]", "model.latent_prior=uniform"),
+    ],
+)
+def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, options):
+    whole, _ = train_run(tmp_path / "whole", *SMALL, *options, "trainer.max_steps=8")
+    train_run(tmp_path / "parts", *SMALL, *options, "trainer.max_steps=5")
+    parts, _ = resume_run(tmp_path / "parts", 8)
+    a, b = whole.read_checkpoint(), parts.read_checkpoint()
+    for part in ("state_dict", "optimizer_states", "images_seen", "random_state"):
+        assert_same(a[part], b[part])
+
+
+@pytest.mark.parametrize(("player", "loss"), [("generator", "generator"), ("discriminator", "discriminator")])
+def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, player, loss, monkeypatch):
+    """Between two steps that are logged; the checkpoint of the step before stays."""
+    phase = f"{player}_loss"
+    original = getattr(GAN, phase)
+
+    def spoilt(self, batch, index):
+        value, scalars = original(self, batch, index)
+        return (value * float("nan") if self.step == 5 else value), scalars
+
+    monkeypatch.setattr(GAN, phase, spoilt)
+    options = (*SMALL, "trainer.max_steps=20", "trainer.log_every_n_steps=10", "checkpoint.every_n_steps=1")
+    with pytest.raises(UserError, match=rf"the {loss} loss is not finite at step 6.*last\.ckpt"):
+        train_run(tmp_path, *options)
+    from lightning_gen.run import Run
+
+    kept = Run.load(tmp_path).read_checkpoint()
+    assert kept["global_step"] == 5
+    assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
+
+
+def test_stop_on_collapse_ends_the_run(tmp_path):
+    """A generator that does not move makes the same few blots from the first step to the last."""
+    options = (*SMALL, "model.generator_optimizer.lr=0", "model.on_collapse=stop", "evaluation.every_n_steps=2")
+    with pytest.raises(UserError, match="the generator has collapsed"):
+        train_run(tmp_path, *options, "model.discriminator_optimizer.lr=1e-4", "trainer.max_steps=4")
+
+
+def test_conditional_runs_need_labels(tmp_path):
+    from lightning_gen.training import prepare
+
+    run = make_run(tmp_path, *SMALL, "model.conditional=true", "dataset.labels=false")
+    with pytest.raises(UserError, match="model.conditional=true needs labels"):
+        prepare(run)
+
+
+def test_points_are_shown_on_the_discriminators_field(tmp_path):
+    train_run(tmp_path, "model=gan", "networks=mlp", "dataset=gaussians", "trainer.max_steps=2")
+    assert (tmp_path / "field" / "step_00000002.png").is_file()

@@ -1,0 +1,210 @@
+"""The published pairs: any size that divides, parameters by the papers' counts, sane at initialization."""
+
+import itertools
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+
+from lightning_gen.config import build, config_dir
+from lightning_gen.errors import UserError
+from lightning_gen.networks import r3gan
+from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.spectral import normalized
+
+SMALL = {  # the pairs at a width for tests
+    "resnet": ("encoder.width=8", "decoder.width=8"),
+    "sngan_cnn": ("encoder.width=4", "decoder.width=4"),
+    "dcgan": ("encoder.width=4", "decoder.width=4"),
+    "dcgan_cifar": ("encoder.width=4", "decoder.width=4"),
+    "r3gan_small": ("encoder.widths=8",),
+}
+CONDITIONAL = ["resnet", "r3gan_small"]
+
+
+def pair(name, shape, *overrides, latent_dim=12, **arguments):
+    """Encoder and decoder of networks=name."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = compose("train", [f"networks={name}", *(f"networks.{override}" for override in overrides)])
+    networks = build(config.networks)
+    both = (
+        networks["encoder"](image_shape=shape),
+        networks["decoder"](latent_dim=latent_dim, image_shape=shape, **arguments),
+    )
+    if networks["init"] != "default" and not next(both[0].parameters()).is_meta:
+        for network in both:
+            initialize(network, networks["init"], "relu")
+    return both
+
+
+def small_pair(name, shape, **arguments):
+    torch.manual_seed(0)
+    return pair(name, shape, *SMALL[name], **arguments)
+
+
+def count(*modules):
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (1, 64), (3, 8)])
+def test_sizes_scale_and_gradients(name, channels, size):
+    shape = (channels, size, size)
+    encoder, decoder = small_pair(name, shape)
+    images = decoder(torch.randn(4, 12))
+    assert images.shape == (4, *shape)
+    assert 0.01 < float(images.detach().std()) < 3
+    features = encoder(images.tanh())
+    assert features.shape == (4, encoder.num_features)
+    assert features.isfinite().all()
+    features.square().mean().backward()
+    for key, parameter in [*encoder.named_parameters(), *decoder.named_parameters()]:
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_sides_may_differ(name):
+    encoder, decoder = small_pair(name, (1, 16, 32))
+    assert decoder(torch.randn(2, 12)).shape == (2, 1, 16, 32)
+    assert encoder(torch.randn(2, 1, 16, 32)).shape == (2, encoder.num_features)
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_bfloat16_autocast_is_near_full_precision(name):
+    encoder, decoder = small_pair(name, (3, 32, 32))
+    latents = torch.randn(4, 12)
+    images = decoder.eval()(latents)
+    features = encoder.eval()(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        low_images, low_features = decoder(latents), encoder(images)
+    assert float((low_images - images).norm() / images.norm()) < 0.05
+    assert float((low_features - features).norm() / features.norm()) < 0.05
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("size", [30, 3])
+def test_a_size_that_does_not_divide(name, size):
+    family = name.removesuffix("_small")
+    for make in (0, 1):
+        with pytest.raises(UserError, match=rf"networks=({family}|conv) .*dataset\.size"):
+            one_of(name, make, (3, size, size))
+
+
+def one_of(name, index, shape):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        config = compose("train", [f"networks={name}", *(f"networks.{override}" for override in SMALL[name])])
+    networks = build(config.networks)
+    return networks["decoder"](latent_dim=4, image_shape=shape) if index else networks["encoder"](image_shape=shape)
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_the_label_conditions_the_image(name):
+    """The same code with two labels gives two images, and the gradient reaches every parameter."""
+    _, decoder = small_pair(name, (1, 28, 28), num_classes=3)
+    code, labels = torch.randn(1, 12).expand(2, -1), torch.eye(3)[:2]
+    images = decoder(torch.cat([code, labels], dim=1))
+    assert not torch.allclose(images[0], images[1], atol=1e-4)
+    images.square().mean().backward()
+    assert all(p.grad is not None for p in decoder.parameters())
+
+
+def test_resnet_has_the_published_number_of_parameters():
+    """pytorch-gan-collections; with labels, StudioGAN's SNGAN (its discriminator embeds them: + 10 * 128)."""
+    with torch.device("meta"):
+        encoder, decoder = pair("resnet", (3, 32, 32), latent_dim=128)
+        conditional = pair("resnet", (3, 32, 32), latent_dim=128, num_classes=10)[1]
+        assert count(decoder) == 4_276_739
+        assert count(encoder, encoder.make_head(1)) == 1_053_825
+        assert count(conditional) == 4_304_387
+
+
+def test_dcgan_has_the_parameters_of_the_pytorch_example():
+    """Its last convolution, 4x4 to 1x1, is a linear layer on the flattened features, without a bias."""
+    with torch.device("meta"):
+        encoder, decoder = pair("dcgan", (3, 64, 64), latent_dim=100)
+        assert count(decoder) == 3_576_704
+        assert count(encoder, nn.Linear(encoder.num_features, 1, bias=False)) == 2_765_568
+
+
+def test_dcgan_cifar_has_the_parameters_of_its_source():
+    """1024-512-256-128-3 and 3-64-128-256-512 channels, no biases, then a linear layer from 2x2x512."""
+    with torch.device("meta"):
+        encoder, decoder = pair("dcgan_cifar", (3, 32, 32), latent_dim=100)
+    widths = (1024, 512, 256, 128, 3)
+    norms = 2 * sum(widths[:4])
+    assert count(decoder) == 100 * 4096 + 16 * sum(a * b for a, b in itertools.pairwise(widths)) + norms
+    assert count(encoder) == 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512) + 2 * (128 + 256 + 512)
+    assert encoder.num_features == 2048
+
+
+def test_sngan_cnn_has_the_parameters_of_its_source():
+    with torch.device("meta"):
+        encoder, decoder = pair("sngan_cnn", (3, 32, 32), latent_dim=100)
+    deconvolutions = 16 * (512 * 256 + 256 * 128 + 128 * 64) + 256 + 128 + 64
+    assert count(decoder) == 101 * 8192 + deconvolutions + 2 * (512 + 256 + 128 + 64) + 64 * 27 + 3
+    threes = 9 * (3 * 64 + 128**2 + 256**2 + 512**2) + 64 + 128 + 256 + 512
+    fours = 16 * (64 * 128 + 128 * 256 + 256 * 512) + 128 + 256 + 512
+    assert count(encoder) == threes + fours
+    assert encoder.num_features == 8192
+
+
+def test_r3gan_has_the_published_number_of_parameters():
+    """20.78M and 21.28M, conditional; the discriminator embeds the label in 768 dimensions."""
+    with torch.device("meta"):
+        encoder, decoder = pair("r3gan", (3, 32, 32), "encoder.features=768", latent_dim=64, num_classes=10)
+        assert count(decoder) == 20_781_952
+        assert count(encoder) + 10 * 768 == 21_280_512
+        encoder, decoder = pair("r3gan", (3, 32, 32), latent_dim=64)
+        assert count(decoder) == 20_732_160
+        assert count(encoder, encoder.make_head(1)) == 20_683_008 + 768
+
+
+def test_r3gan_blocks_begin_as_the_identity():
+    """Fix-up: so the image of the generator is the basis, scaled by the latent, doubled, and mixed to channels."""
+    encoder, _ = small_pair("r3gan_small", (1, 28, 28))
+    blocks = [module for module in encoder.modules() if isinstance(module, r3gan.Block)]
+    x = torch.randn(2, 8, 7, 7)
+    assert len(blocks) == 3
+    assert all(torch.equal(block(x), x) for block in blocks)
+    wide = r3gan.make_blocks([256] * 4, blocks=2, group_width=16, expansion=2)[0][0]
+    assert float(wide.net[0].weight.std()) == pytest.approx((2 / 1.04 / 256) ** 0.5 * 8**-0.25, rel=0.02)
+
+
+def test_r3gan_widths_by_stage():
+    encoder, decoder = pair("r3gan_small", (1, 28, 28), "encoder.widths=[32,16,8]")
+    assert decoder.basis.shape == (32, 7, 7)
+    assert encoder.num_features == 32
+    with pytest.raises(UserError, match=r"encoder\.widths=\[32, 16\] must be 3 numbers, for the heights 7, 14, 28"):
+        pair("r3gan_small", (1, 28, 28), "encoder.widths=[32,16]")
+
+
+def test_resnet_initialization_is_xavier():
+    encoder, decoder = pair("resnet", (3, 32, 32), "encoder.width=64", "decoder.width=64")
+    block = decoder.blocks[0]
+    fans = 64 * 9 * 2
+    assert float(block.conv1.weight.std()) == pytest.approx((2 * 2 / fans) ** 0.5, rel=0.02)  # gain sqrt(2)
+    assert float(block.shortcut.weight.std()) == pytest.approx((2 / 128) ** 0.5, rel=0.05)
+    assert all(not m.bias.any() for net in (encoder, decoder) for m in net.modules() if isinstance(m, nn.Conv2d))
+
+
+def test_resnet_pools_by_sum_or_mean():
+    torch.manual_seed(0)
+    by_sum, _ = small_pair("resnet", (1, 28, 28))
+    by_mean, _ = pair("resnet", (1, 28, 28), *SMALL["resnet"], "encoder.pool=mean")
+    by_mean.load_state_dict(by_sum.state_dict())
+    images = torch.randn(2, 1, 28, 28)
+    torch.testing.assert_close(by_sum(images), 49 * by_mean(images))
+    with pytest.raises(UserError, match=r"encoder\.pool=max"):
+        pair("resnet", (1, 28, 28), "encoder.pool=max")
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_spectral_norm_of_both(name):
+    if name.startswith(("r3gan", "stylegan2")):
+        pytest.skip("has none")
+    _, decoder = small_pair(name, (1, 28, 28))
+    spectral = normalized(type(decoder))(latent_dim=12, image_shape=(1, 28, 28), num_classes=3)
+    assert spectral(torch.randn(2, 15)).isfinite().all()

@@ -1,0 +1,91 @@
+"""Initial weights by name, and spectral norm, of every kind of layer."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_gen.errors import UserError
+from lightning_gen.networks.initialization import INITIALIZATIONS, initialize
+from lightning_gen.networks.spectral import normalize
+
+
+def layers():
+    torch.manual_seed(0)
+    return nn.ModuleDict(
+        {
+            "linear": nn.Linear(300, 100),
+            "conv": nn.Conv2d(40, 60, 3),
+            "up": nn.ConvTranspose2d(60, 40, 4, stride=2, padding=1),
+            "embedding": nn.Embedding(200, 100),
+            "norm": nn.BatchNorm2d(1000),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "linear", "conv"),
+    [
+        ("glorot", (2 * 2 / 400) ** 0.5, (2 * 2 / 900) ** 0.5),
+        ("xavier_uniform", (2 / 400) ** 0.5, (2 / 900) ** 0.5),
+        ("he", (2 / 300) ** 0.5, (2 / 360) ** 0.5),
+        ("dcgan", 0.02, 0.02),
+    ],
+)
+def test_standard_deviations(kind, linear, conv):
+    made = layers()
+    initialize(made, kind, "relu")
+    assert float(made["linear"].weight.std()) == pytest.approx(linear, rel=0.03)
+    assert float(made["conv"].weight.std()) == pytest.approx(conv, rel=0.03)
+    assert not made["linear"].bias.any()
+    assert not made["conv"].bias.any()
+    assert float(made["norm"].weight.std()) == pytest.approx(0.02 if kind == "dcgan" else 0, rel=0.1)
+
+
+def test_he_keeps_the_variance_through_a_transposed_convolution():
+    """Stride 2 gives each output a quarter of the kernel's 16 positions."""
+    made = layers()["up"]
+    initialize(made, "he", "linear")
+    out = made(torch.randn(20, 60, 16, 16))[:, :, 2:-2, 2:-2]
+    assert float(out.var()) == pytest.approx(1, rel=0.1)
+
+
+def test_orthogonal_weights_are_orthonormal():
+    made = layers()
+    initialize(made, "orthogonal", "relu")
+    weight = made["conv"].weight.flatten(1)
+    torch.testing.assert_close(weight @ weight.T, torch.eye(60), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", INITIALIZATIONS)
+def test_zeros_stay_and_layers_may_have_no_bias(kind):
+    branch_end = nn.Conv2d(4, 4, 1, bias=False)
+    nn.init.zeros_(branch_end.weight)
+    other = nn.Linear(4, 4, bias=False)
+    before = other.weight.clone()
+    initialize(nn.Sequential(branch_end, other), kind, "relu")
+    assert not branch_end.weight.any()
+    assert torch.equal(other.weight, before) == (kind == "default")
+
+
+def test_spectral_norm_of_every_layer_follows_a_new_initialization():
+    made = layers()
+    made.pop("norm")
+    normalize(made)
+    initialize(made, "orthogonal", "relu")
+    for name, layer in made.eval().items():
+        matrix = (layer.weight.transpose(0, 1) if name == "up" else layer.weight).flatten(1)
+        assert float(torch.linalg.svdvals(matrix)[0]) == pytest.approx(1, abs=1e-2), name
+
+
+def test_spectral_norm_is_applied_once():
+    made = normalize(normalize(nn.Sequential(nn.Linear(3, 3), nn.Embedding(3, 3))))
+    assert all(len(layer.parametrizations.weight) == 1 for layer in made)
+
+
+def test_what_spectral_norm_cannot_do():
+    zeros = nn.Linear(3, 3)
+    nn.init.zeros_(zeros.weight)
+    with pytest.raises(UserError, match=r"weights 0.*networks\.spectral_norm=none"):
+        normalize(zeros)
+    with pytest.raises(UserError, match=r"no layer.*networks\.spectral_norm=none"):
+        normalize(nn.Flatten())

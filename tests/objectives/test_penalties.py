@@ -1,0 +1,135 @@
+"""Penalties of discriminators whose gradients are known."""
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_gen.objectives import penalties
+from lightning_gen.objectives.penalties import Pass
+from lightning_gen.randomness import StepNoise
+
+torch.manual_seed(0)
+WEIGHT = torch.randn(12, dtype=torch.float64)
+REAL, FAKE = torch.rand(5, 3, 2, 2, dtype=torch.float64), torch.rand(5, 3, 2, 2, dtype=torch.float64)
+NORM = float(WEIGHT.norm()) / 2  # in units of [-1, 1] the gradient is half of that in [0, 1]
+
+
+def linear(images):
+    return images.flatten(1) @ WEIGHT
+
+
+def quadratic(images):
+    """Its gradient in units of [-1, 1] is the image itself."""
+    return images.flatten(1).square().sum(dim=1)
+
+
+def seen(judge, real=REAL, fake=FAKE):
+    return Pass(real, fake, judge(real), judge(fake), judge, StepNoise(0))
+
+
+def test_r1_and_r2_of_a_linear_discriminator():
+    for penalty in (penalties.R1(0.3), penalties.R2(0.3)):
+        assert penalty(seen(linear)).tolist() == pytest.approx([0.15 * NORM**2] * 5)
+
+
+def test_r1_looks_at_real_images_and_r2_at_generated_ones():
+    for penalty, images in ((penalties.R1(2.0), REAL), (penalties.R2(2.0), FAKE)):
+        torch.testing.assert_close(penalty(seen(quadratic)), images.flatten(1).square().sum(dim=1))
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0, 5.0])
+@pytest.mark.parametrize("one_sided", [False, True])
+@pytest.mark.parametrize("kind", [penalties.GradientPenalty, penalties.Dragan])
+def test_gradient_penalties_of_a_linear_discriminator(kind, target, one_sided):
+    excess = NORM - target
+    expected = 10 * (max(excess, 0) if one_sided else excess) ** 2
+    penalty = kind(10.0, target=target, one_sided=one_sided)
+    assert penalty(seen(linear)).tolist() == pytest.approx([expected] * 5)
+
+
+def test_gradient_penalty_lies_on_the_lines_between():
+    penalty = penalties.GradientPenalty(1.0)
+    points = penalty.points(seen(linear))
+    share = (points - REAL) / (FAKE - REAL)
+    torch.testing.assert_close(share, share[:, :1, :1, :1].expand_as(share))  # one number an image
+    assert share.min() >= 0
+    assert share.max() < 1
+    assert len(share[:, 0, 0, 0].unique()) == 5
+
+
+def test_dragan_stays_around_real_images():
+    moved = (penalties.Dragan(1.0).points(seen(linear)) - REAL) / (0.5 * REAL.std(correction=0))
+    assert moved.min() >= 0
+    assert moved.max() < 1
+    assert len(moved.unique()) == 60  # one number a pixel
+
+
+def test_lecam_draws_each_side_to_the_other_sides_mean():
+    penalty = penalties.LeCam(0.4, decay=0.9).double()
+    real, fake = linear(REAL), linear(FAKE)
+    means = torch.tensor([0.0, 0.0], dtype=torch.float64)
+    for _ in range(3):
+        value = penalty(seen(linear))
+        means = 0.9 * means + 0.1 * torch.stack([real.mean(), fake.mean()])
+        torch.testing.assert_close(value, 0.2 * ((real - means[1]) ** 2 + (fake - means[0]) ** 2))
+    assert "anchors" in penalty.state_dict()  # a resumed run goes on with them
+
+
+def test_consistency_is_zero_for_what_shifts_do_not_change():
+    def brightness(images):
+        return images.flatten(1).sum(dim=1)
+
+    inside = torch.zeros(5, 1, 9, 9, dtype=torch.float64)
+    inside[:, :, 4, 4] = torch.linspace(0.1, 1, 5, dtype=torch.float64)[:, None]
+    penalty = penalties.Consistency(10.0, shift=2, flip=True, fake_weight=5.0)
+    assert penalty(seen(brightness, inside, inside)).tolist() == pytest.approx([0.0] * 5)
+
+    def corner(images):
+        return images[:, 0, 4, 4]
+
+    moved = penalty(seen(corner, inside, inside))
+    expected = 15 * inside[:, 0, 4, 4] ** 2  # where it moved away, in both passes
+    assert all(
+        float(m) in (0.0, pytest.approx(float(e)), pytest.approx(float(e) * 2 / 3), pytest.approx(float(e) / 3))
+        for m, e in zip(moved, expected, strict=True)
+    )
+    assert moved.sum() > 0
+
+
+def test_weight_clipping_bounds_every_weight():
+    net = nn.Linear(40, 3)
+    penalties.WeightClipping(0.05).after_update(net)
+    assert max(float(p.abs().max()) for p in net.parameters()) == pytest.approx(0.05)
+    assert penalties.WeightClipping(0.05)(seen(linear)).tolist() == [0.0] * 5
+
+
+@pytest.mark.parametrize("kind", ["R1", "R2", "GradientPenalty", "Dragan", "LeCam", "Consistency"])
+def test_gradients_for_the_weights_agree_with_finite_differences(kind):
+    """Through the double backward, of a net with a curvature, in float64."""
+    mixing = torch.randn(12, 6, dtype=torch.float64)
+
+    def value(weight, bias):
+        def judge(images):
+            return torch.tanh(images.flatten(1) @ mixing * weight).sum(dim=1) + bias
+
+        return getattr(penalties, kind)(0.7).double()(seen(judge)).sum()
+
+    weight = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    if kind == "LeCam":  # its running means have no gradient, and would follow the differences
+        penalty = penalties.LeCam(0.7, decay=1.0).double()
+        penalty.anchors += torch.tensor([0.3, -0.2])
+        logits = torch.randn(5, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(
+            lambda r, f: penalty(Pass(REAL, FAKE, r, f, linear, StepNoise(0))),
+            (logits, (logits * 2).detach().requires_grad_()),
+        )
+        return
+    assert torch.autograd.gradcheck(value, (weight, bias))
+
+
+def test_a_flat_discriminator_has_a_finite_gradient():
+    """At a gradient of exactly 0 the root's own is not defined."""
+    weight = torch.zeros(12, dtype=torch.float64, requires_grad=True)
+    penalties.GradientPenalty(10.0)(seen(lambda images: images.flatten(1) @ weight)).sum().backward()
+    assert weight.grad.isfinite().all()
