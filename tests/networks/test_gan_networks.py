@@ -10,6 +10,7 @@ from torch import nn
 from lightning_gen.config import build, config_dir
 from lightning_gen.errors import UserError
 from lightning_gen.networks import r3gan
+from lightning_gen.networks.blocks import Attention
 from lightning_gen.networks.initialization import initialize
 from lightning_gen.networks.spectral import normalized
 
@@ -19,8 +20,9 @@ SMALL = {  # the pairs at a width for tests
     "dcgan": ("encoder.width=4", "decoder.width=4"),
     "dcgan_cifar": ("encoder.width=4", "decoder.width=4"),
     "r3gan_small": ("encoder.widths=8",),
+    "biggan": ("encoder.width=8", "decoder.width=4"),
 }
-CONDITIONAL = ["resnet", "r3gan_small"]
+CONDITIONAL = ["resnet", "r3gan_small", "biggan"]
 
 
 def pair(name, shape, *overrides, latent_dim=12, **arguments):
@@ -62,6 +64,18 @@ def test_sizes_scale_and_gradients(name, channels, size):
     for key, parameter in [*encoder.named_parameters(), *decoder.named_parameters()]:
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_gradient_on_the_images_can_be_penalized(name):
+    """Second derivatives, of which WGAN-GP and R1 are made."""
+    encoder, _ = small_pair(name, (1, 28, 28))
+    images = torch.randn(4, 1, 28, 28, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(images).sum(), images, create_graph=True)
+    gradient.square().sum().backward()
+    first = next(encoder.parameters()).grad
+    assert first.isfinite().all()
+    assert first.any()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -170,7 +184,7 @@ def test_r3gan_blocks_begin_as_the_identity():
     assert len(blocks) == 3
     assert all(torch.equal(block(x), x) for block in blocks)
     wide = r3gan.make_blocks([256] * 4, blocks=2, group_width=16, expansion=2)[0][0]
-    assert float(wide.net[0].weight.std()) == pytest.approx((2 / 1.04 / 256) ** 0.5 * 8**-0.25, rel=0.02)
+    assert float(wide.net[0].weight.detach().std()) == pytest.approx((2 / 1.04 / 256) ** 0.5 * 8**-0.25, rel=0.02)
 
 
 def test_r3gan_widths_by_stage():
@@ -181,12 +195,55 @@ def test_r3gan_widths_by_stage():
         pair("r3gan_small", (1, 28, 28), "encoder.widths=[32,16]")
 
 
+def test_biggan_has_the_published_number_of_parameters():
+    """StudioGAN's; its discriminator has the head and an embedding of the labels in the features' 192 dimensions."""
+    with torch.device("meta"):
+        encoder, decoder = pair("biggan", (3, 32, 32), latent_dim=80, num_classes=10)
+        assert count(decoder) == 9_416_196
+        assert count(encoder, encoder.make_head(1)) + 10 * 192 == 2_415_170
+
+
+def test_each_chunk_of_biggans_latent_reaches_its_own_block():
+    """Without labels: a change of the last chunk leaves all blocks before the last one as they are."""
+    _, decoder = small_pair("biggan", (1, 28, 28))
+    seen = []
+    for block in decoder.eval().blocks:
+        block.register_forward_hook(lambda *call: seen.append(call[-1].detach()))
+    codes = torch.randn(1, 12)
+    decoder(codes)
+    decoder(codes + torch.eye(12)[-1])
+    assert decoder.chunks == [4, 4, 4]
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.allclose(seen[1], seen[3], atol=1e-5)
+
+
+def test_attention_is_that_of_the_paper():
+    """x + gamma * (softmax over the pooled positions), by explicit sums; gamma begins at 0."""
+    torch.manual_seed(0)
+    layer, x = Attention(8), torch.randn(2, 8, 4, 4)
+    assert torch.equal(layer(x), x)
+    layer.gamma.data.fill_(0.7)
+    query = layer.query(x).flatten(2)
+    key, value = (nn.functional.max_pool2d(part(x), 2).flatten(2) for part in (layer.key, layer.value))
+    weights = torch.einsum("bcq,bck->bqk", query, key).softmax(dim=2)
+    seen = torch.einsum("bqk,bck->bcq", weights, value).unflatten(2, (4, 4))
+    torch.testing.assert_close(layer(x), x + 0.7 * layer.out(seen))
+
+
+def test_biggan_multipliers():
+    encoder, decoder = pair("biggan", (1, 28, 28), "encoder.multipliers=[1,2,2,3]", "decoder.multipliers=[3,2,1]")
+    assert encoder.num_features == 3 * 96
+    assert [block.conv1.out_channels for block in decoder.blocks] == [192, 96]
+    with pytest.raises(UserError, match=r"encoder\.multipliers=\[1, 2\] must be 4 numbers"):
+        pair("biggan", (1, 28, 28), "encoder.multipliers=[1,2]")
+
+
 def test_resnet_initialization_is_xavier():
     encoder, decoder = pair("resnet", (3, 32, 32), "encoder.width=64", "decoder.width=64")
     block = decoder.blocks[0]
     fans = 64 * 9 * 2
-    assert float(block.conv1.weight.std()) == pytest.approx((2 * 2 / fans) ** 0.5, rel=0.02)  # gain sqrt(2)
-    assert float(block.shortcut.weight.std()) == pytest.approx((2 / 128) ** 0.5, rel=0.05)
+    assert float(block.conv1.weight.detach().std()) == pytest.approx((2 * 2 / fans) ** 0.5, rel=0.02)  # gain sqrt(2)
+    assert float(block.shortcut.weight.detach().std()) == pytest.approx((2 / 128) ** 0.5, rel=0.05)
     assert all(not m.bias.any() for net in (encoder, decoder) for m in net.modules() if isinstance(m, nn.Conv2d))
 
 

@@ -1,0 +1,120 @@
+"""BigGAN for small images (Brock et al. 2019, app. B), as its reproductions train it on CIFAR-10.
+
+Orthogonal weights, biases 0. The published networks add networks.spectral_norm=both.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gen.errors import UserError
+from lightning_gen.networks.blocks import Attention, ConditionalNorm, DownBlock, UpBlock, split_labels
+from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.resnet import check_pool, pooled
+from lightning_gen.networks.shapes import ImageShape, halvings, halvings_above_seven
+
+
+def widths(multipliers: int | Sequence[int], width: int, count: int, part: str) -> list[int]:
+    """`count` numbers of channels: `width` times each multiplier, or times the one number.
+
+    Raises:
+        UserError: a list of another length.
+    """
+    if isinstance(multipliers, int):
+        multipliers = [multipliers] * count
+    if len(multipliers) != count:
+        raise UserError(
+            f"networks.{part}.multipliers={list(multipliers)} must be {count} numbers for these images, "
+            "or one number for all."
+        )
+    return [width * multiplier for multiplier in multipliers]
+
+
+class BigGANEncoder(nn.Module):
+    """Image [B, C, H, W] in [-1, 1] to features [B, F]: blocks that halve, plain ones, pooling over positions.
+
+    The attention stands behind block number `attention_after`, counted from 1; 0: nowhere.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        width: int = 96,
+        multipliers: int | Sequence[int] = 2,
+        plain_blocks: int = 2,
+        attention_after: int = 1,
+        pool: str = "sum",
+    ) -> None:
+        super().__init__()
+        check_pool(pool)
+        down = halvings_above_seven(image_shape, "biggan")
+        channels = [image_shape[0], *widths(multipliers, width, down + plain_blocks, "encoder")]
+        layers: list[nn.Module] = []
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(channels)):
+            layers.append(DownBlock(fan_in, fan_out, down=i < down, first=i == 0))
+            if i + 1 == attention_after:
+                layers.append(Attention(fan_out))
+        self.net = nn.Sequential(*layers)
+        self.pool, self.num_features = pool, channels[-1]
+        initialize(self, "orthogonal", "relu")
+
+    def make_head(self, outputs: int) -> nn.Module:
+        """The linear layer on the features, initialized as the recipe has it."""
+        head = nn.Linear(self.num_features, outputs)
+        initialize(head, "orthogonal", "linear")
+        return head
+
+    def forward(self, images: Tensor) -> Tensor:
+        return pooled(F.relu(self.net(images)), self.pool)  # [B, F]
+
+
+class BigGANDecoder(nn.Module):
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W], the code in chunks: one for the start and one for each block.
+
+    Each block's batch norm is conditioned on its chunk, which with `num_classes` = K > 0 stands behind an `embedding`
+    of the one-hot label, the last K values of the latent, that all blocks share. The attention stands behind block
+    number `attention_after`, counted from 1; 0: nowhere.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        num_classes: int = 0,
+        width: int = 96,
+        multipliers: int | Sequence[int] = 4,
+        attention_after: int = 2,
+        embedding: int = 128,
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        depth = halvings(image_shape, network="biggan")
+        channels = widths(multipliers, width, depth + 1, "decoder")
+        chunk = latent_dim // (depth + 1)
+        self.num_classes, self.chunks = num_classes, [latent_dim - depth * chunk, *[chunk] * depth]
+        self.start = (channels[0], image_shape[1] >> depth, image_shape[2] >> depth)
+        self.embedding = nn.Linear(num_classes, embedding, bias=False) if num_classes else None
+        condition_dim = chunk + (embedding if num_classes else 0)
+        self.linear = nn.Linear(self.chunks[0], self.start[0] * self.start[1] * self.start[2])
+        self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim, norm) for a, b in itertools.pairwise(channels))
+        self.attention_after = attention_after
+        self.attention = Attention(channels[attention_after]) if 0 < attention_after <= depth else None
+        self.norm = ConditionalNorm(channels[-1], kind=norm)
+        self.conv = nn.Conv2d(channels[-1], image_shape[0], 3, padding=1)
+        initialize(self, "orthogonal", "relu")
+
+    def forward(self, latents: Tensor) -> Tensor:
+        codes, labels = split_labels(latents, self.num_classes)
+        first, *chunks = codes.split(self.chunks, dim=1)
+        if self.embedding is not None and labels is not None:
+            shared = self.embedding(labels)
+            chunks = [torch.cat([shared, chunk], dim=1) for chunk in chunks]
+        x = self.linear(first).unflatten(1, self.start)
+        for i, (block, chunk) in enumerate(zip(self.blocks, chunks, strict=True), start=1):
+            x = block(x, chunk)
+            if self.attention is not None and i == self.attention_after:
+                x = self.attention(x)
+        return self.conv(F.relu(self.norm(x)))  # [B, C, H, W]
