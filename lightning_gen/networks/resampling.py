@@ -33,3 +33,9 @@ def halve(x: Tensor, kernel: Tensor) -> Tensor:
     before = len(kernel) - 2 - after
     weight = kernel.to(x.dtype).expand(channels, 1, -1, -1)
     return F.conv2d(F.pad(x, [before, after, before, after]), weight, stride=2, groups=channels)
+
+
+def blur(x: Tensor, kernel: Tensor, padding: int) -> Tensor:
+    """[B, C, H, W], padded with `padding` zeros on all sides, filtered to [B, C, H + 2 padding - k + 1, ...]."""
+    channels = x.shape[1]
+    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, -1, -1), padding=padding, groups=channels)

@@ -21,8 +21,9 @@ SMALL = {  # the pairs at a width for tests
     "dcgan_cifar": ("encoder.width=4", "decoder.width=4"),
     "r3gan_small": ("encoder.widths=8",),
     "biggan": ("encoder.width=8", "decoder.width=4"),
+    "stylegan2": ("encoder.channel_base=256", "encoder.channel_max=8", "decoder.style_dim=8"),
 }
-CONDITIONAL = ["resnet", "r3gan_small", "biggan"]
+CONDITIONAL = ["resnet", "r3gan_small", "biggan", "stylegan2"]
 
 
 def pair(name, shape, *overrides, latent_dim=12, **arguments):
@@ -258,10 +259,8 @@ def test_resnet_pools_by_sum_or_mean():
         pair("resnet", (1, 28, 28), "encoder.pool=max")
 
 
-@pytest.mark.parametrize("name", CONDITIONAL)
-def test_spectral_norm_of_both(name):
-    if name.startswith(("r3gan", "stylegan2")):
-        pytest.skip("has none")
+@pytest.mark.parametrize("name", ["resnet", "biggan"])
+def test_spectral_norm_of_a_conditional_generator(name):
     _, decoder = small_pair(name, (1, 28, 28))
     spectral = normalized(type(decoder))(latent_dim=12, image_shape=(1, 28, 28), num_classes=3)
     assert spectral(torch.randn(2, 15)).isfinite().all()

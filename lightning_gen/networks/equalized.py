@@ -1,0 +1,126 @@
+"""The layers of StyleGAN2 (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN").
+
+Equalized learning rate (Karras et al. 2018, sec. 4.1): weights are kept at unit variance and scaled by He's constant
+when used, so that Adam moves all of them at the same relative speed. Their inits and scales belong together:
+`networks.init` and `networks.spectral_norm` leave these layers alone.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gen.networks import resampling
+
+TAPS = (1, 3, 3, 1)
+
+
+def leaky(x: Tensor) -> Tensor:
+    """Leaky ReLU 0.2, times sqrt(2)."""
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def unit_moment(x: Tensor) -> Tensor:
+    """Each row of [B, D] divided by the root of its mean square."""
+    x = x.float()
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class EqualLinear(nn.Module):
+    """A linear layer [B, in] to [B, out]; `rate` is the learning rate's factor, `bias` the bias at the beginning."""
+
+    def __init__(self, in_features: int, out_features: int, rate: float = 1.0, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / rate)
+        self.bias = nn.Parameter(torch.full((out_features,), bias))
+        self.rate, self.scale = rate, rate / math.sqrt(in_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+class EqualConv2d(nn.Module):
+    """A convolution that keeps the size, or halves it (`down`) behind a low-pass filter."""
+
+    def __init__(self, channels: int, out: int, kernel: int, down: bool = False, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out, channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out)) if bias else None
+        self.scale, self.down = 1 / math.sqrt(channels * kernel**2), down
+        self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, padding = self.weight * self.scale, self.weight.shape[2] // 2
+        if not self.down:
+            return F.conv2d(x, weight, self.bias, padding=padding)
+        x = resampling.blur(x, self.kernel, padding + 1)  # type: ignore[arg-type]
+        return F.conv2d(x, weight, self.bias, stride=2)
+
+
+def modulate(weight: Tensor, styles: Tensor, demodulate: bool) -> Tensor:
+    """Weights [B, O, I, k, k] of each image: [O, I, k, k] times its styles [B, I], in float32 (eq. 1).
+
+    `demodulate` divides each filter by its norm (eq. 3), so that unit-variance inputs give unit-variance outputs.
+    """
+    weights = weight.float() * styles.float()[:, None, :, None, None]
+    if demodulate:
+        weights = weights * (weights.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
+    return weights
+
+
+def convolve_each(x: Tensor, weights: Tensor) -> Tensor:
+    """Each image of [B, I, H, W] with its own filters [B, O, I, k, k], as one convolution in B groups."""
+    count, out = weights.shape[:2]
+    joined = x.reshape(1, -1, *x.shape[2:])
+    result = F.conv2d(joined, weights.flatten(0, 1).to(x.dtype), padding=weights.shape[3] // 2, groups=count)
+    return result.view(count, out, *result.shape[2:])
+
+
+def double_each(x: Tensor, weights: Tensor, kernel: Tensor) -> Tensor:
+    """As `convolve_each`, with the filters mirrored, on images that are doubled with a low-pass filter.
+
+    Convolution and filter commute: transposed, the convolution works at the lower resolution.
+    """
+    count, out = weights.shape[:2]
+    joined = x.reshape(1, -1, *x.shape[2:])
+    transposed = weights.transpose(1, 2).flatten(0, 1).to(x.dtype)  # [B * I, O, 3, 3]
+    result = F.conv_transpose2d(joined, transposed, stride=2, groups=count)
+    return resampling.blur(result.view(count, out, *result.shape[2:]), 4 * kernel, padding=1)
+
+
+class ModulatedConv2d(nn.Module):
+    """A convolution whose inputs are scaled by a linear function of the style [B, style_dim]: see `modulate`."""
+
+    def __init__(
+        self, channels: int, out: int, kernel: int, style_dim: int, demodulate: bool = True, up: bool = False
+    ) -> None:
+        super().__init__()
+        self.affine = EqualLinear(style_dim, channels, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(out, channels, kernel, kernel))
+        self.demodulate, self.up = demodulate, up
+        self.scale = 1.0 if demodulate else 1 / math.sqrt(channels * kernel**2)
+        self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        weights = modulate(self.weight, self.affine(style) * self.scale, self.demodulate)
+        return double_each(x, weights, self.kernel) if self.up else convolve_each(x, weights)  # type: ignore[arg-type]
+
+
+class MinibatchStd(nn.Module):
+    """Appends one channel: the standard deviation over a group of images, averaged over channels and pixels.
+
+    (Karras et al. 2018, sec. 3.) A group has the most images, up to `group`, into which the batch can be divided.
+    """
+
+    def __init__(self, group: int) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = len(x)
+        group = next(size for size in range(min(self.group, count), 0, -1) if count % size == 0)
+        grouped = x.float().unflatten(0, (group, -1))  # [G, B / G, C, H, W]
+        deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [B / G]
+        channel = deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+        return torch.cat([x, channel.to(x.dtype)], dim=1)

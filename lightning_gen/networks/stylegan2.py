@@ -1,0 +1,191 @@
+"""The networks of StyleGAN2 (Karras et al. 2020), as StyleGAN2-ADA has them for CIFAR-10."""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.networks import resampling
+from lightning_gen.networks.blocks import split_labels
+from lightning_gen.networks.equalized import (
+    TAPS,
+    EqualConv2d,
+    EqualLinear,
+    MinibatchStd,
+    ModulatedConv2d,
+    leaky,
+    unit_moment,
+)
+from lightning_gen.networks.shapes import ImageShape, halvings
+
+
+def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"networks.{key}={value}: use {' or '.join(known)}.{did_you_mean(value, known)}")
+
+
+def channels_by_size(image_shape: ImageShape, channel_base: int, channel_max: int) -> list[int]:
+    """Channels at each resolution from the lowest: `channel_base` / longer side, at most `channel_max`."""
+    depth, longer = halvings(image_shape, network="stylegan2"), max(image_shape[1:])
+    return [min(max(channel_base // (longer >> i), 1), channel_max) for i in reversed(range(depth + 1))]
+
+
+class StyleGAN2Encoder(nn.Module):
+    """Image [B, C, H, W] in [-1, 1] to features [B, F]: two convolutions a resolution, minibatch deviation, a layer.
+
+    `architecture` is `orig` or `resnet`. With `minibatch_std` > 0, the most images in a group, the features of an
+    image depend on those beside it: 0 for encoders that shall be functions of one image.
+    """
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        architecture: str = "orig",
+        minibatch_std: int = 32,
+    ) -> None:
+        super().__init__()
+        _choice("encoder.architecture", architecture, ("orig", "resnet"))
+        channels = channels_by_size(image_shape, channel_base, channel_max)[::-1]
+        last, down = channels[-1], len(channels) - 1
+        self.from_image = EqualConv2d(image_shape[0], channels[0], 1)
+        residual = architecture == "resnet"
+        self.blocks = nn.Sequential(*(HalvingBlock(a, b, residual) for a, b in itertools.pairwise(channels)))
+        self.deviation = MinibatchStd(minibatch_std) if minibatch_std else nn.Identity()
+        self.conv = EqualConv2d(last + bool(minibatch_std), last, 3)
+        self.linear = EqualLinear(last * (image_shape[1] >> down) * (image_shape[2] >> down), last)
+        self.num_features = last
+
+    def make_head(self, outputs: int) -> nn.Module:
+        """The linear layer on the features, at the equalized learning rate of the others."""
+        return EqualLinear(self.num_features, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.blocks(leaky(self.from_image(images)))
+        x = leaky(self.conv(self.deviation(x)))
+        return leaky(self.linear(x.flatten(1)))  # [B, F]
+
+
+class HalvingBlock(nn.Module):
+    """Two convolutions, the second to half the size; `residual`: the mean (times sqrt(2)) with a linear shortcut."""
+
+    def __init__(self, channels: int, out: int, residual: bool) -> None:
+        super().__init__()
+        self.conv1 = EqualConv2d(channels, channels, 3)
+        self.conv2 = EqualConv2d(channels, out, 3, down=True)
+        self.shortcut = EqualConv2d(channels, out, 1, down=True, bias=False) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = leaky(self.conv2(leaky(self.conv1(x))))
+        return y if self.shortcut is None else (y + self.shortcut(x)) * math.sqrt(0.5)
+
+
+class Mapping(nn.Module):
+    """Latent [B, Z (+ K)] to style [B, style_dim]: code and embedded label, each normalized, through a few layers."""
+
+    def __init__(self, latent_dim: int, num_classes: int, style_dim: int, layers: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.embedding = EqualLinear(num_classes, style_dim) if num_classes else None
+        sizes = [latent_dim + (style_dim if num_classes else 0), *[style_dim] * layers]
+        self.layers = nn.ModuleList(EqualLinear(a, b, rate=0.01) for a, b in itertools.pairwise(sizes))
+
+    def forward(self, latents: Tensor) -> Tensor:
+        codes, labels = split_labels(latents, self.num_classes)
+        x = unit_moment(codes)
+        if self.embedding is not None and labels is not None:
+            x = torch.cat([x, unit_moment(self.embedding(labels))], dim=1)
+        for layer in self.layers:
+            x = leaky(layer(x))
+        return x
+
+
+class StyledConv(nn.Module):
+    """A modulated 3x3 convolution, the noise if there is any, a bias, a leaky ReLU."""
+
+    def __init__(self, channels: int, out: int, style_dim: int, up: bool, noise: tuple[int, int] | None) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(channels, out, 3, style_dim, up=up)
+        self.bias = nn.Parameter(torch.zeros(out))
+        self.strength = nn.Parameter(torch.zeros(())) if noise else None
+        if noise:
+            self.register_buffer("noise", torch.randn(noise))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        x = self.conv(x, style)
+        if self.strength is not None:
+            x = x + (self.noise * self.strength).to(x.dtype)  # type: ignore[operator]
+        return leaky(x + self.bias.to(x.dtype)[:, None, None])
+
+
+class ToImage(nn.Module):
+    """A modulated 1x1 convolution to the image's channels, without demodulation, and a bias."""
+
+    def __init__(self, channels: int, out: int, style_dim: int) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(channels, out, 1, style_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(out))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        x = self.conv(x, style)
+        return x + self.bias.to(x.dtype)[:, None, None]
+
+
+class StyleGAN2Decoder(nn.Module):
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: a learned constant, convolutions modulated by the mapped latent.
+
+    `architecture` `skip` sums the images of all resolutions, `orig` has only that of the last. `noise` is `none` or
+    `fixed`: maps drawn once, with a learned strength per layer. There are no random inputs at each call, for an image
+    shall be a function of its latent, and training of (seed, step).
+    With `num_classes` = K > 0 the last K values of the latent are a one-hot label.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: ImageShape,
+        num_classes: int = 0,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        style_dim: int = 512,
+        mapping_layers: int = 2,
+        architecture: str = "skip",
+        noise: str = "none",
+    ) -> None:
+        super().__init__()
+        _choice("decoder.architecture", architecture, ("skip", "orig"))
+        _choice("decoder.noise", noise, ("none", "fixed"))
+        channels = channels_by_size(image_shape, channel_base, channel_max)
+        image_channels, height, width = image_shape
+        up = len(channels) - 1
+        sides = [(height >> i, width >> i) for i in reversed(range(up + 1))]
+        maps = sides if noise == "fixed" else [None] * len(sides)
+        self.mapping = Mapping(latent_dim, num_classes, style_dim, mapping_layers)
+        self.constant = nn.Parameter(torch.randn(channels[0], *sides[0]))
+        self.first = StyledConv(channels[0], channels[0], style_dim, up=False, noise=maps[0])
+        self.up = nn.ModuleList(
+            StyledConv(a, b, style_dim, up=True, noise=size)
+            for (a, b), size in zip(itertools.pairwise(channels), maps[1:], strict=True)
+        )
+        self.same = nn.ModuleList(
+            StyledConv(b, b, style_dim, up=False, noise=size) for b, size in zip(channels[1:], maps[1:], strict=True)
+        )
+        shown = channels if architecture == "skip" else channels[-1:]
+        self.to_image = nn.ModuleList(ToImage(b, image_channels, style_dim) for b in shown)
+        self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        style = self.mapping(latents)
+        x = self.first(self.constant.expand(len(latents), -1, -1, -1), style)
+        states = [x]
+        for up, same in zip(self.up, self.same, strict=True):
+            states.append(same(up(states[-1], style), style))
+        image, *others = (
+            layer(x, style) for layer, x in zip(self.to_image, states[-len(self.to_image) :], strict=True)
+        )
+        for other in others:
+            image = resampling.double(image, self.kernel) + other  # type: ignore[arg-type]
+        return image  # [B, C, H, W]

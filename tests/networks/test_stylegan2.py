@@ -1,0 +1,131 @@
+"""The layers of StyleGAN2 against explicit forms, and its networks' parameters."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lightning_gen.errors import UserError
+from lightning_gen.networks import resampling
+from lightning_gen.networks.equalized import (
+    TAPS,
+    EqualConv2d,
+    EqualLinear,
+    MinibatchStd,
+    convolve_each,
+    double_each,
+    modulate,
+)
+from lightning_gen.networks.spectral import normalize
+from lightning_gen.networks.stylegan2 import StyleGAN2Decoder, StyleGAN2Encoder
+
+TINY = {"channel_base": 256, "channel_max": 8}
+
+
+def count(*modules):
+    return sum(p.numel() for module in modules for p in module.parameters())
+
+
+@pytest.fixture
+def drawn():
+    torch.manual_seed(0)
+    return torch.randn(3, 4, 6, 8), torch.randn(5, 4, 3, 3), torch.randn(3, 4)  # images, weight, styles
+
+
+def test_demodulated_filters_have_unit_norm(drawn):
+    _, weight, styles = drawn
+    norms = modulate(weight, styles, demodulate=True).flatten(2).norm(dim=2)
+    torch.testing.assert_close(norms, torch.ones(3, 5))
+
+
+@pytest.mark.parametrize("demodulate", [True, False])
+def test_modulated_convolution_is_a_loop_over_images(drawn, demodulate):
+    images, weight, styles = drawn
+    expected = []
+    for image, style in zip(images, styles, strict=True):
+        own = weight * style[None, :, None, None]
+        if demodulate:
+            own = own / own.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+        expected.append(F.conv2d(image[None], own, padding=1)[0])
+    torch.testing.assert_close(convolve_each(images, modulate(weight, styles, demodulate)), torch.stack(expected))
+
+
+def test_doubling_convolution_is_filter_then_convolution(drawn):
+    """Away from the border, where the two pad differently."""
+    images, weight, styles = drawn
+    weights, kernel = modulate(weight, styles, True), resampling.kernel(TAPS)
+    expected = convolve_each(resampling.double(images, kernel), weights.flip(3, 4))
+    result = double_each(images, weights, kernel)
+    assert result.shape == (3, 5, 12, 16)
+    torch.testing.assert_close(result[:, :, 2:-2, 2:-2], expected[:, :, 2:-2, 2:-2])
+
+
+def test_halving_convolution_is_filter_then_stride(drawn):
+    images = drawn[0]
+    layer = EqualConv2d(4, 2, 1, down=True, bias=False)
+    expected = F.conv2d(resampling.halve(images, layer.kernel), layer.weight / 2)  # scale 1 / sqrt(4)
+    torch.testing.assert_close(layer(images), expected)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.01])
+def test_equalized_layers_keep_the_variance_at_any_rate(rate):
+    torch.manual_seed(0)
+    layer = EqualLinear(400, 300, rate=rate)
+    assert float(layer.weight.detach().std()) == pytest.approx(1 / rate, rel=0.02)
+    assert float(layer(torch.randn(500, 400)).detach().std()) == pytest.approx(1, rel=0.05)
+
+
+def test_minibatch_deviation():
+    """Six images, groups of three (the most up to 4): 0 and 2 and 4, then 1 and 3 and 5."""
+    images = torch.tensor([0.0, 5, 3, 5, 6, 5]).view(6, 1, 1, 1).expand(-1, 2, 4, 4)
+    channel = MinibatchStd(4)(images)[:, 2]
+    assert channel[0].unique().item() == pytest.approx(6**0.5)
+    torch.testing.assert_close(channel[:, 0, 0], torch.tensor([6**0.5, 1e-4] * 3))
+
+
+def test_features_depend_on_the_batch_only_through_the_deviation():
+    images = torch.randn(4, 1, 16, 16)
+    for group, alone in ((32, False), (0, True)):
+        encoder = StyleGAN2Encoder((1, 16, 16), **TINY, minibatch_std=group)
+        assert torch.allclose(encoder(images)[:2], encoder(images[:2]), atol=1e-5) == alone
+
+
+def test_parameters_of_the_cifar_config():
+    """StyleGAN2-ADA's generator with labels and noise: 20.2M. Its conditional discriminator maps the label as well
+    (8 layers) and has 23.1M; the unconditional one is this."""
+    with torch.device("meta"):
+        published = StyleGAN2Decoder(512, (3, 32, 32), num_classes=10, noise="fixed")
+        plain = StyleGAN2Decoder(512, (3, 32, 32))
+        encoder = StyleGAN2Encoder((3, 32, 32))
+        assert count(published) == 20_215_315
+        assert count(plain) == 20_215_315 - 7 - 512 * 512 - 11 * 512  # strengths, half of a layer, the embedding
+        assert count(encoder, encoder.make_head(1)) == 20_720_641
+
+
+def test_fixed_noise_begins_without_effect_and_stays_the_same():
+    torch.manual_seed(0)
+    decoder, latents = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8, noise="fixed"), torch.randn(2, 8)
+    before = decoder(latents)
+    for name, parameter in decoder.named_parameters():
+        if name.endswith("strength"):
+            parameter.data.fill_(0.5)
+    after = decoder(latents)
+    assert not torch.allclose(before, after, atol=1e-3)
+    assert torch.equal(after, decoder(latents))
+
+
+@pytest.mark.parametrize("options", [{"architecture": "rest"}, {"noise": "random"}])
+def test_unknown_choices(options):
+    with pytest.raises(UserError, match=r"networks\.decoder\.(architecture=rest|noise=random): use"):
+        StyleGAN2Decoder(8, (1, 16, 16), **TINY, **options)
+
+
+def test_other_architectures():
+    images = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8, architecture="orig")(torch.randn(2, 8))
+    features = StyleGAN2Encoder((1, 16, 16), **TINY, architecture="resnet")(images)
+    assert images.shape == (2, 1, 16, 16)
+    assert features.shape == (2, 8)
+
+
+def test_spectral_norm_says_that_it_does_not_apply():
+    with pytest.raises(UserError, match=r"StyleGAN2Encoder has no layer .*networks\.spectral_norm=none"):
+        normalize(StyleGAN2Encoder((1, 16, 16), **TINY))
