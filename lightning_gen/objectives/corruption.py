@@ -35,13 +35,15 @@ def salt_and_pepper(values: Tensor, noise: Noise, amount: float) -> Tensor:
     return torch.where(draw < amount, (draw < amount / 2).to(values.dtype), values)
 
 
-def random_shift(images: Tensor, noise: Noise, pixels: int) -> Tensor:
+def random_shift(images: Tensor, noise: Noise, pixels: int | tuple[int, int]) -> Tensor:
     """Moves each image [B, C, H, W] by a whole number of pixels, uniform in [-pixels, pixels] on each axis.
 
-    What comes in at the border is 0. Not a corruption: the shifted image is input and target.
+    `pixels` may differ for the vertical and the horizontal. What comes in at the border is 0. Not a corruption: the
+    shifted image is input and target.
     """
     count, _, height, width = images.shape
+    y, x = (pixels, pixels) if isinstance(pixels, int) else pixels
     draw = noise.uniform((count, 2), images.device)
-    top, left = (draw * (2 * pixels + 1)).long().unbind(dim=1)
-    windows = F.pad(images, [pixels] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view [B, C, 2p+1, 2p+1, H, W]
+    top, left = (draw[:, 0] * (2 * y + 1)).long(), (draw[:, 1] * (2 * x + 1)).long()
+    windows = F.pad(images, [x, x, y, y]).unfold(2, height, 1).unfold(3, width, 1)  # a view [B, C, 2y+1, 2x+1, H, W]
     return windows[torch.arange(count, device=images.device), :, top, left]

@@ -1,0 +1,227 @@
+"""Augmentations of what a discriminator sees, real and generated alike, so that few images suffice.
+
+They take and give images [B, C, H, W] in [0, 1], not clamped, and have gradients, of any order, to the images. All
+random numbers come from the noise of the training step.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.objectives import warping
+from lightning_gen.objectives.corruption import Noise, random_shift
+
+
+def _each(draw: Tensor) -> Tensor:
+    return draw[:, None, None, None]
+
+
+def color(images: Tensor, noise: Noise) -> Tensor:
+    """Brightness +-0.25, saturation times U[0, 2), contrast times U[0.5, 1.5)."""
+    brightness, saturation, contrast = noise.uniform((len(images), 3), images.device).unbind(dim=1)
+    images = images + _each(brightness - 0.5) / 2
+    grey = images.mean(dim=1, keepdim=True)
+    images = grey + (images - grey) * _each(2 * saturation)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    return mean + (images - mean) * _each(contrast + 0.5)
+
+
+def translation(images: Tensor, noise: Noise) -> Tensor:
+    """Moves by up to an eighth of each side; grey comes in at the border."""
+    height, width = images.shape[2:]
+    return random_shift(images - 0.5, noise, (height // 8, width // 8)) + 0.5
+
+
+def cutout(images: Tensor, noise: Noise) -> Tensor:
+    """Makes a rectangle of half of each side grey, its centre anywhere in the image."""
+    inside = []
+    draws = noise.uniform((len(images), 2), images.device).unbind(dim=1)
+    for size, draw in zip(images.shape[2:], draws, strict=True):
+        length = size // 2
+        start = (draw * (size + 1 - length % 2)).floor().unsqueeze(1) - length // 2  # [B, 1]
+        position = torch.arange(size, device=images.device)
+        inside.append((position >= start) & (position < start + length))  # [B, size]
+    hidden = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return torch.where(hidden, 0.5, images)
+
+
+POLICIES: dict[str, Callable[[Tensor, Noise], Tensor]] = {
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+}
+
+
+class DiffAugment:
+    """Differentiable augmentation, always all of a policy (Zhao et al. 2020, sec. 3.3).
+
+    `policy` names `color`, `translation` and `cutout`, in this order in the paper. 0 there is grey, 0.5 here.
+
+    Raises:
+        UserError: another name.
+    """
+
+    def __init__(self, policy: Sequence[str]) -> None:
+        for name in policy:
+            if name not in POLICIES:
+                known = ", ".join(POLICIES)
+                raise UserError(
+                    f"model.augment.policy: {name} is not known: use some of {known}.{did_you_mean(name, POLICIES)}"
+                )
+        self.policy = [POLICIES[name] for name in policy]
+
+    def __call__(self, images: Tensor, noise: Noise) -> Tensor:
+        for augment in self.policy:
+            images = augment(images, noise)
+        return images
+
+
+class Draws:
+    """The random numbers of one call, a row an image: `uniform` and `normal` give the next [B] of them.
+
+    `happens` says for which images the next transformation takes place: with probability `p`.
+    """
+
+    def __init__(self, images: Tensor, noise: Noise, uniforms: int, normals: int, p: Tensor) -> None:
+        self.p = p
+        self._uniform = iter(noise.uniform((len(images), uniforms), images.device).unbind(dim=1))
+        self._normal = iter(noise.normal((len(images), normals), images.device).unbind(dim=1))
+
+    def uniform(self) -> Tensor:
+        return next(self._uniform)
+
+    def normal(self) -> Tensor:
+        return next(self._normal)
+
+    def happens(self, p: Tensor | None = None) -> Tensor:
+        return self.uniform() < (self.p if p is None else p)
+
+
+def chosen(happens: Tensor, matrix: Tensor) -> Tensor:
+    """The matrices [B, n, n] where `happens` [B], else the identity."""
+    return torch.where(happens[:, None, None], matrix, torch.eye(matrix.shape[1], device=matrix.device))
+
+
+def blit(draws: Draws, height: int, width: int) -> Tensor:
+    """The inverse of pixel moves: horizontal flip, quarter turns, whole-pixel translation up to an eighth."""
+    flip = 1 - 2 * (draws.uniform() * 2).floor()
+    inverse = chosen(draws.happens(), warping.scaling(flip, torch.ones_like(flip)))
+    turns = (draws.uniform() * 4).floor()
+    cosine = (turns == 0).float() - (turns == 2).float()  # exact, so that pixels fall on pixels
+    sine = (turns == 3).float() - (turns == 1).float()
+    inverse = inverse @ chosen(draws.happens(), warping.rotation(cosine, sine))
+    x, y = (((2 * draws.uniform() - 1) / 8 * size).round() for size in (width, height))
+    return inverse @ chosen(draws.happens(), warping.translation(-x, -y))
+
+
+def geometry(draws: Draws, height: int, width: int) -> Tensor:
+    """The inverse of scaling, rotation, stretching, rotation, and translation by fractions of pixels."""
+
+    def turn() -> Tensor:
+        angle = (2 * draws.uniform() - 1) * math.pi
+        happens = draws.happens(1 - (1 - draws.p).clamp(0, 1).sqrt())  # before or after: p in all
+        return chosen(happens, warping.rotation(angle.cos(), -angle.sin()))
+
+    scale = torch.exp2(-0.2 * draws.normal())
+    inverse = chosen(draws.happens(), warping.scaling(scale, scale)) @ turn()
+    stretch = torch.exp2(-0.2 * draws.normal())
+    inverse = inverse @ chosen(draws.happens(), warping.scaling(stretch, 1 / stretch)) @ turn()
+    x, y = (draws.normal() / 8 * size for size in (width, height))
+    return inverse @ chosen(draws.happens(), warping.translation(-x, -y))
+
+
+def colours(draws: Draws) -> Tensor:
+    """Brightness, contrast, luma flip, hue and saturation, of colours in [-1, 1]."""
+    matrix = chosen(draws.happens(), warping.colour_translation(0.2 * draws.normal()))
+    contrast = torch.exp2(0.5 * draws.normal())
+    matrix = chosen(draws.happens(), warping.colour_scaling(contrast, contrast)) @ matrix
+    flip = 1 - 2 * (draws.uniform() * 2).floor()
+    matrix = chosen(draws.happens(), warping.colour_scaling(flip, torch.ones_like(flip))) @ matrix
+    matrix = chosen(draws.happens(), warping.hue_rotation((2 * draws.uniform() - 1) * math.pi)) @ matrix
+    saturation = torch.exp2(draws.normal())
+    return chosen(draws.happens(), warping.colour_scaling(torch.ones_like(saturation), saturation)) @ matrix
+
+
+class AdaptiveAugment(nn.Module):
+    """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
+
+    Each transformation happens to each image with probability `p`, which `adapt` moves so that the mean sign of the
+    discriminator's logits on real images comes to `target`; with `target` null, `p` stays. It takes `speed_images`
+    images to go from 0 to 1. `transformations` are b (pixel moves), g (geometry) and c (colours).
+
+    The paper filters before it samples; this interpolates bilinearly.
+
+    Raises:
+        UserError: other letters, or a `p` outside of [0, 1].
+    """
+
+    p: Tensor
+    signs: Tensor
+    observed: Tensor
+
+    def __init__(
+        self,
+        target: float | None = 0.6,
+        speed_images: int = 500_000,
+        transformations: str = "bgc",
+        p: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not transformations or set(transformations) - set("bgc"):
+            raise UserError(f"model.augment.transformations={transformations}: use letters of bgc.")
+        if not 0 <= p <= 1:
+            raise UserError(f"model.augment.p={p} must lie in [0, 1].")
+        self.target, self.speed_images, self.transformations = target, speed_images, transformations
+        self.register_buffer("p", torch.tensor(float(p)))
+        self.register_buffer("signs", torch.zeros(()))  # sum of the signs since the last `adapt`
+        self.register_buffer("observed", torch.zeros(()))  # and their number
+
+    def forward(self, images: Tensor, noise: Noise) -> Tensor:
+        if "c" in self.transformations and images.shape[1] not in (1, 3):
+            raise UserError(
+                f"model/augment=ada changes the colours of 1 or 3 channels, and these images have {images.shape[1]}: "
+                "set model.augment.transformations=bg."
+            )
+        draws = Draws(images, noise, uniforms=21, normals=7, p=self.p)
+        height, width = images.shape[2:]
+        with torch.autocast(images.device.type, enabled=False):
+            images = images.float()
+            inverse = torch.eye(3, device=images.device).expand(len(images), -1, -1)
+            if "b" in self.transformations:
+                inverse = inverse @ blit(draws, height, width)
+            if "g" in self.transformations:
+                inverse = inverse @ geometry(draws, height, width)
+            images = where_moved(inverse, warping.warp(images, inverse), images)
+            if "c" in self.transformations:
+                matrix = colours(draws)
+                images = where_moved(matrix, (warping.recolour(2 * images - 1, matrix) + 1) / 2, images)
+        return images
+
+    @torch.no_grad()
+    def observe(self, real_logits: Tensor) -> None:
+        """Take note of the discriminator's logits on (augmented) real images."""
+        self.signs += real_logits.detach().sign().sum()
+        self.observed += real_logits.numel()
+
+    @torch.no_grad()
+    def adapt(self, images: int) -> None:
+        """Move `p` towards the target, after `images` images over all processes, each of which must call this."""
+        if self.target is None:
+            return
+        totals = torch.stack([self.signs, self.observed])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(totals)
+        signs, observed = totals
+        too_sure = (signs / observed.clamp(min=1) - self.target).sign() * (observed > 0)
+        self.p.add_(too_sure * (images / self.speed_images)).clamp_(0, 1)
+        self.signs.zero_()
+        self.observed.zero_()
+
+
+def where_moved(matrix: Tensor, moved: Tensor, images: Tensor) -> Tensor:
+    """`moved` for those images whose matrix is not the identity, the others to the bit as they were."""
+    same = (matrix == torch.eye(matrix.shape[1], device=matrix.device)).flatten(1).all(dim=1)
+    return torch.where(_each(same), images, moved)

@@ -1,0 +1,98 @@
+"""Affine maps of pixels and of colours, one for each image, with derivatives of any order.
+
+Matrices are [B, 3, 3] on homogeneous positions (x, y, 1), in pixels from the image's centre, x to the right and y
+down, or [B, 4, 4] on homogeneous colours (r, g, b, 1).
+"""
+
+import torch
+from torch import Tensor
+
+GREY = 3**-0.5  # each component of the unit vector along the greys
+
+
+def _matrix(rows: list[list[Tensor | float]], like: Tensor) -> Tensor:
+    """[B, n, n] of entries that are tensors [B] or numbers."""
+    filled = [entry if isinstance(entry, Tensor) else torch.full_like(like, entry) for row in rows for entry in row]
+    return torch.stack(filled, dim=1).unflatten(1, (len(rows), len(rows)))
+
+
+def scaling(x: Tensor, y: Tensor) -> Tensor:
+    """Stretches by x and y [B]; negative: a flip."""
+    return _matrix([[x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, 1.0]], x)
+
+
+def translation(x: Tensor, y: Tensor) -> Tensor:
+    """Moves by x and y [B] pixels."""
+    return _matrix([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]], x)
+
+
+def rotation(cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turns by the angle of this cosine and sine [B], clockwise as seen."""
+    return _matrix([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]], cosine)
+
+
+def _reflected(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The pixel at or before a position, mirrored at the outermost pixels, and how far behind it the position is."""
+    last = size - 1
+    inside = last - (position.remainder(max(2 * last, 1)) - last).abs()
+    before = inside.floor().clamp(0, max(last - 1, 0))
+    return before.long(), inside - before
+
+
+def warp(images: Tensor, inverse: Tensor) -> Tensor:
+    """Images [B, C, H, W] whose pixel at each position is the one at `inverse` [B, 3, 3] of it, bilinear, mirrored.
+
+    As `F.grid_sample(..., padding_mode="reflection", align_corners=True)`, which has no second derivative.
+    """
+    height, width = images.shape[2:]
+    x, y = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (width, height))
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1)  # [2, H * W]
+    source = inverse[:, :2, :2] @ grid + inverse[:, :2, 2:]  # [B, 2, H * W]
+    left, right_part = _reflected(source[:, 0] + (width - 1) / 2, width)
+    top, lower_part = _reflected(source[:, 1] + (height - 1) / 2, height)
+    flat = images.flatten(2)
+
+    def at(rows: Tensor, columns: Tensor) -> Tensor:
+        index = (rows * width + columns).unsqueeze(1).expand(-1, images.shape[1], -1)
+        return flat.gather(2, index)
+
+    right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
+    to_right, down = right_part.unsqueeze(1), lower_part.unsqueeze(1)  # [B, 1, H * W]
+    upper = at(top, left) * (1 - to_right) + at(top, right) * to_right
+    lower = at(bottom, left) * (1 - to_right) + at(bottom, right) * to_right
+    return (upper * (1 - down) + lower * down).view_as(images)
+
+
+def colour_scaling(along: Tensor, across: Tensor) -> Tensor:
+    """Stretches colours by `along` [B] the axis of the greys and by `across` [B] from it.
+
+    Both equal: contrast; (1, s): saturation; (-1, 1): the luma is flipped.
+    """
+    grey = (along - across) * GREY**2
+    same = grey + across
+    rows = [[same if i == j else grey for j in range(3)] + [0.0] for i in range(3)]
+    return _matrix([*rows, [0.0, 0.0, 0.0, 1.0]], along)
+
+
+def colour_translation(amount: Tensor) -> Tensor:
+    """Adds `amount` [B] to each channel: brightness."""
+    rows = [[float(i == j) for j in range(3)] + [amount] for i in range(3)]
+    return _matrix([*rows, [0.0, 0.0, 0.0, 1.0]], amount)
+
+
+def hue_rotation(angle: Tensor) -> Tensor:
+    """Turns colours around the axis of the greys by `angle` [B]; a third of a circle makes red green (Rodrigues)."""
+    cosine, sine = angle.cos(), angle.sin()
+    base, turn = (1 - cosine) * GREY**2, sine * GREY
+    same, less, more = cosine + base, base - turn, base + turn
+    rows: list[list[Tensor | float]] = [[same, less, more, 0.0], [more, same, less, 0.0], [less, more, same, 0.0]]
+    return _matrix([*rows, [0.0, 0.0, 0.0, 1.0]], angle)
+
+
+def recolour(images: Tensor, matrix: Tensor) -> Tensor:
+    """Images [B, 3, H, W] with the matrix [B, 4, 4] applied to each colour; [B, 1, H, W]: as the greys they are."""
+    if images.shape[1] == 1:
+        gain = matrix[:, :3, :3].sum(dim=(1, 2)) / 3
+        return images * gain[:, None, None, None] + matrix[:, :3, 3].mean(dim=1)[:, None, None, None]
+    mixed = matrix[:, :3, :3] @ images.flatten(2) + matrix[:, :3, 3:]
+    return mixed.view_as(images)
