@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.objectives import warping
 from lightning_gen.objectives.corruption import Noise, random_shift
+from lightning_gen.objectives.parallel import mean_over_processes
 
 
 def _each(draw: Tensor) -> Tensor:
@@ -148,9 +149,10 @@ def colours(draws: Draws) -> Tensor:
 class AdaptiveAugment(nn.Module):
     """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
 
-    Each transformation happens to each image with probability `p`, which `adapt` moves so that the mean sign of the
+    Each transformation happens to each image with probability `p`, which moves so that the mean sign of the
     discriminator's logits on real images comes to `target`; with `target` null, `p` stays. It takes `speed_images`
-    images to go from 0 to 1. `transformations` are b (pixel moves), g (geometry) and c (colours).
+    images to go from 0 to 1. The mean is a running one, over four batches or so, as long as the paper's.
+    `transformations` are b (pixel moves), g (geometry) and c (colours).
 
     The paper filters before it samples; this interpolates bilinearly.
 
@@ -159,8 +161,7 @@ class AdaptiveAugment(nn.Module):
     """
 
     p: Tensor
-    signs: Tensor
-    observed: Tensor
+    mean_sign: Tensor
 
     def __init__(
         self,
@@ -176,8 +177,7 @@ class AdaptiveAugment(nn.Module):
             raise UserError(f"model.augment.p={p} must lie in [0, 1].")
         self.target, self.speed_images, self.transformations = target, speed_images, transformations
         self.register_buffer("p", torch.tensor(float(p)))
-        self.register_buffer("signs", torch.zeros(()))  # sum of the signs since the last `adapt`
-        self.register_buffer("observed", torch.zeros(()))  # and their number
+        self.register_buffer("mean_sign", torch.zeros(()))
 
     def forward(self, images: Tensor, noise: Noise) -> Tensor:
         if "c" in self.transformations and images.shape[1] not in (1, 3):
@@ -201,24 +201,21 @@ class AdaptiveAugment(nn.Module):
         return images
 
     @torch.no_grad()
-    def observe(self, real_logits: Tensor) -> None:
-        """Take note of the discriminator's logits on (augmented) real images."""
-        self.signs += real_logits.detach().sign().sum()
-        self.observed += real_logits.numel()
+    def observe(self, real_logits: Tensor, images: int) -> dict[str, Tensor]:
+        """Take note of the discriminator's logits on (augmented) real images and `adapt`; what to log of it.
+
+        `images` counts them over all processes, each of which must call this.
+        """
+        sign = mean_over_processes(real_logits.detach().float().sign().mean())
+        self.mean_sign.lerp_(sign, 0.25)
+        self.adapt(images)
+        return {"train/augment_p": self.p.clone(), "train/augment_mean_sign": self.mean_sign.clone()}
 
     @torch.no_grad()
     def adapt(self, images: int) -> None:
-        """Move `p` towards the target, after `images` images over all processes, each of which must call this."""
-        if self.target is None:
-            return
-        totals = torch.stack([self.signs, self.observed])
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(totals)
-        signs, observed = totals
-        too_sure = (signs / observed.clamp(min=1) - self.target).sign() * (observed > 0)
-        self.p.add_(too_sure * (images / self.speed_images)).clamp_(0, 1)
-        self.signs.zero_()
-        self.observed.zero_()
+        """Move `p` towards the target, by the share of these images in `speed_images`, within [0, 1]."""
+        if self.target is not None:
+            self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
 
 
 def where_moved(matrix: Tensor, moved: Tensor, images: Tensor) -> Tensor:

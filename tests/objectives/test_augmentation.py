@@ -203,33 +203,33 @@ def test_augmented_images_have_two_derivatives(images):
 
 
 def test_p_follows_the_sign_of_the_discriminator_on_real_images():
-    augment = AdaptiveAugment(target=0.6, speed_images=1000)
-    augment.adapt(100)
-    assert float(augment.p) == 0  # nothing observed, nothing moved
-    for _ in range(3):
-        augment.observe(torch.tensor([3.0, 1, 2, 1, 5, 1, 1, 1, 1, -9]))  # mean sign 0.8
-        augment.adapt(100)
-    assert float(augment.p) == pytest.approx(0.3)
-    augment.observe(torch.ones(3))
-    augment.observe(-torch.ones(1))  # 0.5 in all
-    augment.adapt(100)
-    assert float(augment.p) == pytest.approx(0.2)
+    augment = AdaptiveAugment(target=0.6, speed_images=2000)
+    sure, unsure = torch.tensor([3.0] * 9 + [-9.0]), torch.tensor([0.1, 0.1, 0.1, -0.1])  # mean signs 0.8 and 0.5
+    signs, p, expected = 0.0, 0.0, []
+    for logits, sign in [(sure, 0.8)] * 12 + [(unsure, 0.5)] * 12:
+        signs += (sign - signs) / 4
+        p = max(p + (0.05 if signs > 0.6 else -0.05), 0)
+        expected.append(p)
+        assert float(augment.observe(logits, 100)["train/augment_p"]) == pytest.approx(expected[-1], abs=1e-5)
+    assert max(expected) == pytest.approx(0.55)  # 11 batches above the target: 5th to 15th
+    assert expected[-1] == pytest.approx(0.1)
+
+
+def test_p_stays_between_zero_and_one_and_without_a_target_where_it_is():
+    augment, fixed = AdaptiveAugment(speed_images=1000), AdaptiveAugment(target=None, p=0.3)
     for sign, end in ((1, 1.0), (-1, 0.0)):
-        augment.observe(sign * torch.ones(4))
-        augment.adapt(5000)
+        for _ in range(20):
+            augment.observe(sign * torch.ones(4), 500)
         assert float(augment.p) == end
-    fixed = AdaptiveAugment(target=None, p=0.3)
-    fixed.observe(torch.ones(4))
-    fixed.adapt(5000)
+    fixed.observe(torch.ones(4), 5000)
     assert float(fixed.p) == pytest.approx(0.3)
 
 
 def test_what_was_observed_is_saved_with_p():
-    augment, other = AdaptiveAugment(), AdaptiveAugment()
-    augment.observe(torch.ones(5))
-    augment.p.fill_(0.25)
+    augment, other = AdaptiveAugment(p=0.25), AdaptiveAugment()
+    augment.observe(torch.ones(5), 0)
     other.load_state_dict(augment.state_dict())
-    assert (float(other.p), float(other.signs), float(other.observed)) == (0.25, 5, 5)
+    assert (float(other.p), float(other.mean_sign)) == (0.25, 0.25)
 
 
 def test_colours_of_other_channels():
