@@ -201,19 +201,14 @@ class AdaptiveAugment(nn.Module):
         return images
 
     @torch.no_grad()
-    def observe(self, real_logits: Tensor, images: int) -> dict[str, Tensor]:
-        """Take note of the discriminator's logits on (augmented) real images and `adapt`; what to log of it.
-
-        `images` counts them over all processes, each of which must call this.
-        """
-        sign = mean_over_processes(real_logits.detach().float().sign().mean())
-        self.mean_sign.lerp_(sign, 0.25)
-        self.adapt(images)
-        return {"train/augment_p": self.p.clone(), "train/augment_mean_sign": self.mean_sign.clone()}
+    def observe(self, real_logits: Tensor) -> None:
+        """Take note of the discriminator's logits on (augmented) real images; each process must call this."""
+        sign = real_logits.detach().float().sign().mean()
+        self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
 
     @torch.no_grad()
     def adapt(self, images: int) -> None:
-        """Move `p` towards the target, by the share of these images in `speed_images`, within [0, 1]."""
+        """Move `p` towards the target by images / speed_images, within [0, 1]; `images`: over all processes."""
         if self.target is not None:
             self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
 

@@ -210,7 +210,9 @@ def test_p_follows_the_sign_of_the_discriminator_on_real_images():
         signs += (sign - signs) / 4
         p = max(p + (0.05 if signs > 0.6 else -0.05), 0)
         expected.append(p)
-        assert float(augment.observe(logits, 100)["train/augment_p"]) == pytest.approx(expected[-1], abs=1e-5)
+        augment.observe(logits)
+        augment.adapt(100)
+        assert float(augment.p) == pytest.approx(p, abs=1e-5)
     assert max(expected) == pytest.approx(0.55)  # 11 batches above the target: 5th to 15th
     assert expected[-1] == pytest.approx(0.1)
 
@@ -219,15 +221,17 @@ def test_p_stays_between_zero_and_one_and_without_a_target_where_it_is():
     augment, fixed = AdaptiveAugment(speed_images=1000), AdaptiveAugment(target=None, p=0.3)
     for sign, end in ((1, 1.0), (-1, 0.0)):
         for _ in range(20):
-            augment.observe(sign * torch.ones(4), 500)
+            augment.observe(sign * torch.ones(4))
+            augment.adapt(500)
         assert float(augment.p) == end
-    fixed.observe(torch.ones(4), 5000)
+    fixed.observe(torch.ones(4))
+    fixed.adapt(5000)
     assert float(fixed.p) == pytest.approx(0.3)
 
 
 def test_what_was_observed_is_saved_with_p():
     augment, other = AdaptiveAugment(p=0.25), AdaptiveAugment()
-    augment.observe(torch.ones(5), 0)
+    augment.observe(torch.ones(5))
     other.load_state_dict(augment.state_dict())
     assert (float(other.p), float(other.mean_sign)) == (0.25, 0.25)
 
