@@ -37,11 +37,11 @@ class Discriminator(nn.Module):
             channels += num_classes
         self.encoder = encoder(image_shape=(channels, height, width))
         features: int = self.encoder.num_features  # type: ignore[assignment]
-        self.head = nn.Linear(features, 1)
+        self.head = make_head(self.encoder, 1)
         if self.conditioning == "projection":
             self.embedding = nn.Linear(num_classes, features, bias=False)  # of one-hot labels: an embedding
         if self.conditioning == "auxiliary":
-            self.class_head = nn.Linear(features, num_classes)
+            self.class_head = make_head(self.encoder, num_classes)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.judge(images, labels)[0]
@@ -61,11 +61,16 @@ class Discriminator(nn.Module):
         return logits, guessed
 
 
+def make_head(encoder: nn.Module, outputs: int) -> nn.Module:
+    """A linear layer on the encoder's features: its recipe's own, where it says how to make one."""
+    make = getattr(encoder, "make_head", None)
+    return nn.Linear(encoder.num_features, outputs) if make is None else make(outputs)  # type: ignore[arg-type]
+
+
 @torch.no_grad()
 def field(discriminator: Discriminator, side: int = 100) -> Tensor:
     """The logits over the unit square [side, side], rows upwards: for pictures of points of the plane."""
-    device = discriminator.head.bias.device
-    across = torch.linspace(0, 1, side, device=device)
+    weight = next(discriminator.parameters())
+    across = torch.linspace(0, 1, side).to(weight)
     y, x = torch.meshgrid(across, across, indexing="ij")
-    points = torch.stack([x, y], dim=-1).view(-1, 1, 1, 2).to(discriminator.head.bias.dtype)
-    return discriminator(points).view(side, side)
+    return discriminator(torch.stack([x, y], dim=-1).view(-1, 1, 1, 2)).view(side, side)

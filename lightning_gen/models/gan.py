@@ -138,8 +138,14 @@ class GAN(GenerativeModel):
 
     def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits [B] and, with an auxiliary head, class logits [B, K], of images that are augmented first."""
-        if self.augment is not None:
-            images = self.augment(images, self.noise)
+        return self.classify(self.augmented(images), labels)
+
+    def augmented(self, images: Tensor) -> Tensor:
+        """The images as the discriminator sees them."""
+        return images if self.augment is None else self.augment(images, self.noise)
+
+    def classify(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Like `judge`, of images as they are."""
         logits, guessed = self.discriminator.judge(images, self.one_hot(labels))
         return full_precision(logits), None if guessed is None else full_precision(guessed)
 
@@ -148,7 +154,8 @@ class GAN(GenerativeModel):
         if not self.one_pass:
             (real_logits, guessed), (fake_logits, _) = self.judge(real, labels), self.judge(fake, labels)
             return real_logits, fake_logits, guessed
-        logits, guessed = self.judge(torch.cat([real, fake]), None if labels is None else labels.repeat(2))
+        both = torch.cat([self.augmented(real), self.augmented(fake)])
+        logits, guessed = self.classify(both, None if labels is None else labels.repeat(2))
         real_logits, fake_logits = logits.chunk(2)
         return real_logits, fake_logits, None if guessed is None else guessed.chunk(2)[0]
 
