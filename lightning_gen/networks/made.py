@@ -1,5 +1,6 @@
 """Masked networks whose output i depends on the inputs before i alone (MADE, Germain et al. 2015)."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +32,7 @@ class MADE(nn.Module):
         self.outputs, self.dim = outputs, dim
         degrees = [torch.arange(1, dim + 1)]
         degrees += [torch.arange(width) % max(dim - 1, 1) + 1 for width in widths]
-        masks = [(after[:, None] >= before[None, :]).float() for before, after in zip(degrees, degrees[1:])]  # noqa: B905, RUF007
+        masks = [(after[:, None] >= before[None, :]).float() for before, after in itertools.pairwise(degrees)]
         last = (degrees[0][:, None] > degrees[-1][None, :]).float()
         self.hidden = nn.ModuleList([MaskedLinear(mask) for mask in masks])
         self.context = nn.Linear(context, widths[0], bias=False) if context else None

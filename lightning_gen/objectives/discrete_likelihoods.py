@@ -12,7 +12,7 @@ from lightning_gen.objectives.precision import full_precision
 
 
 class Categorical(Likelihood):
-    """log p(x|z) of `levels` values a pixel and channel, each with its own logit (van den Oord et al. 2016, sec. 2.2).
+    """log p(x|z) of `levels` values a pixel and channel, each with its own logit (van den Oord et al. 2016, 2.2).
 
     The decoder gives C * levels channels.
     """

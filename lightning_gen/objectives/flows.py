@@ -55,12 +55,13 @@ class AutoregressiveStack(nn.Module):
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x [..., Z]."""
         for step in reversed(self.steps):
+            assert isinstance(step, Autoregressive)
             y = step.inverse(y, context).flip(-1)
         return y
 
 
 def planar(x: Tensor, direction: Tensor, normal: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
-    """y = x + u tanh(w x + b) [..., Z] and its log-determinant [...] (Rezende & Mohamed 2015, eq. 10 to 12, app. A.1).
+    """y = x + u tanh(w x + b) [..., Z] and its log-determinant [...] (Rezende & Mohamed 2015, eq. 10 to 12).
 
     direction, normal [..., Z], offset [..., 1]. The direction is moved along w until w u > -1, so that the map is
     invertible.

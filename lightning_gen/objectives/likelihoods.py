@@ -150,6 +150,7 @@ class OptimalGaussian(Likelihood):
     """
 
     variance: Tensor
+    batches: Tensor
 
     def __init__(self, memory: int = 100, min_sigma: float = 0.0025) -> None:
         super().__init__()

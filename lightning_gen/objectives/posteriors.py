@@ -163,7 +163,7 @@ class Planar(nn.Module):
         """Direction [B, Z], normal [B, Z] and offset [B, 1] of each map."""
         numbers = full_precision(self.net(features)).chunk(self.steps, dim=-1)
         sizes = [self.latent_dim, self.latent_dim, 1]
-        return [tuple(one.split(sizes, dim=-1)) for one in numbers]  # type: ignore[misc]
+        return [tuple(one.split(sizes, dim=-1)) for one in numbers]
 
     def forward(self, features: Tensor) -> Flow:
         maps = self.maps(features)
