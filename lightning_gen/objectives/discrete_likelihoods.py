@@ -31,8 +31,9 @@ class Categorical(Likelihood):
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
         logits = self._logits(raw)
-        index = (images * (self.levels - 1)).round().long().expand(logits.shape[:-1])
-        chosen = logits.gather(-1, index.unsqueeze(-1)).squeeze(-1)
+        index = (images * (self.levels - 1)).round().long()
+        shape = torch.broadcast_shapes(index.shape, logits.shape[:-1])
+        chosen = logits.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
         return total(chosen - logits.logsumexp(dim=-1))
 
     def mean(self, raw: Tensor) -> Tensor:

@@ -10,29 +10,33 @@ from lightning_gen.networks.made import MADE
 
 
 class Autoregressive(nn.Module):
-    """y_i = s_i x_i + (1 - s_i) m_i, with s in (0, 1) and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 14).
+    """y_i = s_i x_i + m_i, with s and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios et al. 2017).
 
     Forward in one pass, the inverse in Z passes. A posterior maps noise to latents by it, a prior latents to noise.
-    Starts near the identity: s = sigmoid(2) where the network gives 0.
+    log s stays within +-`LIMIT`; both are 0 where the network gives 0, so the map starts near the identity.
     """
+
+    LIMIT = 3.0
 
     def __init__(self, dim: int, widths: Sequence[int], context: int = 0) -> None:
         super().__init__()
         self.net = MADE(dim, widths, outputs=2, context=context)
 
+    def _shift_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, raw = self.net(x, context).unbind(dim=-2)
+        return mean, self.LIMIT * torch.tanh(raw / self.LIMIT)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """y [..., Z] and log |det dy/dx| [...]."""
-        mean, raw = self.net(x, context).unbind(dim=-2)
-        scale = torch.sigmoid(raw + 2.0)
-        return scale * x + (1 - scale) * mean, F.logsigmoid(raw + 2.0).sum(dim=-1)
+        mean, log_scale = self._shift_and_log_scale(x, context)
+        return log_scale.exp() * x + mean, log_scale.sum(dim=-1)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
         """x [..., Z], one dimension after the other."""
         x = torch.zeros_like(y)
         for i in range(y.shape[-1]):
-            mean, raw = (part[..., i] for part in self.net(x, context).unbind(dim=-2))
-            scale = torch.sigmoid(raw + 2.0)
-            known = (y[..., i] - (1 - scale) * mean) / scale
+            mean, log_scale = (part[..., i] for part in self._shift_and_log_scale(x, context))
+            known = (y[..., i] - mean) * (-log_scale).exp()
             x = torch.cat([x[..., :i], known.unsqueeze(-1), x[..., i + 1 :]], dim=-1)
         return x
 
