@@ -71,8 +71,8 @@ def annealed(
     """log p(x) [B] by annealed importance sampling from the prior to the posterior (Neal 2001; Wu et al. 2017).
 
     The distributions between are p(z) p(x|z)^b, b on Wu et al.'s sigmoidal schedule; each transition is one proposal
-    of Hamiltonian Monte Carlo with ``leapfrog`` steps, whose size follows the acceptance of each chain towards 65 %.
-    Like importance sampling it gives a lower bound, in expectation, but one that does not lean on q(z|x).
+    of Hamiltonian Monte Carlo with ``leapfrog`` steps, whose size follows the acceptance over an image's chains
+    towards 65 %. Like importance sampling it gives a lower bound, in expectation, but one that does not lean on q(z|x).
     """
     images, dim = densities.shape
 
@@ -95,7 +95,7 @@ def annealed(
         z = densities.draw_prior(normal().flatten(0, 1), uniform).view(chains, images, dim)
         likelihood = densities.log_likelihood(z)
     total = _exact(torch.zeros(chains, images, device=device))
-    size = torch.full((chains, images, 1), 0.1, device=device, dtype=dtype)
+    size = torch.full((images, 1), 0.1, device=device, dtype=dtype)
     for before, b in pairwise(schedule):
         total += (b - before) * _exact(likelihood)
         momentum = normal()
@@ -112,5 +112,5 @@ def annealed(
         accepted = draw.log() < -rise  # not, where the rise is NaN
         z = torch.where(accepted.unsqueeze(-1), moved.detach(), z)
         likelihood = torch.where(accepted, new_likelihood, likelihood)
-        size = size * torch.where(accepted, 1.02, 1.02 ** (-0.65 / 0.35)).unsqueeze(-1)
+        size = size * (0.1 * (accepted.to(size.dtype).mean(dim=0) - 0.65)).exp().unsqueeze(-1)
     return total.logsumexp(dim=0) - math.log(chains)

@@ -23,7 +23,7 @@ def posterior_statistics(posteriors: Iterable[Distribution], prior: Tensor | Non
 
     Returns:
         ``active_units`` (variance of the posterior mean above 0.01), and where the posteriors are Gaussians
-        ``kl_max`` and ``kl_min`` (KL from N(0, I) of the most and the least used dimension, nats),
+        ``kl_max`` and ``kl_min`` (KL of the most and the least used dimension, nats; N(0, I) only),
         ``total_correlation`` (of the Gaussian with the moments of the aggregated posterior, nats) and
         ``aggregate_kl`` (of that Gaussian from the one with the prior's moments, nats).
     """
@@ -46,9 +46,9 @@ def posterior_statistics(posteriors: Iterable[Distribution], prior: Tensor | Non
     if prior is not None:
         draws = prior.double().cpu()
         other_mean, other = draws.mean(dim=0), torch.cov(draws.T).reshape(dim, dim) + 1e-9 * unit
+    if prior is None:
+        result |= {"kl_max": float(kl.max() / count), "kl_min": float(kl.min() / count)}
     return result | {
-        "kl_max": float(kl.max() / count),
-        "kl_min": float(kl.min() / count),
         "total_correlation": float(gaussian_total_correlation(aggregate)),
         "aggregate_kl": float(full_gaussian_kl(mean, aggregate, other_mean, other)),
     }

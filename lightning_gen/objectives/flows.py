@@ -10,7 +10,7 @@ from lightning_gen.networks.made import MADE
 
 
 class Autoregressive(nn.Module):
-    """y_i = s_i x_i + m_i, with s and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios et al. 2017).
+    """y_i = s_i x_i + m_i, with s and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios 2017).
 
     Forward in one pass, the inverse in Z passes. A posterior maps noise to latents by it, a prior latents to noise.
     log s stays within +-`LIMIT`; both are 0 where the network gives 0, so the map starts near the identity.
