@@ -72,7 +72,7 @@ def annealed(
 
     The distributions between are p(z) p(x|z)^b, b on Wu et al.'s sigmoidal schedule; each transition is one proposal
     of Hamiltonian Monte Carlo with ``leapfrog`` steps, whose size follows the acceptance over an image's chains
-    towards 65 %. Like importance sampling it gives a lower bound, in expectation, but one that does not lean on q(z|x).
+    towards 65 %. It gives a lower bound too, in expectation, but one that does not lean on q(z|x).
     """
     images, dim = densities.shape
 

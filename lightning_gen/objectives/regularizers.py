@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from lightning_gen.objectives.corruption import Noise
 from lightning_gen.objectives.parallel import mean_over_processes
 from lightning_gen.objectives.precision import full_precision
-from lightning_gen.objectives.processes import mean_over_processes
 
 
 def kl_sparsity(activations: Tensor, target: float) -> Tensor:
