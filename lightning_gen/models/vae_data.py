@@ -18,14 +18,17 @@ def check_likelihood(likelihood: Likelihood, data: ImageDataModule) -> None:
     Raises:
         UserError: a likelihood of images that these are not.
     """
-    kind = type(likelihood).__name__
     of_images = likelihood.discrete or likelihood.binary or isinstance(likelihood, ContinuousBernoulli)
     if of_images and data.train.images.is_floating_point():
         raise UserError(
-            f"model/likelihood={kind} is for images, and these are points: use model/likelihood=gaussian."
+            f"{type(likelihood).__name__} is a likelihood of images, and these are points: use "
+            "model/likelihood=gaussian."
         )
     if likelihood.discrete and data.batch_transform.dequantize:
-        raise UserError(f"model/likelihood={kind} is of the 8-bit values themselves: set dataset.dequantize=false.")
+        raise UserError(
+            "model/likelihood=categorical and logistic_mixture are of the 8-bit values themselves: set "
+            "dataset.dequantize=false."
+        )
     if isinstance(likelihood, Bernoulli) and not likelihood.binarize:
         floor = grey_entropy(data)
         if floor > 0:
