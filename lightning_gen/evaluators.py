@@ -21,6 +21,7 @@ from lightning_gen.evaluation.mixtures import PointEvaluator
 from lightning_gen.evaluation.reconstruction import Score, build_lpips, evaluate_reconstruction
 from lightning_gen.evaluation.set_metrics import METRICS
 from lightning_gen.latent_pictures import codes_of
+from lightning_gen.likelihood_evaluator import LikelihoodEvaluator, build_likelihood
 from lightning_gen.models.base import GenerativeModel
 
 Metrics = dict[str, float]
@@ -42,6 +43,7 @@ class Evaluator:
     of_encoder: tuple[str, ...]
     lpips: Score | None
     note: str
+    likelihood: LikelihoodEvaluator | None = None  # of a model with densities; once, at the end
 
     def __call__(self, model: GenerativeModel, data: ImageDataModule, **context: Any) -> tuple[Metrics, Protocols]:
         """Measure a model in evaluation mode; `context` goes into the protocol of each number."""
@@ -109,7 +111,12 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     options = config.evaluation
     if data.train.images.is_floating_point():  # points of the plane: their distances need no features
         return Evaluator(
-            options.name, _point_evaluator(options, data), (), None, "evaluation of points, without features"
+            options.name,
+            _point_evaluator(options, data),
+            (),
+            None,
+            "evaluation of points, without features",
+            build_likelihood(options),
         )
     own, of_encoder = _chosen_metrics(options, data)
     if "fid" not in own and config.checkpoint.monitor == "fid":
@@ -135,7 +142,8 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
         cache_dir=cache_dir,
         split=options.split,
     )
-    return Evaluator(options.name, samples, of_encoder, build_lpips() if "lpips" in of_encoder else None, note)
+    lpips = build_lpips() if "lpips" in of_encoder else None
+    return Evaluator(options.name, samples, of_encoder, lpips, note, build_likelihood(options))
 
 
 def _chosen_metrics(options: DictConfig, data: ImageDataModule) -> tuple[list[str], tuple[str, ...]]:

@@ -115,6 +115,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     device = default_device()
     data = configs.build_data(run.config)
     model = load_model(run, checkpoint, device)
+    model.see_data(data, fresh=False)
     evaluator = build_evaluator(run.config, data, device)
     print(evaluator.note, file=sys.stderr)
     context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
@@ -122,6 +123,9 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         attach_prior(run, model, prior)
         context["prior"] = prior
     metrics, protocol = evaluate_model(model, data, evaluator, **context)
+    if evaluator.likelihood is not None and prior is None:
+        more, how = evaluator.likelihood(model, data, **context)
+        metrics, protocol = metrics | more, protocol | how
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry: dict[str, Any] = {"evaluation": evaluator.name, "checkpoint": checkpoint, "time": time} | {
         "metrics": metrics,

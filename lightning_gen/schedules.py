@@ -32,6 +32,19 @@ def step(
     return _warmup(step, warmup_steps) * gamma**passed
 
 
+def geometric(
+    step: int, total: int, stages: int = 8, growth: float = 3.0, final: float = 0.1, warmup_steps: int = 0
+) -> float:
+    """final^(i / (stages - 1)) in stage i = 0, 1, ..., each `growth` times as long as the one before.
+
+    As in Burda et al. 2016, sec. 5: 3^i epochs at 10^(-i/7), i = 0 ... 7, which are 3,280 epochs.
+    """
+    unit = total / sum(growth**i for i in range(stages))
+    ends = (unit * sum(growth**i for i in range(stage + 1)) for stage in range(stages - 1))
+    stage = sum(step >= end - 1e-6 for end in ends)  # a rounded end is its step still
+    return _warmup(step, warmup_steps) * final ** (stage / (stages - 1))
+
+
 def _done(step: int, total: int) -> float:
     return min(step / max(total, 1), 1.0)
 

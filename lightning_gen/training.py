@@ -62,6 +62,7 @@ def prepare(run: Run) -> Parts:
     model = configs.build_model(config, data.image_shape)
     if not config.resume:
         load_encoder(run, model)
+    model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, config.evaluation.projection)

@@ -17,6 +17,7 @@ QUICK = (
     "trainer.log_every_n_steps=1",
     "evaluation.num_samples=20",
     "evaluation.every_n_steps=1000",
+    "evaluation.nll.k=0",
     "dataset.batch_size=16",
 )
 

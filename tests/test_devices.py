@@ -33,10 +33,16 @@ STAGES = (
 )
 
 
+# Objectives and likelihoods that look at the whole batch, and the test likelihood, whose images are shared.
+BATCHWISE = ("model=vae", "model/objective=beta_tc", "model/likelihood=optimal_gaussian", "model.conditional=true")
+BATCHWISE += ("evaluation.nll.k=20", "evaluation.nll.images=50")
+DISCREPANCY = ("model=vae", "model/objective=info_vae", "model/prior=mixture")
+
+
 @pytest.mark.parametrize(
     "options",
-    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES)],
-    ids=["ae", "vae", "gan", "stages"],
+    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES), BATCHWISE, DISCREPANCY],
+    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy"],
 )
 def test_devices_do_not_change_the_result(tmp_path, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""

@@ -16,6 +16,16 @@ def test_known_values():
     assert schedules.cosine(7, 0) == 0  # no steps: nothing to divide by
 
 
+def test_the_schedule_of_burda_et_al():
+    """3^i epochs at 10^(-i/7): with 3,280 steps a step is an epoch."""
+    rates = [schedules.geometric(step, 3280) for step in range(3280)]
+    for i in range(8):
+        assert sum(rate == pytest.approx(10 ** (-i / 7)) for rate in rates) == 3**i
+    assert rates == sorted(rates, reverse=True)
+    assert schedules.geometric(2999, 9_840_000) == 1.0
+    assert schedules.geometric(3000, 9_840_000) == pytest.approx(10 ** (-1 / 7))
+
+
 def rates(run):
     return [s["param_groups"][0]["lr"] for s in run.read_checkpoint()["optimizer_states"]]
 

@@ -68,7 +68,9 @@ def evaluate_model(
     """All metrics of a model in evaluation mode, and the protocol of each."""
     context = {"batch_norm": "running statistics", **context}
     metrics, protocols = evaluator(model, data, **context)
-    own = test_metrics(model, data) | code_metrics(model, data)
+    whole = model.held_out_metrics(lambda: in_precision(model, data.test_batches(model.device)))
+    own = test_metrics(model, data) | {f"eval/{name}": value for name, value in whole.items()}
+    own |= code_metrics(model, data)
     held_out = {"images": "held-out images", "n_real": len(data.test), "split": "test", **context}
     held_out |= {"evaluation": evaluator.name, "versions": versions()}
     for name in own:
@@ -112,6 +114,19 @@ class Evaluation(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not any(isinstance(c, SaveCheckpoints) and c.interrupted for c in trainer.callbacks):  # type: ignore[attr-defined]
             self.run(trainer, pl_module)
+            self.measure_likelihood(trainer, pl_module)
+
+    def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the test likelihood, which is too slow for every evaluation, to the numbers of this step."""
+        assert isinstance(pl_module, GenerativeModel)
+        likelihood = self.evaluator.likelihood
+        if likelihood is None or "eval/nll" in self.metrics:
+            return
+        with evaluation_mode(pl_module, trainer) as averaged:
+            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
+            metrics, protocol = likelihood(pl_module, trainer.datamodule, **context)  # type: ignore[attr-defined]
+        record(trainer, metrics, pl_module.images_seen)
+        self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the model as it stands, once a step."""

@@ -229,9 +229,16 @@ class ImageDataModule(LightningDataModule):
         chosen = permutation(self.seed, -1, len(self.train))[:limit]
         return in_order(self.train.subset(chosen), batch_size, device, self._test_transform, self.seed)
 
-    def test_batches(self, device: torch.device, batch_size: int = 500, limit: int | None = None) -> Iterator[Batch]:
-        """The held-out images in order, in batches on `device`; at most `limit` of them."""
+    def test_batches(
+        self,
+        device: torch.device,
+        batch_size: int = 500,
+        limit: int | None = None,
+        chosen: torch.Tensor | None = None,
+    ) -> Iterator[Batch]:
+        """The held-out images in order, in batches on `device`; at most `limit` of them, or those `chosen`."""
         data = self.test if limit is None else self.test.part(0, limit)
+        data = data if chosen is None else data.subset(chosen)
         return in_order(data, batch_size, device, self._test_transform, self.seed)
 
     @property

@@ -1,6 +1,6 @@
 """What every model shares: counting, noise, sampling, reconstruction, pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
+from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.randomness import StepNoise, mix
@@ -114,6 +116,21 @@ class GenerativeModel(LightningModule):
 
     def fit_latents(self, batches: Callable[[], Any]) -> None:
         """Fit what sampling needs and training does not give, from real batches; nothing by default."""
+
+    def see_data(self, data: ImageDataModule, fresh: bool) -> None:
+        """Before training (`fresh`: from the first step) and evaluation: take from the data what the model needs.
+
+        Raises:
+            UserError: the data do not suit the model.
+        """
+
+    def held_out_metrics(self, batches: Callable[[], Iterable[Batch]]) -> dict[str, float]:
+        """Results on all held-out images that are no means over images, by metric name without prefix."""
+        return {}
+
+    def densities(self, batch: Batch, noise: StepNoise) -> Densities | None:
+        """p(x, z) and q(z|x) of these images, for their test likelihood; None for models without."""
+        return None
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         """Per-image results [B] on held-out images, by metric name without prefix."""

@@ -1,30 +1,56 @@
-"""The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014)."""
+"""The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014), its parts exchangeable."""
 
+import sys
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation.likelihood import Densities
+from lightning_gen.evaluation.posterior_statistics import posterior_statistics
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
+from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
+from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
-from lightning_gen.objectives.divergences import gaussian_kl
-from lightning_gen.objectives.likelihoods import Bernoulli, Gaussian
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.objectives.bounds import ELBO, Terms
+from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
+from lightning_gen.objectives.likelihoods import Likelihood
+from lightning_gen.objectives.posteriors import (
+    Diagonal,
+    DiagonalGaussian,
+    Distribution,
+    FullCovariance,
+    FullGaussian,
+)
+from lightning_gen.objectives.priors import StandardNormal, Vamp
 from lightning_gen.randomness import StepNoise
+
+PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> head that gives a Distribution
+PriorFactory = Callable[[int, ImageShape], StandardNormal]  # (latent_dim, image_shape) -> prior
+
+PRIOR_DRAWS = 10_000  # whose moments stand for a prior that is not N(0, I)
+TRAVERSED, TRAVERSAL = 8, 10  # dimensions, and values of each
 
 
 class VAE(GenerativeModel):
-    """Maximizes the evidence lower bound, in nats per image (Kingma & Welling 2014, eq. 10, with L = 1).
+    """Maximizes the evidence lower bound, in nats per image, or what `objective` makes of its terms.
 
-    ELBO(x) = E_q(z|x)[log p(x|z)] - beta KL(q(z|x) || N(0, I)), the expectation from one reparameterized sample,
-    the divergence in closed form, both summed over dimensions. `beta=1` is the ELBO; the metrics `elbo`,
-    `reconstruction` and `kl` are those of beta = 1 whatever `beta` is.
+    ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 3), both summed over dimensions,
+    the expectation from reparameterized samples, the divergence in closed form where there is one (Gaussian q and
+    standard normal p), else log q - log p at the samples. The metrics `elbo`, `reconstruction` and `kl` are those of
+    beta = 1 whatever the objective is; `loss` is the objective, in training and on held-out images.
+
+    `output_bias`: `data_mean` starts the decoder's last bias where it shows the mean training image (Burda et al.
+    2016). With `num_classes`, q(z|x, y) and p(x|z, y) (Sohn et al. 2015): the encoder sees one constant channel a
+    class beside the image.
     """
 
     encodes = True
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
-    LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
 
     def __init__(
         self,
@@ -32,57 +58,221 @@ class VAE(GenerativeModel):
         encoder: EncoderFactory,
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
-        likelihood: Bernoulli | Gaussian,
+        likelihood: Likelihood,
+        posterior: PosteriorFactory = Diagonal,
+        prior: PriorFactory = StandardNormal,
+        objective: ELBO | None = None,
         latent_dim: int = 32,
-        beta: float = 1.0,
+        output_bias: str = "default",
+        num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed)
-        self.make_optimizer, self.beta = optimizer, beta
-        self.encoder = encoder(image_shape=image_shape)
-        self.posterior = nn.Linear(self.encoder.num_features, 2 * latent_dim)  # type: ignore[arg-type]
+        super().__init__(image_shape, latent_dim, seed, num_classes)
+        self.make_optimizer, self.objective, self.output_bias = optimizer, objective or ELBO(), output_bias
         channels, height, width = image_shape
-        self.decoder = decoder(latent_dim=latent_dim, image_shape=(likelihood.channels(channels), height, width))
+        self.encoder = encoder(image_shape=(channels + num_classes, height, width))
+        self.posterior = posterior(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
+        self.prior = prior(latent_dim, image_shape)
+        decoded = (likelihood.channels(channels), height, width)
+        self.decoder = conditional_decoder(decoder, latent_dim, num_classes, decoded)
         self.likelihood = likelihood
+        self.train_size, self.dequantized, self.warned = 0, False, False
+        self._check_parts()
 
-    def posterior_parameters(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z|x), each [B, Z]."""
-        mean, log_variance = full_precision(self.posterior(self.encoder(images))).chunk(2, dim=1)
-        return mean, log_variance.clamp(-self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT)
+    def _check_parts(self) -> None:
+        diagonal = isinstance(self.posterior, Diagonal)
+        if self.objective.needs_diagonal and not diagonal:
+            raise UserError("model/objective=beta_tc needs densities by dimension: set model/posterior=diagonal.")
+        if self.objective.stops_q and not (diagonal or isinstance(self.posterior, FullCovariance)):
+            raise UserError("model/objective=dreg needs model/posterior=diagonal or full_covariance.")
+        if self.prior.of_images and not diagonal:
+            raise UserError("model/prior=vamp needs densities of posteriors: set model/posterior=diagonal.")
+        if self.prior.of_images and self.num_classes:
+            raise UserError("model/prior=vamp has pseudo-inputs without classes: set model.conditional=false.")
+        if self.output_bias not in ("default", "data_mean"):
+            raise UserError(f"model.output_bias={self.output_bias}: use default or data_mean.")
+
+    def see_data(self, data: ImageDataModule, fresh: bool) -> None:
+        check_likelihood(self.likelihood, data)
+        self.train_size, self.dequantized = len(data.train), data.batch_transform.dequantize
+        if fresh and self.output_bias == "data_mean":
+            set_output_bias(self.decoder, self.likelihood.output_of(mean_image(data)))
+        if fresh and isinstance(self.prior, Vamp):
+            count = len(self.prior.pseudo_inputs)
+            images = torch.cat([batch.images for batch in data.train_batches(torch.device("cpu"), limit=count)])
+            if len(images) < count:
+                raise UserError(f"model.prior.components={count}, but there are {len(images)} training images.")
+            self.prior.start_from(images)
+
+    # -- distributions ---------------------------------------------------------------------------------------
+
+    def posterior_of(self, images: Tensor, labels: Tensor | None = None) -> Distribution:
+        """q(z|x), or q(z|x, y) with labels int64 [B]."""
+        if self.num_classes:
+            if labels is None:
+                raise ValueError("a conditional model needs the labels of its images")
+            images = with_label_channels(images, nn.functional.one_hot(labels, self.num_classes))
+        return self.posterior(self.encoder(images))
+
+    def posterior_parameters(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of a diagonal Gaussian q(z|x), each [B, Z]."""
+        q = self.posterior_of(images, labels)
+        assert isinstance(q, DiagonalGaussian)
+        return q.mean, q.log_variance
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.posterior_parameters(images)[0]
+        return self.posterior_of(images, labels).mean
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(latents))
 
-    def elbo_terms(self, images: Tensor, noise: StepNoise) -> tuple[Tensor, Tensor]:
-        """One-sample estimate of E_q[log p(x|z)] and KL(q || p), each [B], nats."""
-        images = self.likelihood.prepare(images, lambda shape: noise.uniform(shape, images.device))
-        mean, log_variance = self.posterior_parameters(images)
-        epsilon = noise.normal(mean.shape, mean.device)
-        latents = mean + (0.5 * log_variance).exp() * epsilon  # reparameterization
-        return self.likelihood.log_prob(self.decoder(latents), images), gaussian_kl(mean, log_variance)
+    def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(x|z) of codes [k, B, Z] and images [B, C, H, W]: [k, B]."""
+        repeated = None if labels is None else labels.repeat(len(codes))
+        raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
+        return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
 
-    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
-        log_prob, kl = self.elbo_terms(batch.images, noise)
-        return super().test_metrics(batch, noise) | {
-            "elbo": log_prob - kl,
-            "reconstruction": -log_prob,
-            "kl": kl,
-        }
+    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        if self.density is not None or self.prior.standard:
+            return super().sample_codes(count, generator)
+        normal = self.standard_normal(count, generator)
+        uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
+        return self.prior(normal, uniform.to(self.device, normal.dtype), self.posterior_of)
+
+    # -- the bound -------------------------------------------------------------------------------------------
+
+    def prepared(self, batch: Batch, noise: StepNoise) -> Tensor:
+        """The images as the likelihood has them: binary, say."""
+        return self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
+
+    def terms(self, batch: Batch, noise: StepNoise) -> Terms:
+        """What the objective is made of, from `objective.samples` latents of each image."""
+        images, wanted = self.prepared(batch, noise), self.objective
+        q = self.posterior_of(images, batch.labels)
+        shape = (len(images), wanted.samples, self.latent_dim)  # images first: processes share the draws
+        latents, log_q = q.draw(noise.normal(shape, images.device).transpose(0, 1))
+        closed = self.prior.standard and isinstance(q, DiagonalGaussian | FullGaussian)
+        log_prior = None if closed and not wanted.densities else self.prior.log_prob(latents, self.posterior_of)
+        if wanted.stops_q:
+            assert isinstance(q, DiagonalGaussian | FullGaussian)
+            log_q = q.detached().log_prob(latents)
+        if closed:
+            assert isinstance(q, DiagonalGaussian | FullGaussian)
+            kl = q.standard_normal_kl()
+        else:
+            assert log_prior is not None
+            kl = (log_q - log_prior).mean(dim=0).unsqueeze(1)
+        draws = None
+        if wanted.needs_prior_draws:
+            normal = noise.normal((len(images), self.latent_dim), images.device)
+            draws = self.prior(normal, noise.uniform((len(images),), images.device), self.posterior_of)
+        log_likelihood = self.log_likelihood(latents, images, batch.labels)
+        return Terms(
+            log_likelihood,
+            kl,
+            latents,
+            q,
+            log_prior,
+            log_q,
+            draws,
+            self.steps_done(),
+            max(self.train_size, len(images)),
+        )
+
+    def elbo_terms(self, images: Tensor, noise: StepNoise, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Estimate of E_q[log p(x|z)] and KL(q || p), each [B], nats."""
+        terms = self.terms(Batch(images, labels), noise)
+        return -terms.reconstruction, terms.kl.sum(dim=1)
+
+    def steps_done(self) -> int:
+        """Of training, before this step or up to the checkpoint: for weights that change on the way."""
+        if self.step_loaded is not None:
+            return self.step_loaded
+        return 0 if self._trainer is None else self.trainer.global_step
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
-        log_prob, kl = (term.mean() for term in self.elbo_terms(batch.images, self.noise))
-        loss = self.beta * kl - log_prob
+        terms = self.terms(batch, self.noise)
+        loss = self.objective(terms).mean()
+        reconstruction, kl = terms.reconstruction.detach().mean(), terms.kl.detach().sum(dim=1).mean()
         self.scalars = {
             "train/loss": loss.detach(),
-            "train/elbo": (log_prob - kl).detach(),
-            "train/reconstruction": -log_prob.detach(),
-            "train/kl": kl.detach(),
+            "train/elbo": -reconstruction - kl,
+            "train/reconstruction": reconstruction,
+            "train/kl": kl,
         }
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.parameters())
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    @property
+    def eight_bit(self) -> bool | None:
+        """log p is that of 8-bit images (true), a density of dequantized ones, a bound of it (false), or neither."""
+        if self.likelihood.discrete:
+            return True
+        return False if self.dequantized and not self.likelihood.binary else None
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        terms = self.terms(batch, noise)
+        kl = terms.kl.sum(dim=1)
+        elbo = -terms.reconstruction - kl
+        metrics = {"elbo": elbo, "reconstruction": terms.reconstruction, "kl": kl, "loss": self.objective(terms)}
+        dimensions = batch.images[0].numel()
+        if self.eight_bit is not None:
+            name = "bits_per_dim" if self.eight_bit else "bits_per_dim_dequantized"
+            metrics[name] = bits_per_dimension(elbo, dimensions, density=not self.eight_bit)
+        return super().test_metrics(batch, noise) | metrics
+
+    def held_out_metrics(self, batches: Callable[[], Iterable[Batch]]) -> dict[str, float]:
+        if self.density is None and not self.prior.standard:
+            prior = self.sample_codes(PRIOR_DRAWS, self.fixed_generator())
+        else:
+            prior = None
+        posteriors = (self.posterior_of(batch.images, batch.labels) for batch in batches())
+        metrics = posterior_statistics(posteriors, prior)
+        if metrics["active_units"] == 0 and self.steps_done() > 0 and self.global_rank == 0 and not self.warned:
+            self.warned = True
+            print(
+                "warning: the posterior has collapsed: no latent dimension is active (the variance of its mean over "
+                "held-out images is below 0.01), and the decoder ignores the codes. Try model/objective=warm_up or "
+                "free_bits, or a lower learning rate.",
+                file=sys.stderr,
+            )
+        return metrics
+
+    def densities(self, batch: Batch, noise: StepNoise) -> Densities:
+        images, labels = self.prepared(batch, noise), batch.labels
+        q = self.posterior_of(images, labels)
+        return Densities(
+            shape=(len(images), self.latent_dim),
+            draw=q.draw,
+            log_prior=lambda codes: self.prior.log_prob(codes, self.posterior_of),
+            log_likelihood=lambda codes: self.log_likelihood(codes, images, labels),
+            draw_prior=lambda normal, uniform: self.prior(normal, uniform, self.posterior_of),
+            values=images[0, 0].numel() * self.likelihood.channels(self.image_shape[0]),
+            discrete=self.eight_bit,
+        )
+
+    @torch.no_grad()
+    def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
+        return super().pictures(images, labels) | {"traversals": (self.traversals(images, labels), TRAVERSAL)}
+
+    @torch.no_grad()
+    def traversals(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The first image's code with one dimension at a time moved from -3 to 3: a row each, most used first.
+
+        The order is that of the KL per dimension over these images, or of the variance of the codes.
+        """
+        q = self.posterior_of(images, labels)
+        known = isinstance(q, DiagonalGaussian | FullGaussian)
+        use = q.standard_normal_kl().mean(dim=0) if known else q.mean.var(dim=0)  # type: ignore[union-attr]
+        order = use.argsort(descending=True)[:TRAVERSED]
+        codes = q.mean[:1].repeat(len(order), TRAVERSAL, 1)  # [rows, values, Z]
+        values = torch.linspace(-3, 3, TRAVERSAL, device=codes.device, dtype=codes.dtype)
+        codes[torch.arange(len(order)), :, order] = values
+        count = len(order) * TRAVERSAL
+        first = None if labels is None else labels[:1].expand(count)
+        return self.decode(self.labelled(codes.flatten(0, 1), first)).float()

@@ -11,7 +11,9 @@ from lightning_gen.models.gan import GAN
 from lightning_gen.models.vae import VAE
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
 from lightning_gen.objectives.adversarial import NonSaturating
+from lightning_gen.objectives.bounds import ELBO
 from lightning_gen.objectives.likelihoods import Bernoulli, Gaussian
+from lightning_gen.objectives.posteriors import DiagonalGaussian
 from lightning_gen.randomness import StepNoise
 
 SHAPE = (1, 4, 4)
@@ -54,6 +56,7 @@ def test_interpolation_begins_and_ends_at_its_ends(kind):
 def test_pictures(kind):
     pictures = make(kind).pictures(torch.rand(64, *SHAPE))
     names = {"samples", "interpolations"} | ({"reconstructions"} if kind is not GAN else set())
+    names |= {"traversals"} if kind is VAE else set()
     assert set(pictures) == names
     assert all(images.shape[1:] == SHAPE for images, _ in pictures.values())
 
@@ -96,9 +99,9 @@ def test_elbo_bounds_the_exact_likelihood():
     images = (bias + torch.randn(50, 2).double() @ weight.T + sigma * torch.randn(50, dim).double()).view(50, *SHAPE)
     variance = sigma**2 / (weight.square().sum(0) + sigma**2)
 
-    def exact_posterior(x):
+    def exact_posterior(x, labels=None):
         mean = (x.flatten(1) - bias) @ weight * variance / sigma**2
-        return mean, variance.log().expand_as(mean)
+        return DiagonalGaussian(mean, variance.log().expand_as(mean))
 
     model.decoder = torch.nn.Sequential(torch.nn.Linear(2, dim).double(), torch.nn.Unflatten(1, SHAPE))
     with torch.no_grad():
@@ -112,7 +115,7 @@ def test_elbo_bounds_the_exact_likelihood():
         for _ in range(2):
             draws = [model.elbo_terms(images, _started(step)) for step in range(400)]
             elbos.append(torch.stack([log_prob - kl for log_prob, kl in draws]).mean(0).detach())
-            model.posterior_parameters = exact_posterior
+            model.posterior_of = exact_posterior
     finally:
         torch.set_default_dtype(torch.float32)
     assert (elbos[0] < exact + 0.2).all()
@@ -129,7 +132,7 @@ def test_beta_weighs_the_kl_alone():
     images = torch.rand(8, *SHAPE)
     losses = {}
     for beta in (0.0, 1.0, 4.0):
-        model = make(VAE, beta=beta)
+        model = make(VAE, objective=ELBO(beta=beta))
         model.count_images = lambda batch: None
         losses[beta] = model.training_step(Batch(images, None), 0)
         elbo, kl = model.scalars["train/elbo"], model.scalars["train/kl"]

@@ -1,0 +1,113 @@
+"""The test likelihood of a model by its protocol, `evaluation.nll`."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation import distributed
+from lightning_gen.evaluation.evaluate import versions
+from lightning_gen.evaluation.feature_pass import mix, seeded_subset
+from lightning_gen.evaluation.likelihood import annealed, importance_sampled
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
+from lightning_gen.randomness import StepNoise
+
+NLL_STREAM = -6  # of the evaluation's seed
+BATCH = 20  # images at a time; part of the protocol: batch j is drawn from its own seed
+METHODS = ("importance", "ais")
+
+
+@dataclass(frozen=True)
+class LikelihoodEvaluator:
+    """-log p(x) of held-out images, in nats, with its standard error over images.
+
+    `method` importance: `k` draws from q(z|x) an image; ais: `chains` chains of `temperatures` steps. `images`: so
+    many, at random by the seed; None: all. Models without densities have none.
+    """
+
+    name: str
+    k: int
+    images: int | None
+    method: str
+    chains: int
+    temperatures: int
+    seed: int
+
+    def __call__(
+        self, model: GenerativeModel, data: ImageDataModule, **context: Any
+    ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+        """`eval/nll`, `eval/nll_standard_error`, for 8-bit data `eval/nll_bits_per_dim`; and protocols."""
+        total = len(data.test)
+        count = min(self.images or total, total)
+        chosen = seeded_subset(total, count, mix(self.seed, NLL_STREAM)).sort().values
+        found, discrete = self._log_likelihoods(model, data, chosen)
+        if found is None:
+            return {}, {}
+        std = float(found.std()) if count > 1 else 0.0
+        metrics = {"eval/nll": -float(found.mean()), "eval/nll_standard_error": std / count**0.5}
+        if discrete is not None:
+            bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
+            metrics["eval/nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
+        how = {"k": self.k} if self.method == "importance" else {"k": self.chains, "temperatures": self.temperatures}
+        shared = {"images": f"{count} held-out images", "n_real": count, "split": "test", "method": self.method}
+        shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
+        return metrics, {name: {"metric": name.removeprefix("eval/"), **shared} for name in metrics}
+
+    def _log_likelihoods(
+        self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor
+    ) -> tuple[Tensor | None, bool | None]:
+        """log p(x) of the images, float64 [N], shared among the processes, and what it is a density of (`Densities`).
+
+        None if the model has no densities.
+        """
+        rank, world = distributed.rank_and_world()
+        result = torch.zeros(len(chosen), dtype=torch.float64)
+        discrete = None
+        for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
+            if index % world != rank and index > 0:  # each process learns from the first batch what it is
+                continue
+            noise = StepNoise(mix(self.seed, NLL_STREAM))
+            noise.start(index)
+            with torch.no_grad():
+                densities = model.densities(batch._replace(images=batch.images.to(model.dtype)), noise)
+            if densities is None:
+                return None, None
+            discrete = densities.discrete
+            if index % world != rank:
+                continue
+            generator = torch.Generator(model.device).manual_seed(mix(mix(self.seed, NLL_STREAM), index))
+            estimate = (
+                partial(importance_sampled, k=self.k)
+                if self.method == "importance"
+                else partial(annealed, chains=self.chains, temperatures=self.temperatures)
+            )
+            found = estimate(densities, device=model.device, generator=generator, dtype=model.dtype)
+            result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
+        distributed.all_reduce_sum(result)
+        return result, discrete
+
+
+def build_likelihood(options: DictConfig) -> LikelihoodEvaluator | None:
+    """The evaluator of `evaluation.nll`; None where `evaluation.nll.k` is 0.
+
+    Raises:
+        UserError: a method that is not known, or a number that is none.
+    """
+    nll = options.get("nll")
+    if nll is None or not nll.k:
+        return None
+    if nll.method not in METHODS:
+        raise UserError(f"evaluation.nll.method={nll.method}: use {' or '.join(METHODS)}.")
+    for key in ("k", "images", "chains", "temperatures"):
+        value = nll[key]
+        if not (isinstance(value, int) and value > 0) and not (key == "images" and value is None):
+            raise UserError(f"evaluation.nll.{key}={value} must be a whole number, 1 or more.")
+    return LikelihoodEvaluator(
+        options.name, nll.k, nll.images, nll.method, nll.chains, nll.temperatures, options.seed
+    )

@@ -1,0 +1,77 @@
+"""What a VAE asks of its data before training: whether they fit the likelihood, and the mean image."""
+
+import sys
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.objectives.likelihoods import Bernoulli, ContinuousBernoulli, Likelihood
+
+CPU = torch.device("cpu")
+
+
+def check_likelihood(likelihood: Likelihood, data: ImageDataModule) -> None:
+    """Warn where a cross entropy is taken for a likelihood.
+
+    Raises:
+        UserError: a likelihood of images that these are not.
+    """
+    of_images = likelihood.discrete or likelihood.binary or isinstance(likelihood, ContinuousBernoulli)
+    if of_images and data.train.images.is_floating_point():
+        raise UserError(
+            f"{type(likelihood).__name__} is a likelihood of images, and these are points: use "
+            "model/likelihood=gaussian."
+        )
+    if likelihood.discrete and data.batch_transform.dequantize:
+        raise UserError(
+            "model/likelihood=categorical and logistic_mixture are of the 8-bit values themselves: set "
+            "dataset.dequantize=false."
+        )
+    if isinstance(likelihood, Bernoulli) and not likelihood.binarize:
+        floor = grey_entropy(data)
+        if floor > 0:
+            print(
+                "warning: model.likelihood.binarize=false on grey images is a cross entropy, no likelihood: it "
+                f"cannot fall below {floor:.2f} nats here, the greys' own entropy, and does not compare with "
+                "likelihoods. Use model.likelihood.binarize=true, dataset.binarize=static or dynamic, or "
+                "model/likelihood=continuous_bernoulli.",
+                file=sys.stderr,
+            )
+
+
+def grey_entropy(data: ImageDataModule) -> float:
+    """The mean over held-out images of the summed entropy of their pixels as probabilities, nats."""
+    total = 0.0
+    for batch in data.test_batches(CPU):
+        greys = batch.images.double()
+        total += float((torch.special.entr(greys) + torch.special.entr(1 - greys)).sum())
+    return total / len(data.test)
+
+
+def mean_image(data: ImageDataModule) -> Tensor:
+    """Of up to 60,000 training images, [C, H, W]."""
+    total, count = torch.zeros(data.image_shape, dtype=torch.float64), 0
+    for batch in data.train_batches(CPU, limit=60_000):
+        total += batch.images.sum(dim=0, dtype=torch.float64)
+        count += len(batch.images)
+    return (total / count).float()
+
+
+def set_output_bias(decoder: nn.Module, output: Tensor) -> None:
+    """Make the decoder's last bias this output [C, H, W], or its mean by channel where it has one number a channel.
+
+    Raises:
+        UserError: the last layer's bias is of neither size.
+    """
+    biased = [module for module in decoder.modules() if isinstance(getattr(module, "bias", None), nn.Parameter)]
+    bias = biased[-1].bias if biased else None
+    assert bias is None or isinstance(bias, nn.Parameter)
+    with torch.no_grad():
+        if bias is not None and bias.numel() == output.numel():
+            bias.copy_(output.flatten())
+        elif bias is not None and bias.numel() == len(output):
+            bias.copy_(output.mean(dim=(1, 2)))
+        else:
+            raise UserError("model.output_bias=data_mean: the decoder's last layer has no bias of an image's size.")

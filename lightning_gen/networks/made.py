@@ -1,0 +1,49 @@
+"""Masked networks whose output i depends on the inputs before i alone (MADE, Germain et al. 2015)."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MaskedLinear(nn.Linear):
+    """W x + b with a fixed pattern of zeros in W: mask [out, in]."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return F.linear(values, self.weight * self.mask, self.bias)
+
+
+class MADE(nn.Module):
+    """x [..., Z] and a context [..., H] to `outputs` numbers for each dimension, [..., outputs, Z].
+
+    Those of dimension i depend on x_j for j < i and on the whole context; `context` = 0: there is none.
+    """
+
+    def __init__(self, dim: int, widths: Sequence[int], outputs: int = 2, context: int = 0) -> None:
+        super().__init__()
+        self.outputs, self.dim = outputs, dim
+        degrees = [torch.arange(1, dim + 1)]
+        degrees += [torch.arange(width) % max(dim - 1, 1) + 1 for width in widths]
+        masks = [(after[:, None] >= before[None, :]).float() for before, after in itertools.pairwise(degrees)]
+        last = (degrees[0][:, None] > degrees[-1][None, :]).float()
+        self.hidden = nn.ModuleList([MaskedLinear(mask) for mask in masks])
+        self.context = nn.Linear(context, widths[0], bias=False) if context else None
+        self.last = MaskedLinear(last.repeat(outputs, 1))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = x
+        for index, layer in enumerate(self.hidden):
+            sums = layer(hidden)
+            if index == 0 and self.context is not None:
+                assert context is not None
+                sums = sums + self.context(context)
+            hidden = F.elu(sums)
+        return self.last(hidden).unflatten(-1, (self.outputs, self.dim))

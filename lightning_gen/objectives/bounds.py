@@ -1,0 +1,233 @@
+"""What a VAE minimizes: from the terms of its evidence lower bound to a loss per image [B], in nats.
+
+The formulas are functions of `Terms`; the classes are the choices of `model/objective`, with their weights. With
+beta = 1 and k = 1 each bound is the negative ELBO. Training and validation call the same objective.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from lightning_gen.errors import UserError
+from lightning_gen.objectives.divergences import decomposed_kl, mmd
+from lightning_gen.objectives.parallel import mean_over_processes, of_all_processes
+from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of k latents of each of B images."""
+
+    log_likelihood: Tensor  # log p(x|z), [k, B]
+    kl: Tensor  # of q(z|x) from p(z): [B, Z] in closed form, else [B, 1], the mean of log q - log p over k latents
+    latents: Tensor  # [k, B, Z], in the graph
+    posterior: Distribution
+    log_prior: Tensor | None = None  # log p(z), [k, B]; for objectives with `densities`
+    log_q: Tensor | None = None  # log q(z|x), [k, B]; likewise
+    prior_draws: Tensor | None = None  # [B, Z]; for objectives with `needs_prior_draws`
+    step: int = 0  # completed training steps
+    size: int = 0  # training images
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """-E_q[log p(x|z)] from k latents, [B]."""
+        return -self.log_likelihood.mean(dim=0)
+
+    @property
+    def log_weights(self) -> Tensor:
+        """log p(x, z) - log q(z|x), [k, B] (Burda et al. 2016, eq. 8)."""
+        assert self.log_prior is not None
+        assert self.log_q is not None
+        return self.log_likelihood + self.log_prior - self.log_q
+
+
+class ELBO:
+    """-E_q[log p(x|z)] + beta KL, the expectation from `samples` latents (Kingma & Welling 2014, eq. 7; beta-VAE:
+    Higgins et al. 2017, eq. 4).
+
+    Subclasses say how the KL counts.
+    """
+
+    densities: ClassVar[bool] = False  # needs log p(z) and log q(z|x) even where the KL is known in closed form
+    stops_q: ClassVar[bool] = False  # log q is taken with parameters that get no gradient
+    needs_prior_draws: ClassVar[bool] = False
+    needs_diagonal: ClassVar[bool] = False  # posteriors that are diagonal Gaussians
+
+    def __init__(self, beta: float = 1.0, samples: int = 1) -> None:
+        if samples < 1:
+            raise UserError(f"model.objective.samples={samples}: draw 1 or more.")
+        self.beta, self.samples = beta, samples
+
+    def __call__(self, terms: Terms) -> Tensor:
+        return terms.reconstruction + self.divergence(terms)
+
+    def divergence(self, terms: Terms) -> Tensor:
+        """What is added to the reconstruction term, [B]."""
+        return self.beta * terms.kl.sum(dim=1)
+
+
+def linear_warm_up(step: int, steps: int) -> float:
+    """From 0 to 1 over the first `steps` steps (Bowman et al. 2016; Sonderby et al. 2016)."""
+    return min(step / steps, 1.0)
+
+
+def cyclic_warm_up(step: int, steps: int, rising: float = 0.5) -> float:
+    """From 0 to 1 over the fraction `rising` of each cycle of `steps` steps, then 1 (Fu et al. 2019, eq. 6)."""
+    return min((step % steps) / (rising * steps), 1.0)
+
+
+class WarmUp(ELBO):
+    """The KL's weight rises from 0 to beta over `steps` steps, once, or in cycles of `steps` steps if `cyclic`."""
+
+    def __init__(
+        self, steps: int, beta: float = 1.0, cyclic: bool = False, rising: float = 0.5, samples: int = 1
+    ) -> None:
+        super().__init__(beta, samples)
+        if steps < 1 or not 0 < rising <= 1:
+            raise UserError("model.objective.steps must be 1 or more, and rising above 0 and up to 1.")
+        self.steps, self.cyclic, self.rising = steps, cyclic, rising
+
+    def divergence(self, terms: Terms) -> Tensor:
+        if self.cyclic:
+            return cyclic_warm_up(terms.step, self.steps, self.rising) * super().divergence(terms)
+        return linear_warm_up(terms.step, self.steps) * super().divergence(terms)
+
+
+class Capacity(ELBO):
+    """gamma |KL - C|, C rising from 0 to `capacity` nats over `steps` steps (Burgess et al. 2018, eq. 8).
+
+    The KL is the batch's mean.
+    """
+
+    def __init__(self, capacity: float, steps: int, gamma: float = 1000.0, samples: int = 1) -> None:
+        super().__init__(1.0, samples)
+        self.capacity, self.steps, self.gamma = capacity, steps, gamma
+
+    def divergence(self, terms: Terms) -> Tensor:
+        kl = mean_over_processes(terms.kl.sum(dim=1).mean())
+        wanted = self.capacity * linear_warm_up(terms.step, self.steps)
+        return (self.gamma * (kl - wanted).abs()).expand(terms.kl.shape[0])
+
+
+class FreeBits(ELBO):
+    """beta sum_j max(nats, KL_j), KL_j the batch's mean in dimension j (Kingma et al. 2016, eq. 15).
+
+    Where the KL is not known by dimension, the whole has nats * Z free.
+    """
+
+    def __init__(self, nats: float, beta: float = 1.0, samples: int = 1) -> None:
+        super().__init__(beta, samples)
+        self.nats = nats
+
+    def divergence(self, terms: Terms) -> Tensor:
+        each = mean_over_processes(terms.kl.mean(dim=0))  # [Z] or [1]
+        floor = self.nats * terms.latents.shape[-1] / len(each)
+        return (self.beta * each.clamp_min(floor).sum()).expand(terms.kl.shape[0])
+
+
+class BetaTC(ELBO):
+    """alpha I(z; x) + beta TC(z) + gamma sum_j KL(q(z_j) || p(z_j)) for the KL (Chen et al. 2018, eq. 4)."""
+
+    densities = True
+    needs_diagonal = True
+
+    def __init__(self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0) -> None:
+        super().__init__(beta)
+        self.alpha, self.gamma = alpha, gamma
+
+    def divergence(self, terms: Terms) -> Tensor:
+        q, log_prior = terms.posterior, terms.log_prior
+        assert isinstance(q, DiagonalGaussian)
+        assert log_prior is not None
+        rows = [of_all_processes(part) for part in (terms.latents[0], q.mean, q.log_variance, log_prior[0])]
+        parts = decomposed_kl(rows[0], DiagonalGaussian(rows[1], rows[2]), rows[3], terms.size)
+        information, correlation, each = (part.mean() for part in parts)
+        whole = self.alpha * information + self.beta * correlation + self.gamma * each
+        return whole.expand(terms.kl.shape[0])
+
+
+class InfoVAE(ELBO):
+    """(1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)) (Zhao et al. 2019, eq. 6, with the MMD).
+
+    MMD^2 is no nats: `divergences.mmd` says its kernel, of which `weight`, lambda, is the scale.
+    """
+
+    needs_prior_draws = True
+
+    def __init__(self, alpha: float = 0.0, weight: float = 1000.0, samples: int = 1) -> None:
+        super().__init__(1 - alpha, samples)
+        self.mmd_weight = alpha + weight - 1
+
+    def divergence(self, terms: Terms) -> Tensor:
+        assert terms.prior_draws is not None
+        distance = mmd(of_all_processes(terms.latents[0]), of_all_processes(terms.prior_draws))
+        return super().divergence(terms) + self.mmd_weight * distance
+
+
+def importance_bound(log_weights: Tensor) -> Tensor:
+    """log 1/k sum_i w_i of log weights [k, ...]: [...] (Burda et al. 2016, eq. 8)."""
+    return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
+
+
+class IWAE(ELBO):
+    """The importance-weighted bound of `samples` latents (Burda et al. 2016): -log 1/k sum_i p(x, z_i) / q(z_i|x)."""
+
+    densities = True
+
+    def __init__(self, samples: int) -> None:
+        super().__init__(1.0, samples)
+
+    def __call__(self, terms: Terms) -> Tensor:
+        return -importance_bound(terms.log_weights)
+
+
+class MIWAE(ELBO):
+    """The mean of `outer` importance-weighted bounds of `inner` latents each (Rainforth et al. 2018, eq. 5)."""
+
+    densities = True
+
+    def __init__(self, outer: int, inner: int) -> None:
+        super().__init__(1.0, outer * inner)
+        self.inner = inner
+
+    def __call__(self, terms: Terms) -> Tensor:
+        return -importance_bound(terms.log_weights.unflatten(0, (self.inner, -1))).mean(dim=0)
+
+
+class CIWAE(ELBO):
+    """share ELBO + (1 - share) IWAE bound of the same latents (Rainforth et al. 2018, eq. 6; their beta)."""
+
+    densities = True
+
+    def __init__(self, samples: int, share: float = 0.05) -> None:
+        super().__init__(1.0, samples)
+        self.share = share
+
+    def __call__(self, terms: Terms) -> Tensor:
+        weights = terms.log_weights
+        return -self.share * weights.mean(dim=0) - (1 - self.share) * importance_bound(weights)
+
+
+class DReG(ELBO):
+    """The importance-weighted bound with the doubly reparameterized gradient (Tucker et al. 2019, eq. 8).
+
+    The encoder learns through the latents alone, weighted by w_i^2 (w normalized); the decoder and the prior as in
+    IWAE, weighted by w_i. log q comes with parameters that get no gradient (`stops_q`).
+    """
+
+    densities = True
+    stops_q = True
+
+    def __init__(self, samples: int) -> None:
+        super().__init__(1.0, samples)
+
+    def __call__(self, terms: Terms) -> Tensor:
+        log_weights = terms.log_weights
+        weights = log_weights.detach().softmax(dim=0)  # [k, B]
+        if terms.latents.requires_grad:
+            # w_i d log w_i / d z_i arrives here; the second w_i comes on its way to the encoder
+            terms.latents.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+        surrogate = -(weights * log_weights).sum(dim=0)
+        return surrogate + (-importance_bound(log_weights) - surrogate).detach()

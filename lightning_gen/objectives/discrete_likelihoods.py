@@ -1,0 +1,122 @@
+"""Likelihoods of 8-bit images: probabilities of 256 grey values, so that nats turn into bits per dimension."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lightning_gen.errors import UserError
+from lightning_gen.objectives.likelihoods import Likelihood, total
+from lightning_gen.objectives.precision import full_precision
+
+
+class Categorical(Likelihood):
+    """log p(x|z) of `levels` values a pixel and channel, each with its own logit (van den Oord et al. 2016, 2.2).
+
+    The decoder gives C * levels channels.
+    """
+
+    discrete = True
+
+    def __init__(self, levels: int = 256) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def channels(self, image_channels: int) -> int:
+        return image_channels * self.levels
+
+    def _logits(self, raw: Tensor) -> Tensor:
+        return full_precision(raw).unflatten(-3, (-1, self.levels)).movedim(-3, -1)  # [..., C, H, W, levels]
+
+    def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
+        logits = self._logits(raw)
+        index = (images * (self.levels - 1)).round().long()
+        shape = torch.broadcast_shapes(index.shape, logits.shape[:-1])
+        chosen = logits.expand(*shape, -1).gather(-1, index.expand(shape).unsqueeze(-1)).squeeze(-1)
+        return total(chosen - logits.logsumexp(dim=-1))
+
+    def mean(self, raw: Tensor) -> Tensor:
+        values = torch.linspace(0, 1, self.levels, device=raw.device, dtype=raw.dtype)
+        return (self._logits(raw).softmax(dim=-1).to(raw.dtype) * values).sum(dim=-1)
+
+
+class LogisticMixture(Likelihood):
+    """log p(x|z) of `levels` values: a mixture of logistic densities, integrated over each value's interval
+    (Salimans et al. 2017, sec. 2.1 and 2.2).
+
+    One mixture indicator for all channels of a pixel. In colour images the mean of green is linear in the red value,
+    and that of blue in red and green, with coefficients of the decoder, as in PixelCNN++. The decoder gives
+    `components` * (1 + 2 C) channels, for colour `components` * 10. Exact down to the smallest probability: the
+    difference of two logistic functions is taken in logs, so no floor is needed.
+    """
+
+    discrete = True
+
+    def __init__(self, components: int = 10, levels: int = 256, min_log_scale: float = -7.0) -> None:
+        super().__init__()
+        self.components, self.levels, self.min_log_scale = components, levels, min_log_scale
+
+    def channels(self, image_channels: int) -> int:
+        if image_channels not in (1, 3):
+            raise UserError(
+                f"model/likelihood=logistic_mixture is for 1 or 3 channels, not {image_channels}: set "
+                "dataset.channels, or model/likelihood=categorical."
+            )
+        return self.components * (10 if image_channels == 3 else 3)
+
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Log weights [..., 1, K, H, W], means and log scales [..., C, K, H, W] in [-1, 1], coefficients."""
+        parts = full_precision(raw).unflatten(-3, (-1, self.components))
+        colour = parts.shape[-4] == 10
+        channels = 3 if colour else 1
+        weights = parts[..., :1, :, :, :].log_softmax(dim=-3)
+        means = parts[..., 1 : 1 + channels, :, :, :]
+        scales = parts[..., 1 + channels : 1 + 2 * channels, :, :, :]
+        # The decoder's 0 is a scale of about e^-2: a fifteenth of the range
+        log_scales = self.min_log_scale + F.softplus(scales - 2.0 - self.min_log_scale)
+        return weights, means, log_scales, parts[..., 7:, :, :, :].tanh() if colour else None
+
+    def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
+        weights, means, log_scales, coefficients = self._split(raw)
+        level = (images * (self.levels - 1)).round().unsqueeze(-3)  # [..., C, 1, H, W]
+        values = 2 * level / (self.levels - 1) - 1  # in [-1, 1]
+        if coefficients is not None:
+            means = _along_colours(means, coefficients, *values.split(1, dim=-4)[:2])
+        half = 1 / (self.levels - 1)  # of an interval
+        inverse = torch.exp(-log_scales)
+        above, below = (values + half - means) * inverse, (values - half - means) * inverse
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)); the outermost intervals have no end
+        inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half * inverse))
+        first, last = level <= 0, level >= self.levels - 1
+        log_probs = torch.where(first, F.logsigmoid(above), torch.where(last, F.logsigmoid(-below), inside))
+        joint = weights + log_probs.sum(dim=-4, keepdim=True)  # [..., 1, K, H, W]
+        return total(joint.logsumexp(dim=-3))
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The mixture's mean, before its ends are cut off."""
+        weights, means, _, coefficients = self._split(raw)
+        if coefficients is not None:
+            red = means[..., :1, :, :, :]
+            green = means[..., 1:2, :, :, :] + coefficients[..., :1, :, :, :] * red
+            means = _along_colours(means, coefficients, red, green)
+        centre = (weights.exp() * means).sum(dim=-3)
+        return ((centre + 1) / 2).clamp(0.0, 1.0).to(raw.dtype)
+
+
+def _along_colours(means: Tensor, coefficients: Tensor, red: Tensor, green: Tensor) -> Tensor:
+    """The means of green and blue given the channels before them (Salimans et al. 2017, eq. 3)."""
+    r, g, b = means.split(1, dim=-4)
+    c = coefficients.split(1, dim=-4)
+    g = g + c[0] * red
+    b = b + c[1] * red + c[2] * green
+    shape = torch.broadcast_shapes(r.shape, g.shape, b.shape)
+    return torch.cat([r.expand(shape), g.expand(shape), b.expand(shape)], dim=-4)
+
+
+def bits_per_dimension(nats: Tensor, dimensions: int, density: bool = False) -> Tensor:
+    """-log_2 P of 8-bit images over their dimensions, from nats of log P (Theis et al. 2016, sec. 3.1).
+
+    nats: log-probabilities of 8-bit images. `density`: or log-densities of (x + u) / 256 in [0, 1), which is a bound.
+    """
+    return -nats / (dimensions * math.log(2)) + (8.0 if density else 0.0)

@@ -1,0 +1,96 @@
+"""Normalizing flows: invertible maps of latents [..., Z] with the log-determinant of their Jacobian [...]."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gen.networks.made import MADE
+
+
+class Autoregressive(nn.Module):
+    """y_i = s_i x_i + m_i, with s and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios 2017).
+
+    Forward in one pass, the inverse in Z passes. A posterior maps noise to latents by it, a prior latents to noise.
+    log s stays within +-`LIMIT`; both are 0 where the network gives 0, so the map starts near the identity.
+    """
+
+    LIMIT = 3.0
+
+    def __init__(self, dim: int, widths: Sequence[int], context: int = 0) -> None:
+        super().__init__()
+        self.net = MADE(dim, widths, outputs=2, context=context)
+
+    def _shift_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        mean, raw = self.net(x, context).unbind(dim=-2)
+        return mean, self.LIMIT * torch.tanh(raw / self.LIMIT)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y [..., Z] and log |det dy/dx| [...]."""
+        mean, log_scale = self._shift_and_log_scale(x, context)
+        return log_scale.exp() * x + mean, log_scale.sum(dim=-1)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """x [..., Z], one dimension after the other."""
+        x = torch.zeros_like(y)
+        for i in range(y.shape[-1]):
+            mean, log_scale = (part[..., i] for part in self._shift_and_log_scale(x, context))
+            known = (y[..., i] - mean) * (-log_scale).exp()
+            x = torch.cat([x[..., :i], known.unsqueeze(-1), x[..., i + 1 :]], dim=-1)
+        return x
+
+
+class AutoregressiveStack(nn.Module):
+    """`steps` autoregressive maps one after the other, the order of the dimensions reversed between them."""
+
+    def __init__(self, dim: int, steps: int, widths: Sequence[int], context: int = 0) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList([Autoregressive(dim, widths, context) for _ in range(steps)])
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """y [..., Z] and log |det dy/dx| [...]."""
+        log_det = x.new_zeros(x.shape[:-1])
+        for step in self.steps:
+            x, change = step(x.flip(-1), context)
+            log_det = log_det + change
+        return x, log_det
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
+        """x [..., Z]."""
+        for step in reversed(self.steps):
+            assert isinstance(step, Autoregressive)
+            y = step.inverse(y, context).flip(-1)
+        return y
+
+
+def planar(x: Tensor, direction: Tensor, normal: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """y = x + u tanh(w x + b) [..., Z] and its log-determinant [...] (Rezende & Mohamed 2015, eq. 10 to 12).
+
+    direction, normal [..., Z], offset [..., 1]. The direction is moved along w until w u > -1, so that the map is
+    invertible.
+    """
+    direction = invertible(direction, normal)
+    hidden = torch.tanh((normal * x).sum(dim=-1, keepdim=True) + offset)
+    slope = (normal * direction).sum(dim=-1) * (1 - hidden.square()).squeeze(-1)
+    return x + direction * hidden, torch.log1p(slope)
+
+
+def invertible(direction: Tensor, normal: Tensor) -> Tensor:
+    """u + (m(w u) - w u) w / |w|^2 with m(a) = -1 + softplus(a) (Rezende & Mohamed 2015, app. A.1)."""
+    product = (normal * direction).sum(dim=-1, keepdim=True)
+    wanted = F.softplus(product) - 1.0
+    return direction + (wanted - product) * normal / (normal.square().sum(dim=-1, keepdim=True) + 1e-8)
+
+
+def planar_inverse(y: Tensor, direction: Tensor, normal: Tensor, offset: Tensor, steps: int = 60) -> Tensor:
+    """x [..., Z] with planar(x) = y: a + w u tanh(a + b) = w y grows with a = w x, so bisection finds it."""
+    direction = invertible(direction, normal)
+    product = (normal * direction).sum(dim=-1, keepdim=True)
+    target = (normal * y).sum(dim=-1, keepdim=True)
+    low, high = target - product.abs() - 1e-6, target + product.abs() + 1e-6
+    for _ in range(steps):
+        middle = (low + high) / 2
+        below = middle + product * torch.tanh(middle + offset) < target
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return y - direction * torch.tanh((low + high) / 2 + offset)

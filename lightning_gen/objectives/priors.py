@@ -1,0 +1,136 @@
+"""Priors p(z): what a VAE's latents are drawn from, in nats.
+
+A prior is built with (latent_dim, image_shape). It scores latents [..., Z] (`log_prob`) and draws [N, Z] from N(0, I)
+noise [N, Z] and U[0, 1) noise [N] (calling it). `encode` maps images to their posteriors, for the prior that is made
+of them. `standard`: it is N(0, I), and Gaussians have their divergence from it in closed form.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.errors import UserError
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.flows import AutoregressiveStack
+from lightning_gen.objectives.posteriors import LOG_2PI, DiagonalGaussian, Distribution
+
+Encode = Callable[[Tensor], Distribution]
+
+MOST_NUMBERS = 2**24  # in the differences of latents and components, where no gradient holds them anyway
+
+
+class StandardNormal(nn.Module):
+    """N(0, I)."""
+
+    standard: ClassVar[bool] = True
+    of_images: ClassVar[bool] = False  # made of images, and so started from some
+
+    def __init__(self, latent_dim: int, image_shape: ImageShape) -> None:
+        super().__init__()
+
+    def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
+        """Latents [..., Z] to log p [...]."""
+        return -0.5 * (latents.square() + LOG_2PI).sum(dim=-1)
+
+    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
+        """Draws [N, Z]."""
+        return normal
+
+
+def mixture_log_prob(latents: Tensor, components: DiagonalGaussian, log_weights: Tensor) -> Tensor:
+    """log sum_k w_k N(z; k) for latents [..., Z], components' means [K, Z] and log weights [K]: [...]."""
+    rows = latents.flatten(0, -2)
+    step = max(MOST_NUMBERS // components.mean.numel(), 1)
+    parts = [
+        (components.log_prob(part.unsqueeze(1)) + log_weights).logsumexp(dim=1)  # [n, K]
+        for part in rows.split(step)
+    ]
+    return torch.cat(parts).view(latents.shape[:-1])
+
+
+def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
+    """The component int64 [N] of each U[0, 1) number [N]."""
+    edges = log_weights.exp().cumsum(0).to(uniform)
+    return torch.searchsorted(edges, uniform).clamp_max(len(log_weights) - 1)
+
+
+class Mixture(StandardNormal):
+    """A mixture of `components` diagonal Gaussians with learned weights, means and variances.
+
+    The means start as draws of N(0, I), so that the mixture starts near it and its parts differ.
+    """
+
+    standard = False
+
+    def __init__(self, latent_dim: int, image_shape: ImageShape, components: int = 20) -> None:
+        super().__init__(latent_dim, image_shape)
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.means = nn.Parameter(torch.randn(components, latent_dim))
+        self.log_variances = nn.Parameter(torch.zeros(components, latent_dim))
+
+    def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
+        components = DiagonalGaussian(self.means, self.log_variances)
+        return mixture_log_prob(latents, components, self.logits.log_softmax(dim=0))
+
+    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
+        chosen = draw_component(self.logits.log_softmax(dim=0), uniform)
+        return self.means[chosen] + (0.5 * self.log_variances[chosen]).exp() * normal
+
+
+class Vamp(StandardNormal):
+    """VampPrior: the mean of the posteriors of `components` learned pseudo-inputs (Tomczak & Welling 2018, eq. 9).
+
+    The pseudo-inputs [components, C, H, W] are parameters, cut off to [0, 1]; they start as training images.
+    """
+
+    standard = False
+    of_images = True
+
+    def __init__(self, latent_dim: int, image_shape: ImageShape, components: int = 500) -> None:
+        super().__init__(latent_dim, image_shape)
+        self.pseudo_inputs = nn.Parameter(torch.rand(components, *image_shape))
+
+    def start_from(self, images: Tensor) -> None:
+        """Make these images [components, C, H, W] the pseudo-inputs, a little inside (0, 1), where they can move."""
+        with torch.no_grad():
+            self.pseudo_inputs.copy_(images.clamp(0.01, 0.99))
+
+    def _components(self, encode: Encode) -> tuple[DiagonalGaussian, Tensor]:
+        posteriors = encode(self.pseudo_inputs.clamp(0.0, 1.0))
+        if not isinstance(posteriors, DiagonalGaussian):
+            raise UserError("model/prior=vamp needs densities of posteriors: set model/posterior=diagonal.")
+        count = len(self.pseudo_inputs)
+        return posteriors, posteriors.mean.new_full((count,), -math.log(count))
+
+    def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
+        return mixture_log_prob(latents, *self._components(encode))
+
+    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
+        posteriors, log_weights = self._components(encode)
+        chosen = draw_component(log_weights, uniform)
+        return posteriors.mean[chosen] + (0.5 * posteriors.log_variance[chosen]).exp() * normal
+
+
+class FlowPrior(StandardNormal):
+    """N(0, I) seen through `steps` masked autoregressive maps of the latents (Chen et al. 2017, sec. 3.2).
+
+    Densities take one pass, draws one pass a dimension and map.
+    """
+
+    standard = False
+
+    def __init__(
+        self, latent_dim: int, image_shape: ImageShape, steps: int = 4, widths: Sequence[int] = (128, 128)
+    ) -> None:
+        super().__init__(latent_dim, image_shape)
+        self.flow = AutoregressiveStack(latent_dim, steps, widths)
+
+    def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
+        noise, log_det = self.flow(latents)
+        return -0.5 * (noise.square() + LOG_2PI).sum(dim=-1) + log_det
+
+    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
+        return self.flow.inverse(normal)
