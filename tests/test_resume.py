@@ -108,7 +108,9 @@ def test_resume_takes_the_saved_config_and_overrides(tmp_path):
             check=False,
         )
 
-    first = call(*QUICK, "model=vae", "model.objective.beta=2", "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/run")
+    first = call(
+        *QUICK, "model=vae", "model.objective.beta=2", "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/run"
+    )
     assert first.returncode == 0, first.stderr
     from lightning_gen.run import Run
 

@@ -286,7 +286,7 @@ def test_conditional_runs_need_labels(tmp_path):
     from lightning_gen.training import prepare
 
     run = make_run(tmp_path, *SMALL, "model.conditional=true", "dataset.labels=false")
-    with pytest.raises(UserError, match="model.conditional=true needs labels"):
+    with pytest.raises(UserError, match=r"model\.conditional=true needs labels"):
         prepare(run)
 
 
