@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_gen.data.loader import Batch
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.gan import count_only
+from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.mmd import MMD
@@ -52,7 +53,7 @@ class WAE(GenerativeModel):
     The squared error is summed over pixels and averaged over images; the reconstruction is a sigmoid of the decoder's
     output. The divergence D is between the codes of a batch and as many draws from the prior: `MMD`, or the
     loss against a `LatentAdversary`, by manual optimization: its update first, then the autoencoder's on the same
-    batch. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1 and 2.
+    batch. Where it is conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
     """
 
     encodes = True
@@ -65,17 +66,18 @@ class WAE(GenerativeModel):
         optimizer: OptimizerFactory,
         divergence: Callable[..., MMD | LatentAdversary],
         latent_dim: int = 16,
+        num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed)
+        super().__init__(image_shape, latent_dim, seed, num_classes)
         self.make_optimizer = optimizer
         self.encoder = encoder(image_shape=image_shape)
         self.code = nn.Linear(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
-        self.decoder = decoder(latent_dim=latent_dim, image_shape=image_shape)
+        self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         self.divergence = divergence(latent_dim=latent_dim)
         self.automatic_optimization = isinstance(self.divergence, MMD)
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.code(self.encoder(images))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -89,15 +91,16 @@ class WAE(GenerativeModel):
         return self.autoencoder()
 
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        error = squared_error(self.decoder(self.encode(batch.images)), batch.images)
+        latents = self.labelled(self.encode(batch.images), batch.labels)
+        error = squared_error(self.decoder(latents), batch.images)
         return {"squared_error": error, "reconstruction_mse": error / batch.images[0].numel()}
 
     # -- training --------------------------------------------------------------------------------------------
 
-    def autoencoder_loss(self, images: Tensor, prior: Tensor) -> Tensor:
+    def autoencoder_loss(self, batch: Batch, prior: Tensor) -> Tensor:
         """Reconstruction error and weighted divergence, a scalar."""
-        codes = self.encode(images)
-        error = squared_error(self.decoder(codes), images).mean()
+        codes = self.encode(batch.images)
+        error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
         divergence = self.divergence.penalty(full_precision(codes), prior)
         loss = error + self.divergence.weight * divergence
         self.scalars = {
@@ -108,11 +111,11 @@ class WAE(GenerativeModel):
         }
         return loss
 
-    def discriminator_loss(self, images: Tensor, prior: Tensor) -> Tensor:
+    def discriminator_loss(self, batch: Batch, prior: Tensor) -> Tensor:
         """The loss of the discriminator of codes, a scalar."""
         assert isinstance(self.divergence, LatentAdversary)
         with torch.no_grad():
-            codes = full_precision(self.encode(images))
+            codes = full_precision(self.encode(batch.images))
         loss = self.divergence.discriminator_loss(codes, prior)
         self.scalars = {"train/loss_discriminator": loss.detach()}
         return loss
@@ -121,13 +124,15 @@ class WAE(GenerativeModel):
         self.count_images(batch)
         prior = self.noise.normal((len(batch.images), self.latent_dim), self.device)
         if self.automatic_optimization:
-            return self.autoencoder_loss(batch.images, prior)
-        autoencoder, discriminator = optimizers = self.optimizers()  # type: ignore[misc]
-        count_only(optimizers, counted=0)  # type: ignore[arg-type]
+            return self.autoencoder_loss(batch, prior)
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        count_only(optimizers, counted=0)
+        autoencoder, discriminator = optimizers
         for optimizer, loss in ((discriminator, self.discriminator_loss), (autoencoder, self.autoencoder_loss)):
             with self.toggled_optimizer(optimizer):
                 optimizer.zero_grad()
-                self.manual_backward(loss(batch.images, prior))
+                self.manual_backward(loss(batch, prior))
                 optimizer.step()
         return None
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from lightning_gen.config import build_data, build_model
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
 from lightning_gen.inspecting import load_model
 from lightning_gen.objectives.mmd import inverse_multiquadratic, mmd
 from tests.helpers import make_run, train_run
@@ -59,11 +61,18 @@ def test_codes_come_to_the_prior(tmp_path, divergence):
     assert abs(math.log(moments["with"])) < 0.35 < abs(math.log(moments["without"]))
 
 
+def test_what_does_not_go_with_its_own_steps_is_told(tmp_path):
+    options = ("model=wae", "model/divergence=gan", "networks=mlp")
+    for key in ("gradient_clip_val=1", "accumulate_grad_batches=2"):
+        with pytest.raises(UserError, match=key.split("=")[0]):
+            train_run(tmp_path, *options, f"trainer.{key}")
+
+
 def test_the_discriminator_moves_alone_in_its_phase(tmp_path):
     run = make_run(tmp_path / "run", "model=wae", "model/divergence=gan", "networks=mlp")
     model = build_model(run.config, (1, 8, 8))
-    images, prior = torch.rand(6, 1, 8, 8), torch.randn(6, 16)
-    model.discriminator_loss(images, prior).backward()
+    batch, prior = Batch(torch.rand(6, 1, 8, 8), None), torch.randn(6, 16)
+    model.discriminator_loss(batch, prior).backward()
     assert all(p.grad is not None for p in model.divergence.parameters())
     assert all(p.grad is None for module in model.autoencoder().values() for p in module.parameters())
     untold = model.divergence.discriminator_loss(torch.zeros(4, 16), torch.zeros(4, 16))
