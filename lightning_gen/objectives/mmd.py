@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lightning_gen.objectives.global_batch import gather
 from lightning_gen.objectives.precision import full_precision
-from lightning_gen.objectives.processes import gather
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # those of the authors' code
 

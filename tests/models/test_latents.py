@@ -9,6 +9,8 @@ from tests.test_devices import call
 MODELS = {
     "wae": ("model=wae", "networks=conv"),
     "wae_gan": ("model=wae", "model/divergence=gan", "networks=conv"),
+    "vae_gan": ("model=vae_gan", "networks=conv"),
+    "hierarchical_vae": ("model=hierarchical_vae", "model.k=3", "networks=conv"),
     "vqvae": ("model=vqvae", "model.prior_steps=0", "networks.encoder.width=8", "model.revive_after=2"),
 }
 
