@@ -15,8 +15,11 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/latest.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a checkpoint.")]
-Kind = Literal["gaussian", "gmm"]
-Prior = Annotated[Kind | None, typer.Option(help="Draw latents from what fit-prior has fitted.")]
+Kind = Literal["gaussian", "gmm", "two_stage", "flow"]
+Prior = Annotated[
+    Literal["prior", "gaussian", "gmm", "two_stage", "flow"] | None,
+    typer.Option(help="Draw codes from a density fitted to them, now if fit-prior has not; prior: the model's own."),
+]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -72,7 +75,7 @@ def sample(
 @app.command("fit-prior")
 def fit_prior(
     run: RunArgument,
-    kind: Annotated[Kind, typer.Option(help="One Gaussian, or a mixture.")] = "gmm",
+    kind: Annotated[Kind, typer.Option(help="A Gaussian, a mixture of them, a second VAE, a flow.")] = "gmm",
     components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 10,
     checkpoint: Checkpoint = "best",
 ) -> None:

@@ -112,20 +112,6 @@ def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
     return "ddp" if whole else "ddp_find_unused_parameters_true"
 
 
-def check_own_steps(trainer: DictConfig, model: Any) -> None:
-    """What Lightning does between the gradients and the step, it does not do for models that step themselves.
-
-    Raises:
-        UserError: naming the key to leave alone.
-    """
-    if model.automatic_optimization:
-        return
-    if trainer.gradient_clip_val:
-        raise UserError("trainer.gradient_clip_val does not work with an adversary's own steps; leave it null.")
-    if trainer.accumulate_grad_batches != 1:
-        raise UserError("trainer.accumulate_grad_batches does not work with an adversary's own steps; leave it 1.")
-
-
 def make_trainer(
     config: DictConfig, model: Any, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]
 ) -> Trainer:
@@ -133,7 +119,6 @@ def make_trainer(
     options = dict(OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
     accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
     processes = devices * config.trainer.num_nodes
-    check_own_steps(config.trainer, model)
     matmul_precision = options.pop("float32_matmul_precision")
     torch.set_float32_matmul_precision(matmul_precision)
     options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1

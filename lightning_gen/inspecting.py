@@ -18,8 +18,8 @@ from lightning_gen.callbacks.evaluation import evaluate_model, neighbours
 from lightning_gen.errors import UserError
 from lightning_gen.evaluators import build_evaluator
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
+from lightning_gen.priors import attach_prior
 from lightning_gen.randomness import mix
 from lightning_gen.resuming import composed_config
 from lightning_gen.run import Run
@@ -47,23 +47,6 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     return model.to(device or default_device()).eval().requires_grad_(False)
 
 
-def attach_prior(run: Run, model: GenerativeModel, kind: str) -> None:
-    """Let the model sample from the density that `fit-prior` has fitted to its codes.
-
-    Raises:
-        UserError: there is none, or it was fitted to another checkpoint.
-    """
-    path = run.path / "priors" / f"{kind}.pt"
-    if not path.exists():
-        raise UserError(f"There is no {path}: run `lightning-gen fit-prior {run.path} --kind {kind}` first.")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if saved["images_seen"] != model.images_seen:
-        raise UserError(f"{path} was fitted to another checkpoint: run fit-prior again with this one's --checkpoint.")
-    model.density = GaussianMixture(model.latent_dim, len(saved["state_dict"]["weights"]))
-    model.density.load_state_dict(saved["state_dict"])
-    model.density.to(model.device)
-
-
 def sample_run(
     run_dir: Path, checkpoint: str, count: int, out: Path, format: str, seed: int, prior: str | None = None
 ) -> str:
@@ -72,7 +55,7 @@ def sample_run(
     run = Run.load(run_dir)
     model = load_model(run, checkpoint)
     if prior is not None:
-        attach_prior(run, model, prior)
+        attach_prior(run, model, prior, checkpoint)
     generator = torch.Generator().manual_seed(mix(seed))
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     images = torch.cat([model.sample(size, generator).cpu() for size in sizes])
@@ -119,7 +102,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     print(evaluator.note, file=sys.stderr)
     context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
     if prior is not None:
-        attach_prior(run, model, prior)
+        attach_prior(run, model, prior, checkpoint)
         context["prior"] = prior
     metrics, protocol = evaluate_model(model, data, evaluator, **context)
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")

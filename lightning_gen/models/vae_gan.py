@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.models.adversarial_training import count_only
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
-from lightning_gen.models.gan import count_only
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.shapes import ImageShape
-from lightning_gen.objectives.adversarial import NonSaturating
+from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.precision import full_precision
 
@@ -51,7 +51,7 @@ class VAEGAN(GenerativeModel):
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
         discriminator_optimizer: OptimizerFactory,
-        loss: NonSaturating,
+        loss: AdversarialLoss,
         latent_dim: int = 16,
         feature_weight: float = 0.01,
         num_classes: int = 0,
@@ -137,10 +137,11 @@ class VAEGAN(GenerativeModel):
     def decoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
         reconstructions, samples = self.fakes(batch, epsilon, prior)
         with torch.no_grad():
-            wanted = self.discriminator(batch.images)[1]
+            real, wanted = self.discriminator(batch.images)
         logits, features = self.discriminator(reconstructions)
         error = 0.5 * (wanted - features).square().sum(dim=1).mean()
-        fooling = self.loss.generator(torch.cat([logits, self.discriminator(samples)[0]])).mean()
+        both = torch.cat([logits, self.discriminator(samples)[0]])
+        fooling = self.loss.generator(both, torch.cat([real, real])).mean()
         self.scalars |= {"train/loss_decoder": fooling.detach()}
         return self.feature_weight * error + fooling
 

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.models.adversarial_training import count_only
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
-from lightning_gen.models.gan import count_only
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.mmd import MMD
 from lightning_gen.objectives.precision import full_precision
 from lightning_gen.objectives.reconstruction import squared_error
@@ -27,7 +28,7 @@ class LatentAdversary(nn.Module):
         latent_dim: int,
         weight: float,
         widths: Sequence[int],
-        loss: Callable[..., Tensor],
+        loss: AdversarialLoss,
         optimizer: OptimizerFactory,
     ) -> None:
         super().__init__()
@@ -40,11 +41,11 @@ class LatentAdversary(nn.Module):
 
     def discriminator_loss(self, codes: Tensor, prior: Tensor) -> Tensor:
         """What the discriminator minimizes, a scalar."""
-        return self.loss.discriminator(self(prior), self(codes)).mean()  # type: ignore[attr-defined]
+        return self.loss.discriminator(self(prior), self(codes)).mean()
 
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
         """What the encoder minimizes, unweighted, a scalar."""
-        return self.loss.generator(self(codes)).mean()  # type: ignore[attr-defined]
+        return self.loss.generator(self(codes), self(prior)).mean()
 
 
 class WAE(GenerativeModel):
