@@ -14,6 +14,7 @@ from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.likelihoods import Bernoulli
 from lightning_gen.objectives.precision import full_precision
 from lightning_gen.randomness import StepNoise
 
@@ -50,6 +51,15 @@ class Draws(NamedTuple):
     log_likelihood: Tensor  # log p(x|h1)
     kl1: Tensor  # log q(h1|x) - log p(h1|h2)
     kl2: Tensor  # log q(h2|h1) - log p(h2)
+
+
+@torch.no_grad()
+def start_at_mean(decoder: nn.Module, images: Tensor) -> None:
+    """Let a decoder whose last layer is linear begin at the mean of uint8 images [N, C, H, W], as theirs does."""
+    last = [module for module in decoder.modules() if isinstance(module, nn.Linear)][-1]
+    if last.out_features == images[0].numel():
+        mean = sum(part.double().sum(dim=0) for part in images.split(10_000)) / (255 * len(images))
+        last.bias.copy_(mean.clamp(0.001, 0.999).logit().flatten())
 
 
 class ConditionalNormal(nn.Module):
@@ -164,6 +174,11 @@ class HierarchicalVAE(GenerativeModel):
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         return super().test_metrics(batch, noise) | self.bounds(batch, noise, self.k)
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.images_seen == 0 and isinstance(self.likelihood, Bernoulli):
+            start_at_mean(self.decoder, self.trainer.datamodule.train.images)  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)

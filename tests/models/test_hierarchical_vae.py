@@ -6,9 +6,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from lightning_gen.config import build, build_model, config_dir
+from lightning_gen.config import build, build_data, build_model, config_dir
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.inspecting import load_model
 from lightning_gen.models.hierarchical_vae import Normal
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.likelihoods import Gaussian
@@ -113,6 +114,14 @@ def test_samples_are_ancestral(model):
     p = model.prior1(h2[:1])
     torch.testing.assert_close(seen[0].mean(dim=0), p.mean[0], atol=0.05, rtol=0)
     torch.testing.assert_close(seen[0].std(dim=0).log(), p.log_sigma[0], atol=0.03, rtol=0)
+
+
+def test_training_begins_at_the_mean_image(tmp_path):
+    run, _ = train_run(tmp_path, *OPTIONS, "trainer.max_steps=1", "model.optimizer.lr=0")
+    model, images = load_model(run, "last"), build_data(run.config).train.images
+    bias = [m for m in model.decoder.modules() if isinstance(m, torch.nn.Linear)][-1].bias
+    expected = (images.double().mean(dim=0).flatten() / 255).clamp(0.001, 0.999)
+    torch.testing.assert_close(bias.sigmoid().double(), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("objective", ["iwae", "elbo"])

@@ -1,7 +1,9 @@
 """What every model owes, for those with codes of their own kind: resuming and two processes to the bit or nearly."""
 
 import pytest
+import torch
 
+from lightning_gen.inspecting import load_model
 from lightning_gen.run import Run
 from tests.helpers import assert_same, resume_run, train_run
 from tests.test_devices import call
@@ -48,3 +50,13 @@ def test_evaluation_leaves_no_trace(tmp_path, name):
     never, _ = train_run(tmp_path / "never", *MODELS[name], "trainer.max_steps=5")
     for part in ("state_dict", "optimizer_states", "random_state"):
         assert_same(often.read_checkpoint()[part], never.read_checkpoint()[part])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_colour_images_of_another_size(tmp_path, name):
+    options = ("dataset.size=32", "dataset.channels=3", "networks.encoder.width=4", "networks.decoder.width=4")
+    run, summary = train_run(tmp_path, *MODELS[name], *options, "trainer.max_steps=1")
+    assert summary["status"] == "completed"
+    images = load_model(run, "last").sample(3, torch.Generator().manual_seed(0))
+    assert images.shape == (3, 3, 32, 32)
+    assert 0 <= images.min() <= images.max() <= 1
