@@ -15,8 +15,11 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/latest.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a checkpoint.")]
-Kind = Literal["gaussian", "gmm"]
-Prior = Annotated[Kind | None, typer.Option(help="Draw latents from what fit-prior has fitted.")]
+Kind = Literal["gaussian", "gmm", "two_stage", "flow"]
+Prior = Annotated[
+    Literal["prior", "gaussian", "gmm", "two_stage", "flow"] | None,
+    typer.Option(help="Draw codes from a density fitted to them, now if fit-prior has not; prior: the model's own."),
+]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -62,17 +65,21 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
     checkpoint: Checkpoint = "best",
     prior: Prior = None,
+    label: Annotated[int | None, typer.Option(min=0, help="The class, for a conditional model.")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(min=0.01, help="A GAN's codes within +-this: fewer kinds, each more typical.")
+    ] = None,
 ) -> None:
     """Draw images from a trained model."""
-    from lightning_gen.inspecting import sample_run
+    from lightning_gen.inspecting import Draw, sample_run
 
-    print(sample_run(run, checkpoint, count, out, format, seed, prior))
+    print(sample_run(run, checkpoint, count, out, format, Draw(seed, prior, label, truncation)))
 
 
 @app.command("fit-prior")
 def fit_prior(
     run: RunArgument,
-    kind: Annotated[Kind, typer.Option(help="One Gaussian, or a mixture.")] = "gmm",
+    kind: Annotated[Kind, typer.Option(help="A Gaussian, a mixture of them, a second VAE, a flow.")] = "gmm",
     components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 10,
     checkpoint: Checkpoint = "best",
 ) -> None:

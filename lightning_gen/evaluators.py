@@ -20,6 +20,7 @@ from lightning_gen.evaluation.features import FeatureExtractor
 from lightning_gen.evaluation.mixtures import PointEvaluator
 from lightning_gen.evaluation.reconstruction import Score, build_lpips, evaluate_reconstruction
 from lightning_gen.evaluation.set_metrics import METRICS
+from lightning_gen.four_distances import four_distances
 from lightning_gen.latent_pictures import codes_of
 from lightning_gen.likelihood_evaluator import LikelihoodEvaluator, build_likelihood
 from lightning_gen.models.base import GenerativeModel
@@ -27,7 +28,7 @@ from lightning_gen.models.base import GenerativeModel
 Metrics = dict[str, float]
 Protocols = dict[str, dict[str, Any]]
 
-OF_ENCODERS = ("reconstruction", "lpips", "disentanglement")  # models without an encoder go without
+OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # models without an encoder go without
 RECONSTRUCTION_STREAM = -5  # of the evaluation's seed
 
 
@@ -55,6 +56,9 @@ class Evaluator:
         for measure in (self._reconstruction, self._disentanglement):
             more, how = measure(model, data, context)
             metrics, protocols = more | metrics, how | protocols
+        if "rae" in self.of_encoder:
+            more, how = four_distances(model, data, self.samples, context)
+            metrics, protocols = metrics | more, protocols | how
         return metrics, protocols
 
     def _reconstruction(

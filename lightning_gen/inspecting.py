@@ -1,6 +1,7 @@
 """What is done with a run after training, from its directory alone."""
 
 import sys
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from lightning_gen.callbacks.evaluation import evaluate_model, neighbours
 from lightning_gen.errors import UserError
 from lightning_gen.evaluators import build_evaluator
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.latent_density import GaussianMixture
+from lightning_gen.models.gan import GAN
 from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
+from lightning_gen.priors import attach_prior
 from lightning_gen.randomness import mix
 from lightning_gen.resuming import composed_config
 from lightning_gen.run import Run
@@ -47,35 +49,39 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     return model.to(device or default_device()).eval().requires_grad_(False)
 
 
-def attach_prior(run: Run, model: GenerativeModel, kind: str) -> None:
-    """Let the model sample from the density that `fit-prior` has fitted to its codes.
+@dataclass(frozen=True)
+class Draw:
+    """Which samples: their seed, a fitted prior, the class of a conditional model, the truncation of a GAN's codes."""
+
+    seed: int = 0
+    prior: str | None = None
+    label: int | None = None
+    truncation: float | None = None
+
+
+def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: str, draw: Draw) -> str:
+    """Write `count` images of a run into `out`; returns a line that says where they are.
 
     Raises:
-        UserError: there is none, or it was fitted to another checkpoint.
+        UserError: a class that the model does not know, or a truncation of what is not a GAN.
     """
-    path = run.path / "priors" / f"{kind}.pt"
-    if not path.exists():
-        raise UserError(f"There is no {path}: run `lightning-gen fit-prior {run.path} --kind {kind}` first.")
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if saved["images_seen"] != model.images_seen:
-        raise UserError(f"{path} was fitted to another checkpoint: run fit-prior again with this one's --checkpoint.")
-    model.density = GaussianMixture(model.latent_dim, len(saved["state_dict"]["weights"]))
-    model.density.load_state_dict(saved["state_dict"])
-    model.density.to(model.device)
-
-
-def sample_run(
-    run_dir: Path, checkpoint: str, count: int, out: Path, format: str, seed: int, prior: str | None = None
-) -> str:
-    """Write `count` images of a run into `out`; returns a line that says where they are."""
     quiet_libraries()
     run = Run.load(run_dir)
     model = load_model(run, checkpoint)
-    if prior is not None:
-        attach_prior(run, model, prior)
-    generator = torch.Generator().manual_seed(mix(seed))
+    if draw.prior is not None:
+        attach_prior(run, model, draw.prior, checkpoint)
+    if draw.label is not None and draw.label >= model.num_classes:
+        raise UserError(f"--label {draw.label}: this model is conditioned on {model.num_classes} classes.")
+    if draw.truncation is not None:
+        if not isinstance(model, GAN):
+            raise UserError(f"--truncation is for GANs, and {run.path} holds model={run.config.model.name}.")
+        model.truncation = draw.truncation
+    generator = torch.Generator().manual_seed(mix(draw.seed))
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    images = torch.cat([model.sample(size, generator).cpu() for size in sizes])
+    labels = [None if draw.label is None else torch.full((size,), draw.label, device=model.device) for size in sizes]
+    images = torch.cat(
+        [model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)]
+    )
     try:
         return _write_images(images, out, format)
     except OSError as error:
@@ -120,7 +126,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     print(evaluator.note, file=sys.stderr)
     context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
     if prior is not None:
-        attach_prior(run, model, prior)
+        attach_prior(run, model, prior, checkpoint)
         context["prior"] = prior
     metrics, protocol = evaluate_model(model, data, evaluator, **context)
     if evaluator.likelihood is not None and prior is None:

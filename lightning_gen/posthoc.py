@@ -1,11 +1,9 @@
 """Commands on a trained encoder: a prior for its codes, what the codes are worth, their picture."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -19,8 +17,8 @@ from lightning_gen.evaluation.probing import PCA, cluster_quality, probe
 from lightning_gen.inspecting import load_model
 from lightning_gen.latent_pictures import codes_of, latent_pictures
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.pictures import grid, save_picture
+from lightning_gen.priors import check_codes, fit_and_keep
 from lightning_gen.run import Run
 from lightning_gen.terminal import quiet_libraries, shortest
 
@@ -46,26 +44,11 @@ def fit_prior(run_dir: Path, checkpoint: str, kind: str, components: int) -> str
     """
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)
-    if not model.samples:
-        raise UserError(f"{run.path} holds model={run.config.model.name}, which has no decoder to sample with.")
-    start = time.monotonic()
-    codes, _ = codes_of(model, data.train_batches(model.device, limit=len(data.train)))
-    density = GaussianMixture(codes.shape[1], components if kind == "gmm" else 1)
-    if len(codes) <= len(density.weights):
-        raise UserError(f"--components {components} is too many for {len(codes)} codes.")
-    density.fit(codes, seed=run.config.seed)
+    check_codes(run, model)
+    record = fit_and_keep(run, model, data, kind, components, checkpoint)
     path = run.path / "priors" / f"{kind}.pt"
-    path.parent.mkdir(exist_ok=True)
-    torch.save({"images_seen": model.images_seen, "state_dict": density.state_dict()}, path)
-    record = {
-        "components": len(density.weights),
-        "codes": len(codes),
-        "checkpoint": checkpoint,
-        "images_seen": model.images_seen,
-        "seconds": round(time.monotonic() - start, 2),
-    }
-    run.write_summary(priors=run.read_summary().get("priors", {}) | {kind: record})
-    return f"{kind} of {len(density.weights)} components, fitted to {len(codes):,} codes, in {shortest(path)}"
+    of = f" of {components} components" if kind == "gmm" else ""
+    return f"{kind}{of}, fitted to {record['codes']:,} codes in {record['seconds']:.0f} s, in {shortest(path)}"
 
 
 def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict[str, Any]:

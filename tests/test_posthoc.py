@@ -1,10 +1,13 @@
 """Commands on the codes of a trained run, and their pictures."""
 
+from functools import partial
+
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from lightning_gen import priors
 from lightning_gen.cli import app
 from lightning_gen.errors import UserError
 from lightning_gen.inspecting import attach_prior, load_model
@@ -66,10 +69,34 @@ def test_any_encoder_decoder_can_have_a_prior_fitted(tmp_path):
         call("fit-prior", gan.path)
 
 
+@pytest.mark.parametrize("kind", ["two_stage", "flow"])
+def test_sampling_fits_what_is_missing_and_keeps_it(run, tmp_path, kind, monkeypatch):
+    options = {"steps": 20}
+    monkeypatch.setitem(priors.KINDS, kind, partial(priors.KINDS[kind], **options))
+    assert not (run.path / "priors" / f"{kind}.pt").exists()
+    call("sample", run.path, "-n", "4", "-o", tmp_path / "first", "--prior", kind)
+    assert run.read_summary()["priors"][kind]["codes"] == 1437
+    monkeypatch.setattr(priors, "fit_density", None)  # not fitted a second time
+    call("sample", run.path, "-n", "4", "-o", tmp_path / "second", "--prior", kind)
+    first, second = (Image.open(tmp_path / name / "grid.png").tobytes() for name in ("first", "second"))
+    assert first == second
+    call("sample", run.path, "-n", "4", "-o", tmp_path / "own", "--prior", "prior")
+    assert Image.open(tmp_path / "own" / "grid.png").tobytes() != first
+
+
+def test_four_columns_of_any_encoder_decoder(run):
+    call("evaluate", run.path, "evaluation=rae", "evaluation.num_samples=300", "checkpoint=last")
+    entry = run.read_summary()["evaluations"][-1]
+    values = [entry["metrics"][f"eval/fid_classifier_{name}"] for name in ("reconstruction", "prior", "gmm")]
+    assert entry["metrics"]["eval/fid_classifier_prior"] == entry["metrics"]["eval/fid_classifier"]
+    assert values[0] < values[2] < values[1]  # a mixture is between reconstructions and one Gaussian
+    assert entry["protocol"]["eval/fid_classifier_interpolation"]["images"] == "interpolations"
+    hashes = {entry["protocol"][f"eval/fid_classifier_{name}"]["real_hash"] for name in ("gmm", "interpolation")}
+    assert len(hashes) == 1
+
+
 def test_a_prior_belongs_to_its_checkpoint(run):
     model = load_model(run)
-    with pytest.raises(UserError, match="fit-prior"):
-        attach_prior(run, model, "gaussian")
     call("fit-prior", run.path, "--kind", "gaussian")
     model.images_seen += 1
     with pytest.raises(UserError, match="another checkpoint"):
@@ -96,7 +123,10 @@ def test_pictures_of_codes_lie_in_the_run_directory(run):
 
 
 def test_a_scatter_has_the_colours_of_its_classes():
-    points, labels = torch.randn(100, 2), torch.arange(100) % 2
+    points = torch.randn(
+        400, 2, generator=torch.Generator().manual_seed(0)
+    )  # many: colours are full where they overlap
+    labels = torch.arange(400) % 2
     colours = {colour for _, colour in scatter(points, labels, ("a", "b"), "t").getcolors(maxcolors=10**6)}
     one_class = {colour for _, colour in scatter(points, None, (), "t").getcolors(maxcolors=10**6)}
 

@@ -28,7 +28,7 @@ from lightning_gen.evaluation.feature_pass import (
     seeded_subset,
 )
 from lightning_gen.evaluation.features import FeatureExtractor
-from lightning_gen.evaluation.frechet import cached_moments
+from lightning_gen.evaluation.frechet import cached_moments, frechet_distance
 from lightning_gen.evaluation.memorization import neighbour_picture
 from lightning_gen.evaluation.set_metrics import METRICS, Comparison
 
@@ -114,6 +114,12 @@ class SampleEvaluator:
         context["versions"] = versions()
         values = {f"eval/{name}": value for name, (value, _) in numbers.items()}
         return values, {f"eval/{name}": {**protocol, **context} for name, (_, protocol) in numbers.items()}
+
+    def distance(self, source: Source, n: int, images: str) -> Number:
+        """The Frechet distance of n images of a source from the reference, and how it was measured."""
+        real, _ = self.real_side()
+        value = frechet_distance(self._pass(source, n).moments, real.reference.moments)
+        return value, self.protocol("fid", images, n)
 
     def real_side(self) -> tuple[Comparison, dict[str, Number]]:
         """The real sets, and the ends of the scale: other real images (floor) and uniform noise."""

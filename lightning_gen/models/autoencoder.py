@@ -11,6 +11,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.models.pretraining import Corruption, Pretraining, Reconstruction, layers_of
+from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import MLPEncoder, activation, tie
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
@@ -24,7 +25,8 @@ class Autoencoder(GenerativeModel):
     The decoder's raw output goes through a sigmoid, so that reconstructions lie in [0, 1]. `code_activation` acts on
     the codes. `max_shift`: pixels by which training images are moved at random. `pretrain`: the stages before the
     joint one. An autoencoder has no prior: to sample, codes are drawn from a density that is fitted to the codes of
-    training images (Ghosh et al. 2020, sec. 4), a Gaussian with full covariance unless another is fitted.
+    training images (Ghosh et al. 2020, sec. 4), a Gaussian with full covariance unless another is fitted. Where it is
+    conditioned on classes its decoder is, so that the codes need not hold them; one density serves all classes.
     """
 
     encodes = True
@@ -43,9 +45,10 @@ class Autoencoder(GenerativeModel):
         code_activation: str = "linear",
         max_shift: int = 0,
         pretrain: dict[str, Any] | None = None,
+        num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed)
+        super().__init__(image_shape, latent_dim, seed, num_classes)
         self.make_optimizer, self.reconstruction, self.corruption = optimizer, reconstruction, corruption or None
         self.regularizer, self.max_shift = regularizer or Regularizer(), max_shift
         if self.regularizer.bounded_codes and code_activation != "sigmoid":
@@ -55,10 +58,12 @@ class Autoencoder(GenerativeModel):
             nn.Linear(self.encoder.num_features, latent_dim),  # type: ignore[arg-type]
             activation(code_activation),
         )
-        self.decoder = decoder(latent_dim=latent_dim, image_shape=image_shape)
+        self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         tie(self.decoder, self.encoder, self.code)
         self.density = GaussianMixture(latent_dim)
         pretrain = pretrain or {"steps_per_layer": 0}
+        if num_classes and pretrain["steps_per_layer"]:
+            raise UserError("model.conditional=true does not go with model.pretrain.steps_per_layer: set that to 0.")
         layers = layers_of(self.encoder, self.code, self.decoder) if pretrain["steps_per_layer"] else []
         self.pretraining = Pretraining(layers, **pretrain)
         self.leaves_parameters_out = bool(layers)
@@ -80,7 +85,8 @@ class Autoencoder(GenerativeModel):
         self.density.fit(torch.cat([self.encode(batch.images).float() for batch in batches()]))
 
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        error = squared_error(self.decoder(self.encode(batch.images)), batch.images)
+        latents = self.labelled(self.encode(batch.images), batch.labels)
+        error = squared_error(self.decoder(latents), batch.images)
         return {"squared_error": error, "reconstruction_mse": error / batch.images[0].numel()}
 
     # -- training --------------------------------------------------------------------------------------------
@@ -105,7 +111,7 @@ class Autoencoder(GenerativeModel):
             loss = errors.mean()
             self.scalars = {f"train/loss_layer{stage + 1}": loss.detach()}
         else:
-            error, penalty = (term.mean() for term in self.joint_terms(images))
+            error, penalty = (term.mean() for term in self.joint_terms(images, batch.labels))
             loss = error + penalty
             self.scalars = {"train/loss": loss.detach(), "train/reconstruction": error.detach()}
             if type(self.regularizer) is not Regularizer:
@@ -114,16 +120,16 @@ class Autoencoder(GenerativeModel):
             self.scalars["train/stage"] = torch.tensor(stage + 1.0, device=loss.device)
         return loss
 
-    def joint_terms(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction error and penalty of all the layers together, each [B]."""
+    def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reconstruction error and penalty of all the layers together, each [B]; labels int64 [B] if conditioned."""
         corrupted = images if self.corruption is None else self.corruption(images, self.noise)
         codes = self.encode(corrupted)
-        error = self.reconstruction(self.decoder(codes), images)
+        error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
         seen = Pass(
             images=images,
             codes=codes,
             encode=self.encode,
-            decode=self.decode,
+            decode=lambda some: self.decode(self.labelled(some, labels)),
             single_layer=self.single_layer(),
             decoder_parameters=self.decoder.parameters(),
             noise=self.noise,

@@ -13,7 +13,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.likelihood import Densities
-from lightning_gen.models.latent_density import GaussianMixture
+from lightning_gen.models.latent_density import Density
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.randomness import StepNoise, mix
 
@@ -64,7 +64,7 @@ class GenerativeModel(LightningModule):
         self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
         self.noise = StepNoise(mix(seed, NOISE_STREAM))
         self.schedule: Schedule | None = None
-        self.density: GaussianMixture | None = None
+        self.density: Density | None = None
 
     # -- to be given by the models -------------------------------------------------------------------------
 
@@ -78,9 +78,9 @@ class GenerativeModel(LightningModule):
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Draws [count, Z] from the prior: `self.density`, fitted to codes, if there is one, else N(0, I)."""
-        normal = self.standard_normal(count, generator)
         if self.density is None:
-            return normal
+            return self.standard_normal(count, generator)
+        normal = self.standard_normal(count, generator, self.density.noise_dim)
         uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
         return self.density(normal, uniform.to(self.device, normal.dtype))
 
@@ -102,9 +102,9 @@ class GenerativeModel(LightningModule):
             raise ValueError("a conditional model needs the labels of its images")
         return torch.cat([codes, one_hot(labels, self.num_classes).to(codes)], dim=1)
 
-    def standard_normal(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """N(0, I) [count, Z] on the model's device; with a CPU generator, the same numbers on every device."""
-        drawn = torch.randn(count, self.latent_dim, device=self._drawn_on(generator), generator=generator)
+    def standard_normal(self, count: int, generator: torch.Generator | None = None, dim: int | None = None) -> Tensor:
+        """N(0, I) [count, Z or `dim`] on the model's device; with a CPU generator, the same on every device."""
+        drawn = torch.randn(count, dim or self.latent_dim, device=self._drawn_on(generator), generator=generator)
         return drawn.to(self.device, self.dtype)  # type: ignore[arg-type]
 
     def _drawn_on(self, generator: torch.Generator | None) -> torch.device:

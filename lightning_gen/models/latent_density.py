@@ -4,7 +4,26 @@ import torch
 from torch import Tensor, nn
 
 
-class GaussianMixture(nn.Module):
+class Density(nn.Module):
+    """What draws codes in place of a prior: fitted to codes [N, Z], it turns noise into codes.
+
+    `noise_dim`: how many standard normal numbers one code takes.
+    """
+
+    def __init__(self, noise_dim: int) -> None:
+        super().__init__()
+        self.noise_dim = noise_dim
+
+    def fit(self, codes: Tensor, seed: int = 0) -> None:
+        """Fit to codes [N, Z]; the same for the same codes and seed."""
+        raise NotImplementedError
+
+    def forward(self, normal: Tensor, uniform: Tensor) -> Tensor:
+        """Codes [N, Z] from N(0, I) noise [N, noise_dim] and U[0, 1) noise [N]."""
+        raise NotImplementedError
+
+
+class GaussianMixture(Density):
     """A mixture of Gaussians with full covariances, one component by default (Ghosh et al. 2020, sec. 4)."""
 
     weights: Tensor
@@ -12,7 +31,7 @@ class GaussianMixture(nn.Module):
     scales: Tensor
 
     def __init__(self, dim: int, components: int = 1) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.register_buffer("weights", torch.full((components,), 1 / components))
         self.register_buffer("means", torch.zeros(components, dim))
         self.register_buffer("scales", torch.eye(dim).repeat(components, 1, 1))  # square roots of the covariances

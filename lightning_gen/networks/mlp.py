@@ -46,6 +46,11 @@ def _layers(
     return layers
 
 
+def perceptron(sizes: Sequence[int], activation: str) -> nn.Sequential:
+    """Linear layers from sizes[0] to sizes[-1], with the activation between them and none at the end."""
+    return nn.Sequential(*_layers(sizes[:-1], activation, dropout=0.0), nn.Linear(sizes[-2], sizes[-1]))
+
+
 class MLPEncoder(nn.Module):
     """Image [B, C, H, W] to features [B, widths[-1]]; without widths, to the pixels [B, C * H * W]."""
 
@@ -120,7 +125,7 @@ def tie(decoder: nn.Module, *encoder: nn.Module) -> None:
     if theirs != [(layer.in_features, layer.out_features) for layer in transposed]:
         raise UserError(
             "networks.decoder.tied=true needs a decoder that mirrors the encoder: set networks.decoder.widths to "
-            "networks.encoder.widths in reverse order, both of networks=mlp."
+            "networks.encoder.widths in reverse order, both of networks=mlp, and model.conditional=false."
         )
     for layer, linear in zip(transposed, reversed(linears), strict=True):
         layer.mirrored = (linear,)

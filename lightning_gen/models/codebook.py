@@ -1,0 +1,70 @@
+"""The codebook of a VQ-VAE, learned by moving averages (van den Oord et al. 2017, appendix A.1)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lightning_gen.objectives.corruption import Noise
+from lightning_gen.objectives.global_batch import rank_and_world, total
+
+
+class Codebook(nn.Module):
+    """K vectors of D dimensions, each the moving average of the encoder's outputs that it is nearest to.
+
+    `decay`: of the averages, a training step. `revive_after`: a vector that no output was nearest to for so many
+    steps is dead, and is put where an output of the current batch lies (after the random restarts of Dhariwal et al.
+    2020, sec. 3.1). All are dead at first, so the first batch gives the first codebook.
+    """
+
+    vectors: Tensor
+    counts: Tensor
+    sums: Tensor
+    unused: Tensor
+
+    def __init__(self, num_codes: int, dim: int, decay: float, revive_after: int) -> None:
+        super().__init__()
+        self.num_codes, self.decay, self.revive_after = num_codes, decay, revive_after
+        self.register_buffer("vectors", torch.randn(num_codes, dim))
+        self.register_buffer("counts", torch.zeros(num_codes))  # outputs a step, averaged
+        self.register_buffer("sums", torch.zeros(num_codes, dim))
+        self.register_buffer("unused", torch.full((num_codes,), revive_after))  # steps since its last use
+
+    def nearest(self, outputs: Tensor) -> Tensor:
+        """The index int64 [N] of the vector nearest to each of the encoder's outputs [N, D]."""
+        return (self.vectors.square().sum(dim=1) - 2 * outputs @ self.vectors.T).argmin(dim=1)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Vectors [..., D] of codes int64 [...]."""
+        return self.vectors[codes]
+
+    @torch.no_grad()
+    def update(self, outputs: Tensor, codes: Tensor) -> Tensor:
+        """Follow the outputs [N, D] of this step, over all processes; returns how often each code was used, [K]."""
+        chosen = F.one_hot(codes, self.num_codes).to(outputs.dtype)  # a product with it adds up in a fixed order
+        news = total(torch.cat([chosen.T @ outputs, chosen.sum(dim=0)[:, None]], dim=1))  # [K, D + 1]
+        self.sums.lerp_(news[:, :-1], 1 - self.decay)
+        self.counts.lerp_(news[:, -1], 1 - self.decay)
+        whole = self.counts.sum()
+        smooth = (self.counts + 1e-5) / (whole + self.num_codes * 1e-5) * whole  # Laplace, as in sonnet
+        self.vectors.copy_(torch.where(self.counts[:, None] > 0, self.sums / smooth[:, None], self.vectors))
+        self.unused.add_(1).mul_(news[:, -1] == 0)
+        return news[:, -1]
+
+    @torch.no_grad()
+    def revive(self, outputs: Tensor, noise: Noise) -> None:
+        """Put dead vectors on outputs [N, D] of the whole batch, over all processes.
+
+        `noise` gives the same numbers to every process: which outputs is a function of the seed and the step.
+        """
+        rank, world = rank_and_world()
+        fair = len(outputs) * world / self.num_codes
+        dead = self.unused >= self.revive_after
+        place = (noise.uniform((self.num_codes,), outputs.device) * len(outputs) * world).long()
+        mine = place - rank * len(outputs)
+        here = (mine >= 0) & (mine < len(outputs))
+        candidates = outputs[mine.clamp(0, len(outputs) - 1)] * here[:, None]
+        candidates = total(candidates)  # each lies in one process
+        self.vectors.copy_(torch.where(dead[:, None], candidates, self.vectors))
+        self.sums.copy_(torch.where(dead[:, None], candidates * fair, self.sums))
+        self.counts.copy_(torch.where(dead, fair, self.counts))
+        self.unused.mul_(~dead)

@@ -1,0 +1,153 @@
+"""The VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction error is measured by a discriminator's features."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.models.adversarial_training import count_only
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.networks.conditioning import conditional_decoder
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.adversarial import AdversarialLoss
+from lightning_gen.objectives.divergences import gaussian_kl
+from lightning_gen.objectives.precision import full_precision
+
+
+class Critic(nn.Module):
+    """An encoder and a linear head: images [B, C, H, W] in [0, 1] to logits [B] and features [B, F]."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.num_features, 1)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.encoder(2 * images - 1)  # [-1, 1] inside, as in DCGAN
+        return full_precision(self.head(features)).squeeze(1), full_precision(features)
+
+
+class VAEGAN(GenerativeModel):
+    """Encoder, decoder and discriminator, each with its own loss (Larsen et al. 2016, algorithm 1).
+
+    With z ~ q(z|x), x' = Dec(z), x_p = Dec(z_p), z_p ~ N(0, I) and l = |Dis_l(x) - Dis_l(x')|^2 / 2 summed over the
+    features of the discriminator's last layer but one, in nats per image:
+    the discriminator minimizes its adversarial loss, with x' and x_p in equal parts as fakes;
+    the encoder l + KL(q(z|x) || N(0, I));
+    the decoder `feature_weight` l + its adversarial loss.
+    A step is one update of each, in this order, and `trainer.global_step` counts the decoder's. Where the model is
+    conditioned on classes, its decoder is.
+    """
+
+    encodes = True
+    shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "l": "train/feature_error"}
+    LOG_VARIANCE_LIMIT = 20.0  # as the VAE's
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        encoder: EncoderFactory,
+        decoder: DecoderFactory,
+        optimizer: OptimizerFactory,
+        discriminator_optimizer: OptimizerFactory,
+        loss: AdversarialLoss,
+        latent_dim: int = 16,
+        feature_weight: float = 0.01,
+        num_classes: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, seed, num_classes)
+        self.automatic_optimization = False
+        self.make_optimizer, self.make_discriminator_optimizer = optimizer, discriminator_optimizer
+        self.loss, self.feature_weight = loss, feature_weight
+        network = encoder(image_shape=image_shape)
+        self.encoder = nn.Sequential(network, nn.Linear(network.num_features, 2 * latent_dim))  # type: ignore[arg-type]
+        self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
+        self.discriminator = Critic(encoder(image_shape=image_shape))
+
+    def posterior_parameters(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z|x), each [B, Z]."""
+        mean, log_variance = full_precision(self.encoder(images)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT)
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.posterior_parameters(images)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.decoder(latents).sigmoid()
+
+    def averaged_modules(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "decoder": self.decoder}
+
+    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
+        mean, log_variance = self.posterior_parameters(batch.images)
+        images = self.decode(self.labelled(mean, batch.labels))
+        error = self.feature_error(self.discriminator(batch.images)[1], images)
+        kl = gaussian_kl(mean, log_variance)
+        return super().test_metrics(batch, noise) | {"feature_error": error, "kl": kl}  # type: ignore[arg-type]
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    def feature_error(self, features: Tensor, images: Tensor) -> Tensor:
+        """-log N(Dis_l(x); Dis_l(x'), I) but for its constant: from Dis_l(x) [B, F] and x', nats, [B]."""
+        return 0.5 * (features - self.discriminator(images)[1]).square().sum(dim=1)
+
+    def posterior_sample(self, images: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
+        """z ~ q(z|x) [B, Z], reparameterized, and KL(q || p) in nats, [B]."""
+        mean, log_variance = self.posterior_parameters(images)
+        return mean + (0.5 * log_variance).exp() * epsilon, gaussian_kl(mean, log_variance)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        self.count_images(batch)
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        count_only(optimizers, counted=0)
+        shape = (len(batch.images), self.latent_dim)
+        epsilon, prior = (self.noise.normal(shape, self.device) for _ in range(2))
+        losses = (self.decoder_loss, self.encoder_loss, self.discriminator_loss)
+        for optimizer, loss in list(zip(optimizers, losses, strict=True))[::-1]:
+            with self.toggled_optimizer(optimizer):
+                optimizer.zero_grad()
+                self.manual_backward(loss(batch, epsilon, prior))
+                optimizer.step()
+
+    def fakes(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstructions and samples, [B, C, H, W] each, with a gradient to the decoder only."""
+        with torch.no_grad():
+            codes, _ = self.posterior_sample(batch.images, epsilon)
+        return self.decode(self.labelled(codes, batch.labels)), self.decode(self.labelled(prior, batch.labels))
+
+    def discriminator_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
+        with torch.no_grad():
+            fakes = self.fakes(batch, epsilon, prior)
+        real = self.discriminator(batch.images)[0]
+        losses = [self.loss.discriminator(real, self.discriminator(fake)[0]).mean() for fake in fakes]
+        self.scalars = {"train/loss_discriminator": ((losses[0] + losses[1]) / 2).detach()}
+        return (losses[0] + losses[1]) / 2
+
+    def encoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
+        codes, kl = self.posterior_sample(batch.images, epsilon)
+        with torch.no_grad():
+            features = self.discriminator(batch.images)[1]
+        error = self.feature_error(features, self.decode(self.labelled(codes, batch.labels))).mean()
+        self.scalars |= {"train/feature_error": error.detach(), "train/kl": kl.mean().detach()}
+        return error + kl.mean()
+
+    def decoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
+        reconstructions, samples = self.fakes(batch, epsilon, prior)
+        with torch.no_grad():
+            real, wanted = self.discriminator(batch.images)
+        logits, features = self.discriminator(reconstructions)
+        error = 0.5 * (wanted - features).square().sum(dim=1).mean()
+        both = torch.cat([logits, self.discriminator(samples)[0]])
+        fooling = self.loss.generator(both, torch.cat([real, real])).mean()
+        self.scalars |= {"train/loss_decoder": fooling.detach()}
+        return self.feature_weight * error + fooling
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [
+            self.make_optimizer(self.decoder.parameters()),
+            self.make_optimizer(self.encoder.parameters()),
+            self.make_discriminator_optimizer(self.discriminator.parameters()),
+        ]

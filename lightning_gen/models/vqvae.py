@@ -1,0 +1,177 @@
+"""The VQ-VAE (van den Oord et al. 2017): a map of discrete codes, and then a prior over them, in one run."""
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.models.codebook import Codebook
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.networks.transformer import CodeTransformer
+from lightning_gen.networks.vq import VQEncoder
+from lightning_gen.objectives.precision import full_precision
+from lightning_gen.objectives.reconstruction import squared_error
+from lightning_gen.randomness import StepNoise, mix
+
+SHARED_STREAM = 7  # random numbers that all processes must agree on
+
+
+class VQVAE(GenerativeModel):
+    """Minimizes ||x - G(e)||^2 + beta ||E(x) - e||^2, then -log p(c) of the codes c with all else at rest.
+
+    e is the map of the codebook's vectors nearest to the encoder's outputs; gradients pass from it to the encoder
+    as they are. Both terms are sums over an image, averaged over images (van den Oord et al. 2017, eq. 3, whose
+    second term is the codebook's moving average). The first stage takes all but the last `prior_steps` steps of the
+    run, or that fraction of them if it is below 1; until the second stage the prior is uniform. A code at the public
+    boundary is e, [B, D * h * w]; what is decoded is quantized first. Where the model is conditioned on classes, its
+    prior is.
+    """
+
+    encodes = True
+    leaves_parameters_out = True
+    shown: ClassVar[dict[str, str]] = {"loss": "train/loss", "stage": "train/stage"}
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        encoder: EncoderFactory,
+        decoder: DecoderFactory,
+        optimizer: OptimizerFactory,
+        prior: Callable[..., CodeTransformer],
+        num_codes: int = 128,
+        code_dim: int = 16,
+        commitment: float = 0.25,
+        decay: float = 0.99,
+        revive_after: int = 50,
+        prior_steps: float = 0.4,
+        num_classes: int = 0,
+        seed: int = 0,
+    ) -> None:
+        network = encoder(image_shape=image_shape)
+        if not isinstance(network, VQEncoder):
+            raise UserError("model=vqvae needs a map of features: use networks=vq.")
+        width, *sides = network.feature_shape
+        self.map_shape = (code_dim, *sides)
+        positions = sides[0] * sides[1]
+        super().__init__(image_shape, code_dim * positions, seed, num_classes)
+        self.make_optimizer, self.commitment, self.prior_steps = optimizer, commitment, prior_steps
+        self.encoder = nn.Sequential(network, nn.Unflatten(1, (width, *sides)), nn.Conv2d(width, code_dim, 1))
+        self.codebook = Codebook(num_codes, code_dim, decay, revive_after)
+        self.decoder = decoder(latent_dim=self.latent_dim, image_shape=image_shape, spatial=True)
+        self.prior = prior(num_codes=num_codes, positions=positions, num_classes=num_classes)
+        self.shared_noise = StepNoise(mix(seed, SHARED_STREAM))
+
+    # -- use -------------------------------------------------------------------------------------------------
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """The encoder's outputs, one [D] for each place: [B * h * w, D], in full precision."""
+        return self.rows(full_precision(self.encoder(images)).flatten(1))
+
+    def rows(self, codes: Tensor) -> Tensor:
+        """Flattened maps [B, D * h * w] as vectors [B * h * w, D]."""
+        return codes.unflatten(1, (self.map_shape[0], -1)).transpose(1, 2).flatten(0, 1)
+
+    def flattened(self, rows: Tensor) -> Tensor:
+        """Vectors [B * h * w, D] as flattened maps [B, D * h * w]."""
+        return rows.unflatten(0, (-1, self.prior.positions)).transpose(1, 2).flatten(1)
+
+    def discrete(self, images: Tensor) -> Tensor:
+        """Images to the indices of their codes, int64 [B, h * w], row by row."""
+        return self.codebook.nearest(self.outputs(images)).view(len(images), -1)
+
+    def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.flattened(self.codebook(self.codebook.nearest(self.outputs(images))))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        rows = self.rows(latents[:, : self.latent_dim])  # the decoder knows no labels
+        return self.decoder(self.flattened(self.codebook(self.codebook.nearest(rows)))).sigmoid()
+
+    def sample_latents(
+        self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        if self.density is not None:
+            return super().sample_latents(count, generator, labels)
+        where = self._drawn_on(generator)
+        uniform = torch.rand(count, self.prior.positions, device=where, generator=generator)
+        if self.num_classes and labels is None:
+            labels = torch.randint(self.num_classes, (count,), device=where, generator=generator)
+        labels = None if labels is None else labels.to(self.device)
+        codes = self.prior.sample(uniform.to(self.device), labels if self.num_classes else None)
+        return self.labelled(self.flattened(self.codebook(codes.flatten())), labels)
+
+    def prior_nll(self, batch: Batch) -> Tensor:
+        """-log p(c) of the images' codes, nats, [B]."""
+        with torch.no_grad():
+            codes = self.discrete(batch.images)
+        return self.prior.nll(codes, batch.labels if self.num_classes else None)
+
+    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
+        error = squared_error(self.decoder(self.encode(batch.images)), batch.images)
+        return {
+            "squared_error": error,
+            "reconstruction_mse": error / batch.images[0].numel(),
+            "prior_nll": self.prior_nll(batch),
+        }
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    @property
+    def prior_starts(self) -> int:
+        """The first step of the second stage."""
+        steps, last = self.prior_steps, self.trainer.max_steps
+        return last - (round(steps * last) if steps < 1 else int(steps))
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        if self.prior_steps < 0 or (self.trainer.max_steps > 0 and self.prior_starts <= 0):
+            raise UserError(
+                f"model.prior_steps={self.prior_steps} are the last of trainer.max_steps={self.trainer.max_steps} "
+                "and leave none for the codes: set it lower, or to a fraction such as 0.4."
+            )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
+        self.shared_noise.start(self.step)
+
+    def schedule_progress(self) -> tuple[int, int]:
+        step, steps = super().schedule_progress()  # a schedule runs anew in each stage
+        starts = self.prior_starts
+        return (step, starts) if step < starts else (step - starts, steps - starts)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.count_images(batch)
+        second = self.step >= self.prior_starts
+        if second:
+            loss = self.prior_nll(batch).mean()
+            self.scalars = {"train/prior_nll": loss.detach()}
+        else:
+            loss = self.first_stage(batch.images)
+        self.scalars["train/loss"] = loss.detach()
+        self.scalars["train/stage"] = torch.tensor(2.0 if second else 1.0, device=loss.device)
+        return loss
+
+    def first_stage(self, images: Tensor) -> Tensor:
+        """Reconstruction error and commitment, a scalar; the codebook follows."""
+        outputs = self.outputs(images)
+        self.codebook.revive(outputs, self.shared_noise)
+        codes = self.codebook.nearest(outputs)
+        chosen = self.codebook(codes)
+        passed = outputs + (chosen - outputs).detach()  # straight through: as if there were no quantization
+        error = squared_error(self.decoder(self.flattened(passed)), images).mean()
+        commitment = (outputs - chosen).square().sum() / len(images)
+        share = self.codebook.update(outputs, codes)
+        share = share / share.sum()
+        self.scalars = {
+            "train/reconstruction": error.detach(),
+            "train/commitment": commitment.detach(),
+            "train/perplexity": torch.special.entr(share).sum().exp(),
+            "train/codes_used": (share > 0).float().mean(),
+        }
+        return error + self.commitment * commitment
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.make_optimizer(self.parameters())

@@ -1,0 +1,81 @@
+"""The Wasserstein autoencoder and its two divergences."""
+
+import math
+
+import pytest
+import torch
+
+from lightning_gen.config import build_data, build_model
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.inspecting import load_model
+from lightning_gen.objectives.mmd import inverse_multiquadratic, mmd
+from tests.helpers import make_run, train_run
+
+
+def test_the_kernel_sum_at_a_known_distance():
+    """Z = 2, ||x - y||^2 = 4: C = 4 s, k = 4 s / (4 s + 4) = s / (s + 1)."""
+    x, y = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+    assert float(inverse_multiquadratic(x, y, scales=(1.0,))) == pytest.approx(1 / 2)
+    assert float(inverse_multiquadratic(x, y, scales=(1.0, 3.0))) == pytest.approx(1 / 2 + 3 / 4)
+    assert float(inverse_multiquadratic(x, x, scales=(1.0, 3.0))) == 2
+
+
+def test_mmd_of_two_points_a_side_in_closed_form():
+    """On a line, s = 1/2, so C = 1 and k = 1 / (1 + d^2); x = {0, 1}, y = {0, 3}: k = 1/2, 1/10; 1, 1/10, 1/2, 1/5."""
+    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0], [3.0]])
+    expected = 1 / 2 + 1 / 10 - 2 * (1 + 1 / 10 + 1 / 2 + 1 / 5) / 4
+    assert float(mmd(x, y, scales=(0.5,))) == pytest.approx(expected)
+
+
+def test_mmd_is_unbiased_and_sees_a_shift():
+    generator = torch.Generator().manual_seed(0)
+
+    def draws(shift):
+        pairs = torch.randn(400, 2, 20, 3, generator=generator)
+        return torch.stack([mmd(x, y + shift) for x, y in pairs])
+
+    same, shifted = draws(0.0), draws(1.0)
+    assert abs(float(same.mean())) < 4 * float(same.std()) / math.sqrt(400)  # a biased one would be near 0.5
+    assert float(shifted.mean()) > 10 * float(same.std()) / math.sqrt(400)
+
+
+def test_the_gradient_at_equal_points_is_finite():
+    x = torch.zeros(3, 2, requires_grad=True)
+    mmd(x, torch.zeros(3, 2)).backward()
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("divergence", ["mmd", "gan"])
+def test_codes_come_to_the_prior(tmp_path, divergence):
+    """Without it the codes' second moment is far from 1; the reconstruction still falls."""
+    options = ("model=wae", f"model/divergence={divergence}", "networks=mlp", "model.latent_dim=2")
+    options += ("dataset.batch_size=100", "trainer.max_steps=250")
+    moments = {}
+    for name, weight in (("without", 0), ("with", {"mmd": 50, "gan": 2}[divergence])):
+        run, summary = train_run(tmp_path / name, *options, f"model.divergence.weight={weight}")
+        model = load_model(run, "last")
+        codes = model.encode(build_data(run.config).train.images / 255)
+        moments[name] = float(codes.square().mean())
+        assert summary["metrics"]["eval/squared_error"] < 3.7  # the mean image: 4.67
+    assert abs(math.log(moments["with"])) < 0.35 < abs(math.log(moments["without"]))
+
+
+def test_what_does_not_go_with_its_own_steps_is_told(tmp_path):
+    options = ("model=wae", "model/divergence=gan", "networks=mlp")
+    for key in ("gradient_clip_val=1", "accumulate_grad_batches=2"):
+        with pytest.raises(UserError, match=key.split("=")[0]):
+            train_run(tmp_path, *options, f"trainer.{key}")
+
+
+def test_the_discriminator_moves_alone_in_its_phase(tmp_path):
+    run = make_run(tmp_path / "run", "model=wae", "model/divergence=gan", "networks=mlp")
+    model = build_model(run.config, (1, 8, 8))
+    batch, prior = Batch(torch.rand(6, 1, 8, 8), None), torch.randn(6, 16)
+    model.discriminator_loss(batch, prior).backward()
+    assert all(p.grad is not None for p in model.divergence.parameters())
+    assert all(p.grad is None for module in model.autoencoder().values() for p in module.parameters())
+    untold = model.divergence.discriminator_loss(torch.zeros(4, 16), torch.zeros(4, 16))
+    logit = model.divergence(torch.zeros(1, 16)).squeeze()
+    expected = torch.nn.functional.softplus(logit) + torch.nn.functional.softplus(-logit)
+    torch.testing.assert_close(untold, expected)
