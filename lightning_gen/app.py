@@ -140,7 +140,7 @@ def explain(error: Exception) -> str:
 
 def near(key: str) -> list[str]:
     """The keys at the depth of this one: a misspelt group is not a key deep inside another."""
-    return [known for known in all_keys() if known.count(".") == key.count(".")]
+    return [known for known in all_keys() if known.count(".") == key.count(".") and known != key]
 
 
 def all_keys() -> list[str]:

@@ -79,9 +79,7 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
     generator = torch.Generator().manual_seed(mix(draw.seed))
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
     labels = [None if draw.label is None else torch.full((size,), draw.label, device=model.device) for size in sizes]
-    images = torch.cat(
-        [model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)]
-    )
+    images = torch.cat([model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)])
     try:
         return _write_images(images, out, format)
     except OSError as error:

@@ -39,10 +39,21 @@ BATCHWISE += ("evaluation.nll.k=20", "evaluation.nll.images=50")
 DISCREPANCY = ("model=vae", "model/objective=info_vae", "model/prior=mixture")
 
 
+PENALIZED = (  # means over all processes, labels, several batches an update
+    "model=gan",
+    "model/loss=relativistic_average",
+    "model/penalty=[lecam,dragan,r1]",
+    "model.penalty.r1.interval=3",
+    "model.conditional=true",
+    "model.d_steps=2",
+    "trainer.accumulate_grad_batches=2",
+)
+
+
 @pytest.mark.parametrize(
     "options",
-    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES), BATCHWISE, DISCREPANCY],
-    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy"],
+    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES), BATCHWISE, DISCREPANCY, PENALIZED],
+    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties"],
 )
 def test_devices_do_not_change_the_result(tmp_path, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
@@ -53,7 +64,8 @@ def test_devices_do_not_change_the_result(tmp_path, options):
         assert done.returncode == 0, done.stderr
     one, two = Run.load(tmp_path / "one"), Run.load(tmp_path / "two")
     a, b = one.read_checkpoint(), two.read_checkpoint()
-    assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320)
+    batches = 4 if "model.d_steps=2" in options else 1  # times two that are accumulated
+    assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320 * batches)
     assert_same(a["state_dict"], b["state_dict"], tolerance=1e-9)
     assert (two.path / "neighbours").is_dir() == bool(shared)
     assert one.read_summary()["protocol"] == two.read_summary()["protocol"]

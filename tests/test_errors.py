@@ -8,7 +8,7 @@ from tests.helpers import QUICK, train_run
 MISTAKES = {
     "unknown model": (
         ["model=gna"],
-        "model=gna does not exist: use one of ae, classifier, gan, vae. Did you mean 'gan'?",
+        "model=gna does not exist: use one of ae, classifier, gan, hierarchical_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
     ),
     "unknown data set": (["dataset=mnst"], "Did you mean 'mnist'?"),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
@@ -29,7 +29,31 @@ MISTAKES = {
     "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to where they are"),
     "resume of nothing": (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
     "negative seed": (["seed=-1"], "seed=-1"),
-    "clipping a GAN": (["trainer.gradient_clip_val=1"], "trainer.gradient_clip_val"),
+    "clipping where a model has steps of its own": (
+        ["model=vae_gan", "trainer.gradient_clip_val=1"],
+        "do not work with the steps of VAEGAN",
+    ),
+    "unknown way to clip": (["trainer.gradient_clip_algorithm=max"], "use norm or value"),
+    "batches to accumulate": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
+    "unknown conditioning": (["model.conditioning=project", "model.conditional=true"], "Did you mean 'projection'?"),
+    "unknown latent prior": (["model.latent_prior=normale"], "Did you mean 'normal'?"),
+    "unknown output": (["model.output=tan"], "Did you mean 'tanh'?"),
+    "unknown reaction": (["model.on_collapse=ignore"], "use warn or stop"),
+    "unknown buffers": (["model.ema_buffers=swap"], "use average or copy"),
+    "classes without labels": (
+        [
+            "dataset=gaussians",
+            "dataset.kind=two_moons",
+            "networks=mlp",
+            "dataset.labels=false",
+            "model.conditional=true",
+        ],
+        "needs labels",
+    ),
+    "pairs of unequal number": (
+        ["model/loss=relativistic_paired", "model.generator_batch_size=128"],
+        "model.generator_batch_size must be null",
+    ),
     "unknown wandb mode": (["logger=wandb", "logger.mode=on"], "logger.mode=on is not known"),
     "samples for a distance": (["evaluation.num_samples=1"], "evaluation.num_samples=1"),
     "unknown metric": (["evaluation.metrics=[fid,kidd]"], "no metric 'kidd'"),
