@@ -51,7 +51,7 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
 
 @dataclass(frozen=True)
 class Draw:
-    """Which samples: their seed, a fitted prior, the class of a conditional model, the truncation of a GAN's codes."""
+    """Which samples: seed, fitted prior, class of a conditional model, truncation of a GAN's codes."""
 
     seed: int = 0
     prior: str | None = None

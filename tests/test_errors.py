@@ -33,6 +33,10 @@ MISTAKES = {
         ["model=vae_gan", "trainer.gradient_clip_val=1"],
         "do not work with the steps of VAEGAN",
     ),
+    "values of a penalty that was not chosen": (
+        ["experiment=gan_ring8", "model/penalty=none"],
+        "set model.penalty.r1.weight=0",
+    ),
     "unknown way to clip": (["trainer.gradient_clip_algorithm=max"], "use norm or value"),
     "batches to accumulate": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
     "unknown conditioning": (["model.conditioning=project", "model.conditional=true"], "Did you mean 'projection'?"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -63,9 +64,9 @@ class FeatureExtractor(nn.Module):
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Apply one of the extractor's own functions to prepared images, in float32 despite autocast."""
-        # Under bf16 autocast the features, and the metric with them, would lose five digits.
-        with torch.autocast(images.device.type, enabled=False):
+        """Apply one of the extractor's own functions to prepared images, in float32 despite autocast and TF32."""
+        # Under bf16 autocast the features, and the metric with them, would lose five digits, under TF32 three.
+        with torch.autocast(images.device.type, enabled=False), full_float32():
             return function(self.prepare(images)).float()
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -91,6 +92,19 @@ class FeatureExtractor(nn.Module):
         """Stay in eval mode: a training step of the model around it must not change the metric."""
         super().train(False)
         return self
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """No TF32 in matrix products and convolutions on GPUs; what training uses is put back."""
+    matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.allow_tf32 = convolution
 
 
 def adapt_channels(images: Tensor, channels: int | None) -> Tensor:

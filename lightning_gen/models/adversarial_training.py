@@ -27,6 +27,16 @@ def check_options(output: str, outputs: Collection[str], on_collapse: str) -> No
         raise UserError(f"model.on_collapse={on_collapse} is not known: use warn or stop.")
 
 
+def check_penalties(penalties: dict[str, Any]) -> None:
+    """Raises UserError: values for a penalty that was not chosen."""
+    for name, penalty in penalties.items():
+        if not isinstance(penalty, nn.Module):
+            raise UserError(
+                f"model.penalty.{name} is set, but that penalty was not chosen: model/penalty=[{name}] chooses it; to go "
+                f"without it set model.penalty.{name}.weight=0."
+            )
+
+
 def count_only(optimizers: list[LightningOptimizer], counted: int) -> None:
     """Let `trainer.global_step` count the steps of one optimizer only.
 

@@ -90,6 +90,7 @@ class GAN(GenerativeModel):
         super().__init__(image_shape, latent_dim, seed, num_classes)
         check_prior(latent_prior)
         adversarial.check_options(output, OUTPUTS, on_collapse)
+        adversarial.check_penalties(penalty or {})
         if loss.paired and generator_batch_size is not None:
             raise UserError("model.generator_batch_size must be null where the loss compares pairs of images.")
         self.automatic_optimization = False

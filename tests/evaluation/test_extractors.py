@@ -142,3 +142,23 @@ def test_dinov2_comes_from_the_hub_cache_alone(tmp_path):
     grey = net(torch.full((2, 1, 28, 28), 0.5))
     assert grey[0, 0].item() == pytest.approx((0.5 - 0.485) / 0.229, rel=1e-3)
     assert grey[0, 4].item() == pytest.approx((0.5 - 0.456) / 0.224, rel=1e-3)
+
+
+def test_features_are_in_full_float32_whatever_training_uses(monkeypatch):
+    """A GPU's TF32 would move a distance by parts in a thousand; the settings of training are put back."""
+    extractor, seen = RandomExtractor(channels=1), []
+
+    def look(images):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return images.flatten(1)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        extractor.run(look, torch.rand(2, 1, 8, 8))
+        assert seen == [("highest", False)]
+        assert torch.get_float32_matmul_precision() == "high"
+        assert torch.backends.cudnn.allow_tf32 is True
+    finally:
+        torch.set_float32_matmul_precision(before)
