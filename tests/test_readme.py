@@ -23,7 +23,7 @@ def test_the_examples_of_adding_ones_own(tmp_path):
     for path, text in blocks:
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(text)
-    names = ("networks=linear", "dataset=stripes", "model/loss=least_squares")
+    names = ("networks=linear", "dataset=stripes", "model/loss=pearson")
     assert f"python train.py {' '.join(names)}" in README
     command = [sys.executable, "train.py", *QUICK, *names, "trainer.max_steps=2", "hydra.run.dir=out"]
     command.append("evaluation/extractor=random")  # no classifier to train on stripes

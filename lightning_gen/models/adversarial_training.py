@@ -32,7 +32,7 @@ def check_penalties(penalties: dict[str, Any]) -> None:
     for name, penalty in penalties.items():
         if not isinstance(penalty, nn.Module):
             raise UserError(
-                f"model.penalty.{name} is set, but that penalty was not chosen: model/penalty=[{name}] chooses it; to "
+                f"model.penalty.{name} is set, but not chosen: model/penalty=[{name}] chooses it; to "
                 f"go without it set model.penalty.{name}.weight=0."
             )
 
