@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import activation as make_activation
@@ -134,10 +135,13 @@ class HierarchicalVAE(GenerativeModel):
         return torch.cat([h2, self.prior1(h2).noise_of(h1)], dim=1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        first, second = self.latent_dims
-        h2, noise, labels = latents.split([second, first, self.num_classes], dim=1)
-        h1 = self.prior1(h2).draw(noise)
-        return self.likelihood.mean(self.decoder(torch.cat([h1, labels], dim=1)))
+        codes, labels = latents.split([self.latent_dim, self.num_classes], dim=1)
+        return self.likelihood.mean(self.decoder(torch.cat([self.h1(codes), labels], dim=1)))
+
+    def h1(self, codes: Tensor) -> Tensor:
+        """h1 [B, Z1] of codes (h2, e), [B, Z2 + Z1]."""
+        h2, noise = codes.split(self.latent_dims[::-1], dim=1)
+        return self.prior1(h2).draw(noise)
 
     # -- the bound -------------------------------------------------------------------------------------------
 
@@ -171,6 +175,37 @@ class HierarchicalVAE(GenerativeModel):
             "kl_layer1": kl1,
             "kl_layer2": kl2,
         }
+
+    def densities(self, batch: Batch, noise: StepNoise) -> Densities:
+        """Of codes (h2, e), which are log p(x, h1, h2) and log q(h1, h2|x) but for the volume that h1 takes of e."""
+        images = self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
+        q1 = self.posterior1(self.encoder(images))
+
+        def draw(epsilon: Tensor) -> tuple[Tensor, Tensor]:
+            k = len(epsilon)
+            q = Normal(*(part.repeat(k, 1) for part in q1))
+            epsilon1, epsilon2 = epsilon.flatten(0, 1).split(self.latent_dims, dim=1)
+            h1 = q.draw(epsilon1)
+            q2 = self.posterior2(h1)
+            h2 = q2.draw(epsilon2)
+            p1 = self.prior1(h2)
+            log_q = q.log_prob(h1) + q2.log_prob(h2) + p1.log_sigma.sum(dim=1)
+            return torch.cat([h2, p1.noise_of(h1)], dim=1).unflatten(0, (k, -1)), log_q.view(k, -1)
+
+        def log_likelihood(codes: Tensor) -> Tensor:
+            k = len(codes)
+            labels = None if batch.labels is None else batch.labels.repeat(k)
+            raw = self.decoder(self.labelled(self.h1(codes.flatten(0, 1)), labels))
+            return self.likelihood.log_prob(raw, images.repeat(k, 1, 1, 1)).view(k, -1)
+
+        return Densities(
+            shape=(len(images), self.latent_dim),
+            draw=draw,
+            log_prior=lambda codes: log_standard_normal(codes).sum(dim=2),
+            log_likelihood=log_likelihood,
+            draw_prior=lambda normal, uniform: normal,
+            values=images[0, 0].numel() * self.likelihood.channels(self.image_shape[0]),
+        )
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         return super().test_metrics(batch, noise) | self.bounds(batch, noise, self.k)

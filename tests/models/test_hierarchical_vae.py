@@ -85,6 +85,15 @@ def test_many_draws_meet_the_exact_likelihood(model):
     assert (many["elbo"] < exact).all()
 
 
+def test_the_test_likelihood_has_the_same_weights(model):
+    images, epsilon = torch.rand(3, 1, 4, 4).round(), torch.randn(3, 4, 5)
+    drawn = model.draws(images, epsilon)
+    expected = (drawn.log_likelihood - drawn.kl1 - drawn.kl2).view(3, 4).T
+    densities = model.densities(Batch(images, None), started())
+    codes, log_q = densities.draw(epsilon.transpose(0, 1))
+    torch.testing.assert_close(densities.log_joint(codes) - log_q, expected)
+
+
 def test_the_bound_grows_with_k(model):
     batch = Batch(torch.rand(64, 1, 4, 4), None)
     with torch.no_grad():
