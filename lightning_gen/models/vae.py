@@ -175,8 +175,9 @@ class VAE(GenerativeModel):
             log_prior,
             log_q,
             draws,
-            self.steps_done(),
-            max(self.train_size, len(images)),
+            step=self.steps_done(),
+            size=max(self.train_size, len(images)),
+            shared_out=self.training,
         )
 
     def elbo_terms(self, images: Tensor, noise: StepNoise, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
