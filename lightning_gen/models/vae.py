@@ -14,6 +14,7 @@ from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.evaluation.posterior_statistics import posterior_statistics
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
 from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
+from lightning_gen.models.vae_pictures import traversals
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
@@ -33,7 +34,11 @@ PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> 
 PriorFactory = Callable[[int, ImageShape], StandardNormal]  # (latent_dim, image_shape) -> prior
 
 PRIOR_DRAWS = 10_000  # whose moments stand for a prior that is not N(0, I)
-TRAVERSED, TRAVERSAL = 8, 10  # dimensions, and values of each
+COLLAPSED = (
+    "warning: the posterior has collapsed: no latent dimension is active (the variance of its mean over held-out "
+    "images is below 0.01), and the decoder ignores the codes. Try model/objective=warm_up or free_bits, or a lower "
+    "learning rate."
+)
 
 
 class VAE(GenerativeModel):
@@ -114,12 +119,6 @@ class VAE(GenerativeModel):
             images = with_label_channels(images, nn.functional.one_hot(labels, self.num_classes))
         return self.posterior(self.encoder(images))
 
-    def posterior_parameters(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of a diagonal Gaussian q(z|x), each [B, Z]."""
-        q = self.posterior_of(images, labels)
-        assert isinstance(q, DiagonalGaussian)
-        return q.mean, q.log_variance
-
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.posterior_of(images, labels).mean
 
@@ -149,16 +148,17 @@ class VAE(GenerativeModel):
         """What the objective is made of, from `objective.samples` latents of each image."""
         images, wanted = self.prepared(batch, noise), self.objective
         q = self.posterior_of(images, batch.labels)
+        gaussian = q if isinstance(q, DiagonalGaussian | FullGaussian) else None
+        closed = gaussian if self.prior.standard else None  # whose KL is known
         shape = (len(images), wanted.samples, self.latent_dim)  # images first: processes share the draws
         latents, log_q = q.draw(noise.normal(shape, images.device).transpose(0, 1))
-        closed = self.prior.standard and isinstance(q, DiagonalGaussian | FullGaussian)
-        log_prior = None if closed and not wanted.densities else self.prior.log_prob(latents, self.posterior_of)
-        if wanted.stops_q:
-            assert isinstance(q, DiagonalGaussian | FullGaussian)
-            log_q = q.detached().log_prob(latents)
-        if closed:
-            assert isinstance(q, DiagonalGaussian | FullGaussian)
-            kl = q.standard_normal_kl()
+        if wanted.stops_q and gaussian is not None:
+            log_q = gaussian.detached().log_prob(latents)
+        log_prior = None
+        if closed is None or wanted.densities:
+            log_prior = self.prior.log_prob(latents, self.posterior_of)
+        if closed is not None:
+            kl = closed.standard_normal_kl()
         else:
             assert log_prior is not None
             kl = (log_q - log_prior).mean(dim=0).unsqueeze(1)
@@ -166,18 +166,9 @@ class VAE(GenerativeModel):
         if wanted.needs_prior_draws:
             normal = noise.normal((len(images), self.latent_dim), images.device)
             draws = self.prior(normal, noise.uniform((len(images),), images.device), self.posterior_of)
-        log_likelihood = self.log_likelihood(latents, images, batch.labels)
-        return Terms(
-            log_likelihood,
-            kl,
-            latents,
-            q,
-            log_prior,
-            log_q,
-            draws,
-            self.steps_done(),
-            max(self.train_size, len(images)),
-        )
+        likelihood = self.log_likelihood(latents, images, batch.labels)
+        step, size = self.steps_done(), max(self.train_size, len(images))
+        return Terms(likelihood, kl, latents, q, log_prior, log_q, draws, step, size, shared_out=self.training)
 
     def elbo_terms(self, images: Tensor, noise: StepNoise, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Estimate of E_q[log p(x|z)] and KL(q || p), each [B], nats."""
@@ -235,12 +226,7 @@ class VAE(GenerativeModel):
         metrics = posterior_statistics(posteriors, prior)
         if metrics["active_units"] == 0 and self.steps_done() > 0 and self.global_rank == 0 and not self.warned:
             self.warned = True
-            print(
-                "warning: the posterior has collapsed: no latent dimension is active (the variance of its mean over "
-                "held-out images is below 0.01), and the decoder ignores the codes. Try model/objective=warm_up or "
-                "free_bits, or a lower learning rate.",
-                file=sys.stderr,
-            )
+            print(COLLAPSED, file=sys.stderr)
         return metrics
 
     def densities(self, batch: Batch, noise: StepNoise) -> Densities:
@@ -258,21 +244,4 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        return super().pictures(images, labels) | {"traversals": (self.traversals(images, labels), TRAVERSAL)}
-
-    @torch.no_grad()
-    def traversals(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The first image's code with one dimension at a time moved from -3 to 3: a row each, most used first.
-
-        The order is that of the KL per dimension over these images, or of the variance of the codes.
-        """
-        q = self.posterior_of(images, labels)
-        known = isinstance(q, DiagonalGaussian | FullGaussian)
-        use = q.standard_normal_kl().mean(dim=0) if known else q.mean.var(dim=0)  # type: ignore[union-attr]
-        order = use.argsort(descending=True)[:TRAVERSED]
-        codes = q.mean[:1].repeat(len(order), TRAVERSAL, 1)  # [rows, values, Z]
-        values = torch.linspace(-3, 3, TRAVERSAL, device=codes.device, dtype=codes.dtype)
-        codes[torch.arange(len(order)), :, order] = values
-        count = len(order) * TRAVERSAL
-        first = None if labels is None else labels[:1].expand(count)
-        return self.decode(self.labelled(codes.flatten(0, 1), first)).float()
+        return super().pictures(images, labels) | {"traversals": traversals(self, images, labels)}

@@ -29,6 +29,11 @@ class Terms:
     prior_draws: Tensor | None = None  # [B, Z]; for objectives with `needs_prior_draws`
     step: int = 0  # completed training steps
     size: int = 0  # training images
+    shared_out: bool = False  # each process has its own images, as in training
+
+    def rows(self, values: Tensor) -> Tensor:
+        """[B, ...] of the whole batch, of all processes."""
+        return of_all_processes(values) if self.shared_out else values
 
     @property
     def reconstruction(self) -> Tensor:
@@ -141,7 +146,7 @@ class BetaTC(ELBO):
         q, log_prior = terms.posterior, terms.log_prior
         assert isinstance(q, DiagonalGaussian)
         assert log_prior is not None
-        rows = [of_all_processes(part) for part in (terms.latents[0], q.mean, q.log_variance, log_prior[0])]
+        rows = [terms.rows(part) for part in (terms.latents[0], q.mean, q.log_variance, log_prior[0])]
         parts = decomposed_kl(rows[0], DiagonalGaussian(rows[1], rows[2]), rows[3], terms.size)
         information, correlation, each = (part.mean() for part in parts)
         whole = self.alpha * information + self.beta * correlation + self.gamma * each
@@ -162,7 +167,7 @@ class InfoVAE(ELBO):
 
     def divergence(self, terms: Terms) -> Tensor:
         assert terms.prior_draws is not None
-        distance = mmd(of_all_processes(terms.latents[0]), of_all_processes(terms.prior_draws))
+        distance = mmd(terms.rows(terms.latents[0]), terms.rows(terms.prior_draws))
         return super().divergence(terms) + self.mmd_weight * distance
 
 

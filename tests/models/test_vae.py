@@ -9,6 +9,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.vae import VAE
 from lightning_gen.models.vae_data import set_output_bias
+from lightning_gen.models.vae_pictures import traversals
 from lightning_gen.networks.conv import ConvDecoder
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
 from lightning_gen.objectives.bounds import ELBO, IWAE, BetaTC, DReG
@@ -134,7 +135,8 @@ def test_traversals_move_one_dimension_each_most_used_first():
     model, images = make(), torch.rand(20, *SHAPE)
     mean = torch.tensor([0.1, 2.0, 0.5]).expand(20, 3)
     model.posterior_of = lambda images, labels=None: DiagonalGaussian(mean, torch.zeros_like(mean))
-    rows = model.traversals(images).unflatten(0, (3, 10))
+    pictures, columns = traversals(model, images)
+    rows = pictures.unflatten(0, (3, columns))
     for row, dimension in enumerate([1, 2, 0]):
         code = mean[0].clone()
         code[dimension] = 3.0
