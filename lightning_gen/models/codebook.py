@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.objectives.corruption import Noise
-from lightning_gen.objectives.global_batch import rank_and_world, total
+from lightning_gen.objectives.parallel import rank_and_world, total
 
 
 class Codebook(nn.Module):

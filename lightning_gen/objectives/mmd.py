@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_gen.objectives.global_batch import gather
+from lightning_gen.objectives.parallel import of_all_processes
 from lightning_gen.objectives.precision import full_precision
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # those of the authors' code
@@ -43,4 +43,4 @@ class MMD:
 
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
         """MMD^2 of codes [B, Z] and prior draws [B, Z], unweighted, a scalar."""
-        return mmd(gather(codes), gather(prior), self.scales)
+        return mmd(of_all_processes(codes), of_all_processes(prior), self.scales)
