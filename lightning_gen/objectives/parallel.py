@@ -1,4 +1,4 @@
-"""What several processes must know of each other's batches, so that they do what one would; free where there is one."""
+"""What processes must know of each other's batches, to do what one would; free where there is one."""
 
 import torch
 from torch import Tensor
