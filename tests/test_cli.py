@@ -146,3 +146,24 @@ def test_summary_names_every_number(run):
     assert set(summary) >= {"metrics", "best", "progress", "protocol", "provenance", "status"}
     protocol = summary["protocol"]["eval/fid_classifier"]
     assert {"extractor", "weights_hash", "resizer", "n_fake", "n_real", "split", "seed", "ema"} <= set(protocol)
+
+
+def test_samples_of_one_class_and_of_typical_codes(tmp_path, capsys):
+    """A generator that is shown the label can be asked for it; what there is no class of is told."""
+    from lightning_gen.errors import UserError
+
+    conditional = ("model=gan", "model.conditional=true", "networks=mlp", "trainer.max_steps=30")
+    run = train_run(tmp_path / "run", *conditional, "model.generator_optimizer.lr=1e-2")[0]
+
+    def drawn(*options):
+        invoke("sample", run.path, "-n", 20, "-o", tmp_path / "out", "--format", "npz", *options)
+        return np.load(tmp_path / "out" / "samples.npz")["images"].astype(float)
+
+    three, five = drawn("--label", 3), drawn("--label", 5)
+    assert abs(three.mean(0) - five.mean(0)).max() > 5
+    assert drawn("--label", 3, "--truncation", 0.1).std(0).mean() < 0.5 * three.std(0).mean()
+    with pytest.raises(UserError, match="conditioned on 10 classes"):
+        invoke("sample", run.path, "--label", 10)
+    autoencoder = train_run(tmp_path / "ae", "model=ae", "networks=mlp", "trainer.max_steps=1")[0]
+    with pytest.raises(UserError, match="--truncation is for GANs"):
+        invoke("sample", autoencoder.path, "--truncation", 0.5)

@@ -76,6 +76,33 @@ def test_memorization_sees_the_copied_training_set_that_fid_misses(evaluate, dig
     assert torch.equal(picture[::4], picture[1::4])  # each copy beside its original
 
 
+def test_diversity_and_modes_of_known_samplers(evaluate, digits):
+    """The real images vary as real images do; one image over and over does not vary, and is of one class."""
+    (train, labels), _ = digits
+    alike = evaluate(replay(train))[0]
+    assert alike["eval/diversity"] == pytest.approx(1, abs=0.05)
+    assert (alike["eval/classes_found"], alike["eval/classes_lost"]) == (10, 0)
+    single = evaluate(replay(train[labels == 3][:1].repeat(240, 1, 1, 1)))[0]
+    assert single["eval/diversity"] == pytest.approx(0, abs=1e-6)
+    assert single["eval/classes_found"] == 1
+    assert single["eval/class_total_variation"] == pytest.approx(0.9, abs=0.02)
+
+
+def test_diversity_is_the_mean_distance_of_pairs():
+    """The root of the mean squared distance between two samples, over that between two real images."""
+    from types import SimpleNamespace
+
+    from lightning_gen.evaluation.frechet import Moments
+
+    def pairs(x):
+        return float(torch.cdist(x, x).square().sum() / (len(x) * (len(x) - 1))) ** 0.5
+
+    fake, real = torch.randn(50, 6).double() * 0.3, torch.randn(70, 6).double()
+    sides = {name: SimpleNamespace(moments=Moments.of(x)) for name, x in (("fake", fake), ("reference", real))}
+    value = METRICS["diversity"].compute(SimpleNamespace(**sides))["diversity"]
+    assert value == pytest.approx(pairs(fake) / pairs(real))
+
+
 def test_a_lost_class_is_seen(evaluate, digits):
     images, labels = digits[0]
     metrics = evaluate(replay(images[labels != 3]))[0]
