@@ -41,7 +41,7 @@ def main(experiment: str, steps: int) -> None:
     assert likelihood is not None
     metrics, _ = likelihood(model.eval(), data)
     print(f"{experiment}: {steps / seconds:.1f} steps a second of CPU time, {steps} steps in {seconds:.0f} s")
-    print(f"test NLL {metrics['eval/nll']:.2f} +- {metrics['eval/nll_standard_error']:.2f}, loss {float(loss):.2f}")
+    print(f"test NLL {metrics['eval/nll']:.2f} +- {metrics['eval/nll_standard_error']:.2f}, loss {loss.item():.2f}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from lightning_gen.run import Run
 # What says which model was measured, not how: it is part of the row, or of no interest to a comparison.
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
 NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger")  # runs that differ in these alone are repeats
-HIDDEN = ("_std", "_floor", "_noise", "c2st_p")  # beside the number that they belong to
+HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # beside the number that they belong to
 # The metrics whose better end is known, by how their names begin.
 LOWER = (
     *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "kl", "nll", "bits_per_dim"),
