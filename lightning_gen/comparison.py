@@ -25,6 +25,8 @@ HIGHER = (
     *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples", "classes_found"),
 )
 
+MOST_KEYS = 4  # in the name of a row
+
 Column = tuple[str, str]  # a metric, and its protocol as text
 
 
@@ -176,7 +178,10 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def row_names(runs: list[Run]) -> dict[Path, str]:
-    """`gan on digits`, with the keys in which runs of that model and data set differ; equal for repeats."""
+    """`gan on digits`, with the keys in which runs of that model and data set differ; equal for repeats.
+
+    Recipes differ in many keys: then with what was asked for on the command line, if that tells them apart as well.
+    """
     configs = {}
     for run in runs:
         whole = OmegaConf.to_container(run.config)
@@ -189,7 +194,19 @@ def row_names(runs: list[Run]) -> dict[Path, str]:
         names[path] = f"{config.get('model.name')} on {config.get('dataset.name')}" + "".join(
             f", {key}={config[key]}" for key in differing
         )
+        apart = {key for other in like for key in {*other, *config} if other.get(key) != config.get(key)}
+        if len(apart) > MOST_KEYS:
+            asked = overrides_of(path)
+            if all((overrides_of(other) == asked) == (c == config) for other, c in configs.items() if c in like):
+                names[path] = ", ".join(asked)
     return names
+
+
+def overrides_of(run_dir: Path) -> list[str]:
+    """What the command line asked for, but for what repeats differ in."""
+    file = run_dir / ".hydra" / "overrides.yaml"
+    asked = [str(override) for override in OmegaConf.load(file)] if file.is_file() else []
+    return [override for override in asked if override.split("=")[0].split(".")[0] not in NOT_OF_THE_EXPERIMENT]
 
 
 def headers_of(protocols: dict[Column, dict[str, Any]]) -> tuple[dict[Column, str], list[str]]:

@@ -1,6 +1,7 @@
 """compare: seeds become one row, protocols keep their own columns, the better end of each metric is marked."""
 
 import csv
+import itertools
 import json
 import statistics
 
@@ -8,7 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_gen.comparing import as_markdown, compare_runs
-from lightning_gen.comparison import comparison, direction, expanded
+from lightning_gen.comparison import comparison, direction, expanded, row_names
 from lightning_gen.errors import UserError
 from lightning_gen.run import Run
 
@@ -165,3 +166,17 @@ def test_which_end_is_better():
     )
     assert direction("coverage") is direction("psnr") is direction("elbo") is direction("dci_completeness") is max
     assert direction("auth_pct") is direction("nearest_train_ratio") is direction("data_copying") is None
+
+
+def test_recipes_are_named_by_what_was_asked_for(tmp_path):
+    """They differ in a dozen keys, and repeats of one in the seed only."""
+    from tests.helpers import make_run
+
+    runs = []
+    for recipe, seed in itertools.product(("gan_sngan", "gan_wgan_gp"), (0, 1)):
+        run = make_run(tmp_path / f"{recipe}{seed}", f"experiment={recipe}", f"seed={seed}")
+        (run.path / ".hydra").mkdir(exist_ok=True)
+        (run.path / ".hydra" / "overrides.yaml").write_text(f"- experiment={recipe}\n- seed={seed}\n- logger=csv\n")
+        runs.append(run)
+    names = row_names(runs)
+    assert [names[run.path] for run in runs] == [*["experiment=gan_sngan"] * 2, *["experiment=gan_wgan_gp"] * 2]
