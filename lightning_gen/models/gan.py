@@ -176,7 +176,8 @@ class GAN(GenerativeModel):
         scalars |= self.adapt_augmentation(real_logits.detach())
         seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
         for name, penalty in self.due_penalties(index):
-            value = penalty(seen).mean()
+            with torch.autocast(real.device.type, enabled=False):  # a gradient of it would be in half precision too
+                value = penalty(seen).mean()
             scalars[f"train/penalty_{name}"] = value.detach()
             loss = loss + penalty.interval * value
         return loss, scalars
@@ -195,11 +196,10 @@ class GAN(GenerativeModel):
         return [(name, penalty) for name, penalty in penalties if index % penalty.interval == 0]
 
     def penalty_judge(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """The discriminator for penalties: in the precision of its weights, whatever the autocast."""
+        """The discriminator for penalties, on images in the precision of its weights."""
 
         def judge(images: Tensor) -> Tensor:
-            with torch.autocast(images.device.type, enabled=False):
-                return self.judge(images.to(self.dtype), labels)[0]
+            return self.judge(images.to(self.dtype), labels)[0]
 
         return judge
 
@@ -252,7 +252,10 @@ class GAN(GenerativeModel):
             optimizer.zero_grad()
             for part in parts:
                 loss, scalars = phase.loss(part, update)
-                self.manual_backward(loss / len(parts))
+                # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward
+                # pass only outside of it: second derivatives would be in half precision.
+                with torch.autocast(self.device.type, enabled=False):
+                    self.manual_backward(loss / len(parts))
             optimizer.step()
         if phase.name == "discriminator":
             for penalty in self.penalty.values():

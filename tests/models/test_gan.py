@@ -108,6 +108,20 @@ def test_lazy_penalties_count_as_often_as_they_are_left_out():
         assert ("train/penalty_r1" in scalars) == (index % 4 == 0)
 
 
+def test_penalties_are_in_full_precision_under_autocast():
+    """The losses' pass runs in bfloat16, the penalty's in float32, and so is the same number with and without."""
+    model, seen = make(penalty={"r1": penalties.R1(0.1)}), []
+    model.discriminator.encoder.net[1].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    batch, values = Batch(torch.rand(4, 1, 4, 4), None), []
+    for enabled in (True, False):
+        model.noise.start(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            values.append(model.discriminator_loss(batch, 0)[1]["train/penalty_r1"])
+    assert seen == [torch.bfloat16, torch.bfloat16, torch.float32] + [torch.float32] * 3
+    assert torch.equal(*values)
+    assert values[0].dtype == torch.float32
+
+
 def test_one_pass_and_two_differ_only_with_batch_norm():
     batch = Batch(torch.rand(8, 1, 8, 8), None)
     for norm, alike in (("none", True), ("batch", False)):
@@ -243,6 +257,7 @@ def test_clipping_bounds_the_gradients(tmp_path, precision):
             "model.generator_batch_size=32",
         ),
         ("model/loss=relativistic_average", "model/penalty=[r1,r2]", "model.latent_prior=uniform"),
+        ("model/augment=ada", "model.augment.speed_images=500", "model/penalty=r1", "model.one_pass=true"),
     ],
 )
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, options):
