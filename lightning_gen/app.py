@@ -130,6 +130,12 @@ def explain(error: Exception) -> str:
         options = listed.split()
         word = wanted.rsplit("/", 1)[-1]
         return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+    missing_file = re.search(r"Could not load '([^']+)/([^'/]+)'", text)
+    if missing_file:
+        group, word = missing_file.groups()
+        options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
+        if options:
+            return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
     key = re.search(r"full_key: (\S+)", str(cause))
     if key and "is not in struct" in str(cause):
         return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), near(key.group(1)))}"

@@ -37,6 +37,7 @@ MISTAKES = {
         ["experiment=gan_ring8", "model/penalty=none"],
         "set model.penalty.r1.weight=0",
     ),
+    "unknown penalty in a list": (["model/penalty=[r1,lecm]"], "model/penalty=lecm does not exist: use one of"),
     "unknown way to clip": (["trainer.gradient_clip_algorithm=max"], "use norm or value"),
     "batches to accumulate": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
     "unknown conditioning": (["model.conditioning=project", "model.conditional=true"], "Did you mean 'projection'?"),

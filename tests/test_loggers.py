@@ -46,7 +46,7 @@ def test_wandb_offline_goes_on_under_its_id(tmp_path):
     assert len(folders) == 2 or len({f.name for f in folders}) == 1
     assert all(folder.name.endswith(run.config.id) for folder in folders)
     pictures = {p.name.split("_")[0] for folder in folders for p in folder.rglob("media/images/*.png")}
-    assert pictures == {"samples", "reconstructions", "interpolations", "latents"}
+    assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals"}
 
 
 def test_tensorboard(tmp_path):

@@ -142,7 +142,7 @@ def test_best_is_the_step_with_the_best_metric(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     from lightning_gen.errors import UserError
 
-    with pytest.raises(UserError, match=r"train/loss is nan at step \d+.*learning rate"):
+    with pytest.raises(UserError, match=r"the loss is not finite at step \d+.*learning rate"):
         train_run(tmp_path, "model=ae", "networks=mlp", "model.optimizer.lr=1e30", "trainer.max_steps=20")
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
 

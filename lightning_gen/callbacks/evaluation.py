@@ -25,7 +25,8 @@ from lightning_gen.pictures import grid, save_picture
 from lightning_gen.randomness import StepNoise, mix
 
 TEST_STREAM = 3
-SETTLED = 10  # no complaints in the first tenth of training
+SETTLED, SETTLED_IMAGES = 10, 20_000  # no complaints in the first tenth of training, nor before so many images
+ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
 PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
 
 
@@ -142,7 +143,7 @@ class Evaluation(Callback):
             if trainer.is_global_zero:
                 self._save_pictures(trainer, pl_module, data)
         record(trainer, self.metrics, pl_module.images_seen)
-        if 0 < trainer.max_steps <= SETTLED * trainer.global_step:
+        if self._settled(trainer, pl_module):
             for complaint in pl_module.complaints(self.metrics):
                 if trainer.is_global_zero:
                     print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
@@ -150,6 +151,11 @@ class Evaluation(Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, SaveCheckpoints):
                 callback.consider_best(trainer, pl_module, self.metrics)
+
+    def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
+        """Whether training and evaluation have gone far enough to judge by."""
+        far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
+        return far and self.evaluator.samples.num_samples >= ENOUGH_SAMPLES
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
         batch = next(in_precision(model, data.test_batches(model.device, limit=64)))

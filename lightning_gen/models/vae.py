@@ -1,6 +1,5 @@
 """The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014), its parts exchangeable."""
 
-import sys
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
@@ -35,7 +34,7 @@ PriorFactory = Callable[[int, ImageShape], StandardNormal]  # (latent_dim, image
 
 PRIOR_DRAWS = 10_000  # whose moments stand for a prior that is not N(0, I)
 COLLAPSED = (
-    "warning: the posterior has collapsed: no latent dimension is active (the variance of its mean over held-out "
+    "the posterior has collapsed: no latent dimension is active (the variance of its mean over held-out "
     "images is below 0.01), and the decoder ignores the codes. Try model/objective=warm_up or free_bits, or a lower "
     "learning rate."
 )
@@ -81,7 +80,7 @@ class VAE(GenerativeModel):
         decoded = (likelihood.channels(channels), height, width)
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, decoded)
         self.likelihood = likelihood
-        self.train_size, self.dequantized, self.warned = 0, False, False
+        self.train_size, self.dequantized = 0, False
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -223,11 +222,10 @@ class VAE(GenerativeModel):
         else:
             prior = None
         posteriors = (self.posterior_of(batch.images, batch.labels) for batch in batches())
-        metrics = posterior_statistics(posteriors, prior)
-        if metrics["active_units"] == 0 and self.steps_done() > 0 and self.global_rank == 0 and not self.warned:
-            self.warned = True
-            print(COLLAPSED, file=sys.stderr)
-        return metrics
+        return posterior_statistics(posteriors, prior)
+
+    def complaints(self, metrics: dict[str, float]) -> list[str]:
+        return [COLLAPSED] if metrics.get("eval/active_units") == 0 else []
 
     def densities(self, batch: Batch, noise: StepNoise) -> Densities:
         images, labels = self.prepared(batch, noise), batch.labels

@@ -290,8 +290,10 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, player, lo
     assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
 
 
-def test_stop_on_collapse_ends_the_run(tmp_path):
+def test_stop_on_collapse_ends_the_run(tmp_path, monkeypatch):
     """A generator that does not move makes the same few blots from the first step to the last."""
+    monkeypatch.setattr("lightning_gen.callbacks.evaluation.SETTLED_IMAGES", 0)
+    monkeypatch.setattr("lightning_gen.callbacks.evaluation.ENOUGH_SAMPLES", 20)
     options = (*SMALL, "model.generator_optimizer.lr=0", "model.on_collapse=stop", "evaluation.every_n_steps=2")
     with pytest.raises(UserError, match="the generator has collapsed"):
         train_run(tmp_path, *options, "model.discriminator_optimizer.lr=1e-4", "trainer.max_steps=4")
