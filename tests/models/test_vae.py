@@ -150,9 +150,3 @@ def test_a_collapsed_posterior_is_told():
     assert metrics["active_units"] == 0
     assert "posterior has collapsed" in model.complaints({"eval/active_units": metrics["active_units"]})[0]
     assert model.complaints({"eval/active_units": 1.0}) == []
-    model.warned, model.posterior_of = (
-        False,
-        lambda images, labels=None: DiagonalGaussian(torch.randn(6, 3), torch.zeros(6, 3)),
-    )
-    model.held_out_metrics(lambda: [batch()])
-    assert capsys.readouterr().err == ""
