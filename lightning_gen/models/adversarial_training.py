@@ -1,6 +1,6 @@
 """What training by several optimizers needs: counting, clipping, batches in parts, and a watch on collapse."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,23 @@ def count_only(optimizers: list[LightningOptimizer], counted: int) -> None:
         if index != counted:
             optimizer._on_before_step = do_nothing_closure
             optimizer._on_after_step = do_nothing_closure
+
+
+def update(model: Any, name: str, optimizer: LightningOptimizer, losses: Iterable[Callable[[], Tensor]]) -> None:
+    """One update of one player, down the mean of the losses, each called once; `name` is told where one diverges.
+
+    The other players' parameters are frozen meanwhile, but pass gradients to what they are given.
+    """
+    model.phase, losses = name, list(losses)
+    with model.toggled_optimizer(optimizer):
+        optimizer.zero_grad()
+        for loss in losses:
+            value = loss() / len(losses)
+            # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward pass
+            # only outside of it: second derivatives would be in half precision.
+            with torch.autocast(model.device.type, enabled=False):
+                model.manual_backward(value)
+        optimizer.step()
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:

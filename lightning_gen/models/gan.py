@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -17,7 +18,7 @@ from lightning_gen.models.discriminator import Discriminator, field
 from lightning_gen.models.latent_prior import check_prior, draw_codes
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.shapes import POINTS, ImageShape
-from lightning_gen.objectives.adversarial import AdversarialLoss, jensen_shannon
+from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.penalties import Pass, Penalty
 from lightning_gen.objectives.precision import full_precision
 from lightning_gen.pictures import scatter
@@ -166,9 +167,8 @@ class GAN(GenerativeModel):
             fake = self.fakes(len(real), labels)
         real_logits, fake_logits, guessed = self.judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
-        scalars = {"train/loss_discriminator": loss.detach()} | self.diagnostics(
-            real_logits.detach(), fake_logits.detach()
-        )
+        scalars = {"train/loss_discriminator": loss.detach()}
+        scalars |= self.loss.diagnostics(real_logits.detach(), fake_logits.detach())
         if guessed is not None and labels is not None:
             class_loss = F.cross_entropy(guessed, labels)
             loss = loss + self.auxiliary_weights[0] * class_loss
@@ -202,14 +202,6 @@ class GAN(GenerativeModel):
             return self.judge(images.to(self.dtype), labels)[0]
 
         return judge
-
-    def diagnostics(self, real: Tensor, fake: Tensor) -> Scalars:
-        """What the logits say: means, accuracy, and what else they mean where they are log odds."""
-        scalars = {"train/d_accuracy": self.loss.accuracy(real, fake).mean()}
-        if not self.loss.log_odds:
-            return scalars | {"train/logit_real": real.mean(), "train/logit_fake": fake.mean()}
-        probabilities = {"train/d_real": real.sigmoid().mean(), "train/d_fake": fake.sigmoid().mean()}
-        return scalars | probabilities | {"train/js_estimate": jensen_shannon(real, fake)}
 
     def generator_loss(self, batch: Batch, index: int) -> tuple[Tensor, Scalars]:
         count = len(batch.images)
@@ -246,21 +238,17 @@ class GAN(GenerativeModel):
                 self.run_phase(phase, optimizers[phase.optimizer], parts[repeat * size :][:size], update)
 
     def run_phase(self, phase: Phase, optimizer: LightningOptimizer, parts: list[Batch], update: int) -> None:
-        """One update of one player; the other's parameters are frozen, but pass gradients to the images."""
-        self.phase = phase.name
-        with self.toggled_optimizer(optimizer):
-            optimizer.zero_grad()
-            for part in parts:
-                loss, scalars = phase.loss(part, update)
-                # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward
-                # pass only outside of it: second derivatives would be in half precision.
-                with torch.autocast(self.device.type, enabled=False):
-                    self.manual_backward(loss / len(parts))
-            optimizer.step()
+        """One update of one player, from the gradients of these batches."""
+
+        def loss(part: Batch) -> Tensor:
+            value, scalars = phase.loss(part, update)
+            self.scalars = self.scalars | scalars
+            return value
+
+        adversarial.update(self, phase.name, optimizer, [partial(loss, part) for part in parts])
         if phase.name == "discriminator":
             for penalty in self.penalty.values():
                 penalty.after_update(self.discriminator)  # type: ignore[operator]
-        self.scalars = self.scalars | scalars
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         self.scalars = self.scalars | self.clipping(self, optimizer)

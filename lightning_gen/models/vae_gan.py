@@ -1,18 +1,21 @@
 """The VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction error is measured by a discriminator's features."""
 
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.adversarial_training import count_only
+from lightning_gen.models.adversarial_training import count_only, update
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.precision import full_precision
+
+PLAYERS = ("decoder", "encoder", "discriminator")  # in the order of their optimizers; they move in the reverse one
 
 
 class Critic(nn.Module):
@@ -106,11 +109,8 @@ class VAEGAN(GenerativeModel):
         shape = (len(batch.images), self.latent_dim)
         epsilon, prior = (self.noise.normal(shape, self.device) for _ in range(2))
         losses = (self.decoder_loss, self.encoder_loss, self.discriminator_loss)
-        for optimizer, loss in list(zip(optimizers, losses, strict=True))[::-1]:
-            with self.toggled_optimizer(optimizer):
-                optimizer.zero_grad()
-                self.manual_backward(loss(batch, epsilon, prior))
-                optimizer.step()
+        for name, optimizer, loss in list(zip(PLAYERS, optimizers, losses, strict=True))[::-1]:
+            update(self, name, optimizer, [partial(loss, batch, epsilon, prior)])
 
     def fakes(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstructions and samples, [B, C, H, W] each, with a gradient to the decoder only."""

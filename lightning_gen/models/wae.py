@@ -1,12 +1,13 @@
 """The Wasserstein autoencoder (Tolstikhin et al. 2018), with either of its two divergences."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.adversarial_training import count_only
+from lightning_gen.models.adversarial_training import count_only, update
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import perceptron
@@ -130,11 +131,8 @@ class WAE(GenerativeModel):
         assert isinstance(optimizers, list)
         count_only(optimizers, counted=0)
         autoencoder, discriminator = optimizers
-        for optimizer, loss in ((discriminator, self.discriminator_loss), (autoencoder, self.autoencoder_loss)):
-            with self.toggled_optimizer(optimizer):
-                optimizer.zero_grad()
-                self.manual_backward(loss(batch, prior))
-                optimizer.step()
+        update(self, "discriminator", discriminator, [partial(self.discriminator_loss, batch, prior)])
+        update(self, "autoencoder", autoencoder, [partial(self.autoencoder_loss, batch, prior)])
         return None
 
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:

@@ -35,6 +35,14 @@ class AdversarialLoss:
         """The share [B] of right answers, half for each kind of image."""
         return ((real > self.threshold).float() + (fake < self.threshold).float()) / 2
 
+    def diagnostics(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What logits [B] say, for the log: their means, the accuracy, and what they mean where they are log odds."""
+        scalars = {"train/d_accuracy": self.accuracy(real, fake).mean()}
+        if not self.log_odds:
+            return scalars | {"train/logit_real": real.mean(), "train/logit_fake": fake.mean()}
+        probabilities = {"train/d_real": real.sigmoid().mean(), "train/d_fake": fake.sigmoid().mean()}
+        return scalars | probabilities | {"train/js_estimate": jensen_shannon(real, fake)}
+
 
 class NonSaturating(AdversarialLoss):
     """The minimax discriminator, and the generator that maximizes log D(G(z)) (Goodfellow et al. 2014, sec. 3).
