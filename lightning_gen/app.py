@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.config import config_dir, search_path
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.launch import INTERRUPTED
+from lightning_gen.launch import INTERRUPTED, rank_from_environment
 from lightning_gen.resuming import overrides_of, resumed_config
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -111,8 +111,6 @@ def with_resume(arguments: list[str]) -> list[str]:
 
 def quiet_rank() -> list[str]:
     """Under torchrun or srun, the processes other than the first keep out of the run directory."""
-    from lightning_gen.hardware import rank_from_environment
-
     if rank_from_environment()[0] == 0:
         return []
     return [f"hydra.run.dir='{tempfile.mkdtemp()}'", "hydra.output_subdir=null"]

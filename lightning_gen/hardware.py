@@ -1,6 +1,5 @@
 """From the hardware config to a Trainer that is right for this model."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
+from lightning_gen.launch import rank_from_environment
 from lightning_gen.run import write_atomically
 
 
@@ -72,15 +72,6 @@ def device_count(trainer: DictConfig) -> int:
             f"trainer.devices={devices}, but this machine has {has}: use at most trainer.devices={available}."
         )
     return count
-
-
-def rank_from_environment() -> tuple[int, int]:
-    """(global rank, processes) as torchrun or SLURM set them; (0, 1) in a process of its own."""
-    if "WORLD_SIZE" in os.environ:
-        return int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
-    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        return int(os.environ.get("SLURM_PROCID", 0)), int(os.environ["SLURM_NTASKS"])
-    return 0, 1
 
 
 def process_count(trainer: DictConfig) -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from lightning_gen.hardware import device_count, rank_from_environment
-from lightning_gen.launch import INTERRUPTED, launch
+from lightning_gen.hardware import device_count
+from lightning_gen.launch import INTERRUPTED, launch, rank_from_environment
 from lightning_gen.run import Run
 from lightning_gen.terminal import quiet_libraries, report
 from lightning_gen.training import objective, prepare, train

@@ -21,6 +21,15 @@ PARENT = "LIGHTNING_GEN_PARENT"
 INTERRUPTED = 130  # the exit code of a run that was asked to stop, as shells have it
 
 
+def rank_from_environment() -> tuple[int, int]:
+    """(global rank, processes) as torchrun or SLURM set them; (0, 1) in a process of its own."""
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
+    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return int(os.environ.get("SLURM_PROCID", 0)), int(os.environ["SLURM_NTASKS"])
+    return 0, 1
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -41,14 +50,17 @@ def worker_environment(rank: int, count: int, port: int) -> dict[str, str]:
     }
 
 
+def start_worker(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "lightning_gen.launch", str(run_dir)], env=environment)
+
+
 def launch(run_dir: Path, count: int) -> int:
     """Run `count` workers on the run directory; the exit code of the first that failed, or 0.
 
     When one fails the others are stopped. SIGTERM is passed on, Ctrl-C reaches them by itself.
     """
     port = free_port()
-    command = [sys.executable, "-m", "lightning_gen.launch", str(run_dir)]
-    workers = [subprocess.Popen(command, env=worker_environment(rank, count, port)) for rank in range(count)]
+    workers = [start_worker(run_dir, worker_environment(rank, count, port)) for rank in range(count)]
 
     def forward(number: int, frame: Any) -> None:
         for worker in workers:

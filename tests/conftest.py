@@ -3,10 +3,14 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of the tests are too small for more
 os.environ["WANDB_MODE"] = "offline"
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.helpers import Done, ForkedWorker
 
 torch.set_num_threads(1)
 
@@ -14,6 +18,30 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["LIGHTNING_GEN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def train_command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """`python train.py ...` in this process, which has imported all of it; with several devices, its workers are real."""
+    from lightning_gen import app
+
+    def call(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        capfd.readouterr()
+        code = 0
+        try:
+            app.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are forked from a process that has imported everything: importing it again takes longer than these runs."""
+    monkeypatch.setattr("lightning_gen.launch.start_worker", ForkedWorker)
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Short trainings, from the same configs that users have."""
 
+import multiprocessing
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
 
 from lightning_gen.config import config_dir
+from lightning_gen.launch import PARENT, worker_main
 from lightning_gen.run import Run
 from lightning_gen.training import train
 
@@ -20,6 +24,43 @@ QUICK = (
     "evaluation.nll.k=0",
     "dataset.batch_size=16",
 )
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class ForkedWorker:
+    """A worker of `lightning_gen.launch`, with what that needs of `subprocess.Popen`."""
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lightning_gen.training"])
+
+    def __init__(self, run_dir: Path, environment: dict[str, str]) -> None:
+        self.process = self.context.Process(target=self.main, args=(str(run_dir), environment), daemon=True)
+        self.process.start()
+
+    @staticmethod
+    def main(run_dir: str, environment: dict[str, str]) -> None:
+        os.environ.update(environment, **{PARENT: str(os.getppid())})  # its parent is the server
+        torch.set_num_threads(1)
+        sys.exit(worker_main(run_dir))
+
+    def poll(self) -> int | None:
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+
+
+def quick(*overrides: str) -> list[str]:
+    """These overrides, and those of `QUICK` that they leave open."""
+    given = {override.split("=")[0] for override in overrides}
+    return [*(option for option in QUICK if option.split("=")[0] not in given), *overrides]
 
 
 def make_run(path: Path, *overrides: str) -> Run:

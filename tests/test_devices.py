@@ -1,26 +1,16 @@
 """Two processes give what one gives; errors and sweeps behave with them as without."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lightning_gen.run import Run
-from tests.helpers import QUICK, assert_same
+from tests.helpers import assert_same, quick
 
-ROOT = Path(__file__).parents[1]
 TWO = ("hardware=cpu", "trainer.devices=2")
 # Three chunks of samples for two processes to share, and what is made of features and of images.
 METRICS = "[fid,fid_infinity,kid,inception_score,prdc,per_class,memorization,c2st,reconstruction]"
 SHARED = (f"evaluation.metrics={METRICS}", "evaluation.num_samples=520")
-
-
-def call(*arguments):
-    given = {argument.split("=")[0] for argument in arguments}
-    quick = [option for option in QUICK if option.split("=")[0] not in given]
-    command = [sys.executable, str(ROOT / "train.py"), *quick, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 STAGES = (
@@ -55,12 +45,12 @@ PENALIZED = (  # means over all processes, labels, several batches an update
     [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES), BATCHWISE, DISCREPANCY, PENALIZED],
     ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties"],
 )
-def test_devices_do_not_change_the_result(tmp_path, options):
+def test_devices_do_not_change_the_result(tmp_path, train_command, forked_workers, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
     shared = SHARED if options == ("model=vae",) else ()  # it has an encoder too
     options = (*options, *shared, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
-        done = call(*options, devices, f"hydra.run.dir={tmp_path / name}")
+        done = train_command(*quick(*options, devices, f"hydra.run.dir={tmp_path / name}"))
         assert done.returncode == 0, done.stderr
     one, two = Run.load(tmp_path / "one"), Run.load(tmp_path / "two")
     a, b = one.read_checkpoint(), two.read_checkpoint()
@@ -74,9 +64,9 @@ def test_devices_do_not_change_the_result(tmp_path, options):
         assert metrics[1][name] == pytest.approx(value, rel=1e-6), name
 
 
-def test_gan_on_two_processes_in_multirun(tmp_path):
+def test_gan_on_two_processes_in_multirun(tmp_path, train_command):
     sweep = f"hydra.sweep.dir={tmp_path}"
-    done = call("model=gan", *TWO, "trainer.max_steps=20", "-m", "seed=0,1", sweep)
+    done = train_command(*quick("model=gan", *TWO, "trainer.max_steps=20", "-m", "seed=0,1", sweep))
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
         run = Run.load(tmp_path / str(seed))
@@ -86,19 +76,19 @@ def test_gan_on_two_processes_in_multirun(tmp_path):
     assert "batch norm is synchronized on GPUs only" in done.stderr
 
 
-def test_ranks_stay_in_sync(tmp_path):
+def test_ranks_stay_in_sync(tmp_path, train_command, forked_workers):
     """Each rank writes a hash of its weights at the end; they are one."""
     callback = "+callbacks.probe={_target_: tests.test_devices.HashWeights, folder: '" + str(tmp_path) + "'}"
-    done = call(
-        "model=gan", *TWO, "model.d_steps=2", "trainer.max_steps=20", callback, f"hydra.run.dir={tmp_path}/run"
-    )
+    short = ("model.d_steps=2", "trainer.max_steps=20", callback, f"hydra.run.dir={tmp_path}/run")
+    done = train_command(*quick("model=gan", *TWO, *short))
     assert done.returncode == 0, done.stderr
     first, second = ((tmp_path / f"rank{rank}").read_text() for rank in (0, 1))
     assert first == second
 
 
-def test_a_failure_in_a_worker_is_told_once_and_ends_all(tmp_path):
-    done = call("model=ae", *TWO, "networks=mlp", "model.optimizer.lr=1e30", f"hydra.run.dir={tmp_path}/run")
+def test_a_failure_in_a_worker_is_told_once_and_ends_all(tmp_path, train_command):
+    short = ("networks=mlp", "model.optimizer.lr=1e30", f"hydra.run.dir={tmp_path}/run")
+    done = train_command(*quick("model=ae", *TWO, *short))
     assert done.returncode == 2
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr

@@ -1,9 +1,12 @@
 """Learning rates at known steps."""
 
+import functools
+
 import pytest
 
 from lightning_gen import schedules
-from tests.helpers import assert_same, resume_run, train_run
+from lightning_gen.config import build_model
+from tests.helpers import assert_same, make_run, resume_run, train_run
 
 
 def test_known_values():
@@ -46,3 +49,10 @@ def test_a_stopped_run_goes_on_with_the_rate_of_its_step(tmp_path):
     for part in ("state_dict", "optimizer_states"):
         assert_same(straight.read_checkpoint()[part], resumed.read_checkpoint()[part])
     assert rates(resumed) == pytest.approx([1e-4])
+
+
+def test_a_step_calls_the_schedule_and_not_hydra(tmp_path):
+    config = make_run(tmp_path, "model=ae", "model/schedule=cosine").config
+    schedule = build_model(config, (1, 8, 8)).schedule
+    assert type(schedule) is functools.partial
+    assert (schedule.func, schedule(50, 100)) == (schedules.cosine, pytest.approx(0.5))

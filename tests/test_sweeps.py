@@ -1,8 +1,6 @@
 """The searches of sweeps/ run as their heads say."""
 
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -14,14 +12,8 @@ ROOT = Path(__file__).parents[1]
 SHORT = ("networks=mlp", "trainer.max_steps=1", "evaluation.num_samples=20")
 
 
-def call(*arguments):
-    return subprocess.run(
-        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def test_grid_of_models_and_seeds(tmp_path):
-    done = call(*QUICK, *SHORT, "-m", "model=ae,vae,gan", "seed=0,1", f"hydra.sweep.dir={tmp_path}")
+def test_grid_of_models_and_seeds(tmp_path, train_command):
+    done = train_command(*QUICK, *SHORT, "-m", "model=ae,vae,gan", "seed=0,1", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     runs = [Run.load(tmp_path / str(job)) for job in range(6)]
     assert [(r.config.model.name, r.config.seed) for r in runs] == [
@@ -31,15 +23,15 @@ def test_grid_of_models_and_seeds(tmp_path):
     assert all(run.read_summary()["status"] == "completed" for run in runs)
 
 
-def test_hydra_search(tmp_path):
-    done = call("-m", "sweeps=gan_learning_rate", *SHORT, f"hydra.sweep.dir={tmp_path}")
+def test_hydra_search(tmp_path, train_command):
+    done = train_command("-m", "sweeps=gan_learning_rate", *SHORT, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     configs = [Run.load(tmp_path / str(job)).config.model for job in range(6)]
     tried = {(c.generator_optimizer.lr, c.discriminator_optimizer.lr, c.d_steps) for c in configs}
     assert tried == {(lr, lr, d) for lr in (1e-4, 2e-4, 5e-4) for d in (1, 2)}
 
 
-def test_wandb_sweep_file(tmp_path):
+def test_wandb_sweep_file(tmp_path, train_command):
     """What an agent would start, with a value of each parameter, trains."""
     sweep = yaml.safe_load((ROOT / "sweeps" / "wandb_gan.yaml").read_text())
     values = {name: spec.get("min") or spec["values"][0] for name, spec in sweep["parameters"].items()}
@@ -47,7 +39,7 @@ def test_wandb_sweep_file(tmp_path):
     words["${args_no_hyphens}"] = " ".join(f"{name}={value}" for name, value in values.items())
     arguments = shlex.split(" ".join(words.get(word, word) for word in sweep["command"]))
     assert sweep["program"] == "train.py"
-    done = call(*arguments, *SHORT, f"hydra.run.dir={tmp_path}")
+    done = train_command(*arguments, *SHORT, f"hydra.run.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     summary = Run.load(tmp_path).read_summary()
     assert sweep["metric"]["name"] in summary["metrics"]

@@ -5,8 +5,7 @@ import torch
 
 from lightning_gen.inspecting import load_model
 from lightning_gen.run import Run
-from tests.helpers import assert_same, resume_run, train_run
-from tests.test_devices import call
+from tests.helpers import assert_same, quick, resume_run, train_run
 
 MODELS = {
     "wae": ("model=wae", "networks=conv"),
@@ -32,12 +31,12 @@ def test_resume_is_bit_identical(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_processes_give_what_one_gives(tmp_path, name):
+def test_two_processes_give_what_one_gives(tmp_path, train_command, forked_workers, name):
     """In float64, where rounding is all that could differ."""
     small = ("networks.encoder.width=8", "networks=vq") if name == "vqvae" else ("networks=mlp",)
     options = (*MODELS[name][:-1], *small, "trainer.max_steps=12", "trainer.precision=64-true")
     for path, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
-        done = call(*options, devices, f"hydra.run.dir={tmp_path / path}")
+        done = train_command(*quick(*options, devices, f"hydra.run.dir={tmp_path / path}"))
         assert done.returncode == 0, done.stderr
     one, two = (Run.load(tmp_path / path).read_checkpoint() for path in ("one", "two"))
     assert one["images_seen"] == two["images_seen"] == 12 * 16
