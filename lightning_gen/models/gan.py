@@ -169,11 +169,8 @@ class GAN(GenerativeModel):
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         scalars = {"train/loss_discriminator": loss.detach()}
         scalars |= self.loss.diagnostics(real_logits.detach(), fake_logits.detach())
-        if guessed is not None and labels is not None:
-            class_loss = F.cross_entropy(guessed, labels)
-            loss = loss + self.auxiliary_weights[0] * class_loss
-            scalars["train/class_loss_real"] = class_loss.detach()
-        scalars |= self.adapt_augmentation(real_logits.detach())
+        loss, classes = self.with_class_loss(loss, guessed, labels, "real")
+        scalars |= classes | self.adapt_augmentation(real_logits.detach())
         seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
         for name, penalty in self.due_penalties(index):
             with torch.autocast(real.device.type, enabled=False):  # a gradient of it would be in half precision too
@@ -181,6 +178,16 @@ class GAN(GenerativeModel):
             scalars[f"train/penalty_{name}"] = value.detach()
             loss = loss + penalty.interval * value
         return loss, scalars
+
+    def with_class_loss(
+        self, loss: Tensor, guessed: Tensor | None, labels: Tensor | None, images: str
+    ) -> tuple[Tensor, Scalars]:
+        """The loss and the auxiliary head's, on `real` or `fake` images; the loss alone without one."""
+        if guessed is None or labels is None:
+            return loss, {}
+        class_loss = F.cross_entropy(guessed, labels)
+        weight = self.auxiliary_weights[("real", "fake").index(images)]
+        return loss + weight * class_loss, {f"train/class_loss_{images}": class_loss.detach()}
 
     def adapt_augmentation(self, real_logits: Tensor) -> Scalars:
         """Let an adaptive augmentation see the logits on real images [B]; its probability, to be logged."""
@@ -217,11 +224,8 @@ class GAN(GenerativeModel):
         logits, guessed = self.judge(self.fakes(count, labels), labels)
         loss = self.loss.generator(logits, real_logits).mean()
         scalars = {"train/loss_generator": loss.detach()}
-        if guessed is not None and labels is not None:
-            class_loss = F.cross_entropy(guessed, labels)
-            loss = loss + self.auxiliary_weights[1] * class_loss
-            scalars["train/class_loss_fake"] = class_loss.detach()
-        return loss, scalars
+        loss, classes = self.with_class_loss(loss, guessed, labels, "fake")
+        return loss, scalars | classes
 
     # -- training ------------------------------------------------------------------------------------------
 
