@@ -125,7 +125,7 @@ def explain(error: Exception) -> str:
     missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:
         wanted, group, listed = missing_option.groups()
-        options = listed.split()
+        options = [option for option in listed.split() if option != "base"]  # what the others of a group share
         word = wanted.rsplit("/", 1)[-1]
         return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
     missing_file = re.search(r"Could not load '([^']+)/([^'/]+)'", text)

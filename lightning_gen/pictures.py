@@ -1,6 +1,9 @@
 """Image tensors as pictures that a person can look at."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -8,6 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from lightning_gen.networks.shapes import POINTS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SMALLEST_SIDE = 40  # smaller images are enlarged by a whole factor, without smoothing
 
@@ -29,11 +35,9 @@ def grid(images: Tensor, columns: int) -> Image.Image:
 
 def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
     """Points [N, 2] in the unit square, y upwards; on a `field` [S, S] over it in colours, rows upwards."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 4), dpi=120)
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[])
     x, y = points.detach().float().cpu().unbind(dim=1)
     if field is not None:
@@ -42,6 +46,25 @@ def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
         extent = (0.0, 1.0, 0.0, 1.0)
         axes.imshow(values.numpy(), cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", extent=extent)
     axes.scatter(x.numpy(), y.numpy(), s=4, alpha=0.5, linewidths=0, color="C0" if field is None else "black")
+    return rendered(figure)
+
+
+def bars(values: Tensor, title: str, xlabel: str) -> Image.Image:
+    """Values [N], a bar each, in their order."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(6, 3), dpi=120, layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel=xlabel, xlim=(-0.6, len(values) - 0.4))
+    axes.bar(range(len(values)), values.detach().float().cpu().numpy())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return rendered(figure)
+
+
+def rendered(figure: Figure) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 

@@ -10,7 +10,7 @@ MISTAKES = {
         ["model=gna"],
         "model=gna does not exist: use one of ae, classifier, gan, hierarchical_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
     ),
-    "unknown data set": (["dataset=mnst"], "Did you mean 'mnist'?"),
+    "unknown data set": (["dataset=mnst"], "use one of arrays, celeba, cifar10"),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
     "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
     "misspelt key of the model": (["model.latent_dims=5"], "Did you mean 'model.latent_dim'?"),

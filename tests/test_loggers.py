@@ -45,8 +45,8 @@ def test_wandb_offline_goes_on_under_its_id(tmp_path):
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(folders) == 2 or len({f.name for f in folders}) == 1
     assert all(folder.name.endswith(run.config.id) for folder in folders)
-    pictures = {p.name.split("_")[0] for folder in folders for p in folder.rglob("media/images/*.png")}
-    assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals"}
+    pictures = {p.name.rsplit("_", 2)[0] for folder in folders for p in folder.rglob("media/images/*.png")}
+    assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals", "kl_per_dimension"}
 
 
 def test_tensorboard(tmp_path):

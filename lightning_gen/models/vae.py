@@ -13,7 +13,7 @@ from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.evaluation.posterior_statistics import posterior_statistics
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
 from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
-from lightning_gen.models.vae_pictures import traversals
+from lightning_gen.models.vae_pictures import kl_bars, traversals
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
@@ -242,4 +242,5 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        return super().pictures(images, labels) | {"traversals": traversals(self, images, labels)}
+        own = {"traversals": traversals(self, images, labels)} | kl_bars(self, images, labels)
+        return super().pictures(images, labels) | own

@@ -7,12 +7,29 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_gen.objectives.posteriors import DiagonalGaussian, FullGaussian
+from lightning_gen.models.base import Picture
+from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
+from lightning_gen.pictures import bars
 
 if TYPE_CHECKING:
     from lightning_gen.models.vae import VAE
 
 DIMENSIONS, VALUES, RANGE = 8, 10, 3.0  # rows, columns, and how far from 0 a dimension goes
+
+
+def kl_per_dimension(q: Distribution) -> Tensor | None:
+    """KL(q_j || N(0, 1)) of each latent dimension, a mean over images, nats, [Z]; None where q is no Gaussian."""
+    return q.standard_normal_kl().mean(dim=0) if isinstance(q, DiagonalGaussian | FullGaussian) else None
+
+
+@torch.no_grad()
+def kl_bars(model: VAE, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
+    """KL per dimension over these images [B, C, H, W], a bar each, the most used first; {} where it is not known."""
+    kl = kl_per_dimension(model.posterior_of(images, labels))
+    if kl is None:
+        return {}
+    title = f"KL per dimension, {len(images)} held-out images, nats"
+    return {"kl_per_dimension": bars(kl.sort(descending=True).values, title, "latent dimension, the most used first")}
 
 
 @torch.no_grad()
@@ -23,8 +40,8 @@ def traversals(model: VAE, images: Tensor, labels: Tensor | None = None) -> tupl
     Returns the images and how many stand in a row.
     """
     q = model.posterior_of(images, labels)
-    known = isinstance(q, DiagonalGaussian | FullGaussian)
-    use = q.standard_normal_kl().mean(dim=0) if known else q.mean.var(dim=0)  # type: ignore[union-attr]
+    kl = kl_per_dimension(q)
+    use = q.mean.var(dim=0) if kl is None else kl
     order = use.argsort(descending=True)[:DIMENSIONS]
     codes = q.mean[:1].repeat(len(order), VALUES, 1)  # [rows, values, Z]
     values = torch.linspace(-RANGE, RANGE, VALUES, device=codes.device, dtype=codes.dtype)

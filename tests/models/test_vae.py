@@ -9,7 +9,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.vae import VAE
 from lightning_gen.models.vae_data import set_output_bias
-from lightning_gen.models.vae_pictures import traversals
+from lightning_gen.models.vae_pictures import kl_bars, kl_per_dimension, traversals
 from lightning_gen.networks.conv import ConvDecoder
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
 from lightning_gen.objectives.bounds import ELBO, IWAE, BetaTC, DReG
@@ -141,6 +141,16 @@ def test_traversals_move_one_dimension_each_most_used_first():
         code = mean[0].clone()
         code[dimension] = 3.0
         torch.testing.assert_close(rows[row, -1], model.decode(code.unsqueeze(0))[0].detach())
+
+
+def test_kl_per_dimension_is_that_of_each_gaussian():
+    mean, log_variance = torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.zeros(2, 2)
+    torch.testing.assert_close(kl_per_dimension(DiagonalGaussian(mean, log_variance)), torch.tensor([0.0, 2.5]))
+    model = make()
+    flow = Planar(4, 3)(torch.randn(2, 4))
+    assert kl_per_dimension(flow) is None
+    model.posterior_of = lambda images, labels=None: flow
+    assert kl_bars(model, torch.rand(2, *SHAPE)) == {}
 
 
 def test_a_collapsed_posterior_is_told():
