@@ -5,6 +5,7 @@ a run can stop at any step and go on bit-identically, and one process and many d
 """
 
 import hashlib
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,14 @@ def mix(*numbers: int) -> int:
     """A 63-bit seed from integers; near seeds give unrelated streams."""
     digest = hashlib.blake2b(",".join(map(str, numbers)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+class Noise(Protocol):
+    """Where random numbers come from; what `StepNoise` gives."""
+
+    def normal(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
+
+    def uniform(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
 
 
 class StepNoise:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from lightning_gen.data.imageset import CHUNK
 from lightning_gen.errors import UserError
-from lightning_gen.randomness import StepNoise
+from lightning_gen.randomness import Noise, StepNoise
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -35,10 +35,10 @@ class BatchTransform:
     def is_random(self) -> bool:
         return bool(self.flip or self.window or self.dequantize or self.binarize)
 
-    def __call__(self, images: Tensor, noise: StepNoise) -> Tensor:
+    def __call__(self, images: Tensor, noise: Noise) -> Tensor:
         """All draws come from `noise`, in this order; nothing loops over images."""
         if self.window is not None:
-            images = random_window(images, self.window, noise)
+            images = random_window(images, (self.window, self.window), noise)
         if self.flip:
             images = mirror(images, noise)
         if self.dequantize:
@@ -46,7 +46,7 @@ class BatchTransform:
         return binarize(images, noise).float() if self.binarize else to_float(images)
 
 
-def mirror(images: Tensor, noise: StepNoise) -> Tensor:
+def mirror(images: Tensor, noise: Noise) -> Tensor:
     """Each image [B, C, H, W] left to right with probability 1/2."""
     width = images.shape[-1]
     mirrored = noise.uniform((len(images), 1, 1, 1), images.device) < 0.5
@@ -54,16 +54,16 @@ def mirror(images: Tensor, noise: StepNoise) -> Tensor:
     return images.gather(3, torch.where(mirrored, width - 1 - columns, columns).expand(images.shape))
 
 
-def random_window(images: Tensor, side: int, noise: StepNoise) -> Tensor:
-    """A square [B, C, side, side] at a place of its own in each image [B, C, H, W], each equally likely."""
+def random_window(images: Tensor, size: tuple[int, int], noise: Noise) -> Tensor:
+    """A window [B, C, *size] at a place of its own in each image [B, C, H, W], each equally likely."""
     count, channels, height, width = images.shape
-    place = noise.uniform((count, 2), images.device)
-    room = torch.tensor([height - side + 1, width - side + 1], device=images.device)
-    top, left = (place * room).long()[:, :, None].unbind(dim=1)  # [B, 1]
-    steps = torch.arange(side, device=images.device)
-    pixels = ((top + steps)[:, :, None] * width + (left + steps)[:, None, :]).view(count, 1, side * side)
+    draw = noise.uniform((count, 2), images.device)
+    top = (draw[:, :1] * (height - size[0] + 1)).long()  # [B, 1]
+    left = (draw[:, 1:] * (width - size[1] + 1)).long()
+    rows, columns = (torch.arange(side, device=images.device) for side in size)
+    pixels = ((top + rows)[:, :, None] * width + (left + columns)[:, None, :]).view(count, 1, -1)
     # A gather of single pixels is five times as fast as indexing with rows and columns.
-    return images.flatten(2).gather(2, pixels.expand(-1, channels, -1)).view(count, channels, side, side)
+    return images.flatten(2).gather(2, pixels.expand(-1, channels, -1)).view(count, channels, *size)
 
 
 def centre(images: Tensor, height: int, width: int) -> Tensor:
@@ -79,13 +79,13 @@ def centre(images: Tensor, height: int, width: int) -> Tensor:
     return images[..., top : top + height, left : left + width]
 
 
-def dequantize(images: Tensor, noise: StepNoise) -> Tensor:
+def dequantize(images: Tensor, noise: Noise) -> Tensor:
     """(x + u) / 256, u ~ U[0, 1), in [0, 1)."""
     uniform = noise.uniform(images.shape, images.device).clamp_(max=1 - 2**-16)  # else 255 + u may round up to 256
     return uniform.add_(images).div_(256)
 
 
-def binarize(images: Tensor, noise: StepNoise) -> Tensor:
+def binarize(images: Tensor, noise: Noise) -> Tensor:
     """bool, true with the grey value uint8 / 255 as probability: 0 is never drawn as 1, nor 255 as 0."""
     return noise.uniform(images.shape, images.device) < to_float(images)
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gen.objectives.corruption import Noise
 from lightning_gen.objectives.parallel import rank_and_world, total
+from lightning_gen.randomness import Noise
 
 
 class Codebook(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.objectives.corruption import Noise
+from lightning_gen.randomness import Noise
 
 PRIORS = ("normal", "uniform", "truncated")
 TRUNCATED_AT = 2.0  # standard deviations, as BigGAN trained with (Brock et al. 2019, sec. 3.1)

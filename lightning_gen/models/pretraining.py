@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder, TransposedLinear
-from lightning_gen.objectives.corruption import Noise
 from lightning_gen.objectives.reconstruction import cross_entropy, squared_error_of_values
+from lightning_gen.randomness import Noise
 
 Corruption = Callable[..., Tensor]  # (values, noise, amount=...) -> values
 Reconstruction = Callable[[Tensor, Tensor], Tensor]  # (raw output, images) -> [B]

@@ -4,19 +4,12 @@ Each takes values in [0, 1], [B, ...], and the noise of the training step, which
 shape; `amount` is how much. They leave their argument as it is.
 """
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
-class Noise(Protocol):
-    """What `randomness.StepNoise` gives."""
-
-    def normal(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
-
-    def uniform(self, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor: ...
+from lightning_gen.data.transforms import random_window
+from lightning_gen.randomness import Noise
 
 
 def masking(values: Tensor, noise: Noise, amount: float) -> Tensor:
@@ -41,9 +34,6 @@ def random_shift(images: Tensor, noise: Noise, pixels: int | tuple[int, int]) ->
     `pixels` may differ for the vertical and the horizontal. What comes in at the border is 0. Not a corruption: the
     shifted image is input and target.
     """
-    count, _, height, width = images.shape
     y, x = (pixels, pixels) if isinstance(pixels, int) else pixels
-    draw = noise.uniform((count, 2), images.device)
-    top, left = (draw[:, 0] * (2 * y + 1)).long(), (draw[:, 1] * (2 * x + 1)).long()
-    windows = F.pad(images, [x, x, y, y]).unfold(2, height, 1).unfold(3, width, 1)  # a view [B, C, 2y+1, 2x+1, H, W]
-    return windows[torch.arange(count, device=images.device), :, top, left]
+    height, width = images.shape[-2:]
+    return random_window(F.pad(images, [x, x, y, y]), (height, width), noise)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_gen.objectives.corruption import Noise
 from lightning_gen.objectives.parallel import mean_over_processes
 from lightning_gen.objectives.precision import full_precision
+from lightning_gen.randomness import Noise
 
 
 def kl_sparsity(activations: Tensor, target: float) -> Tensor:

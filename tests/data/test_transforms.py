@@ -40,7 +40,7 @@ def test_half_of_the_images_are_mirrored():
 
 def test_windows_are_cut_out_at_every_place_equally_often():
     images = ramp(6000, 4, 5)
-    windows = random_window(images, 3, StepNoise(0))
+    windows = random_window(images, (3, 3), StepNoise(0))
     assert windows.shape == (6000, 1, 3, 3)
     corner = windows[:, 0, 0, 0].long()
     assert torch.equal(windows[:, 0].long(), corner[:, None, None] + ramp(1, 3, 3)[0].long())
