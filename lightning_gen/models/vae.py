@@ -90,7 +90,7 @@ class VAE(GenerativeModel):
         if self.objective.stops_q and not (diagonal or isinstance(self.posterior, FullCovariance)):
             raise UserError("model/objective=dreg needs model/posterior=diagonal or full_covariance.")
         if self.prior.of_images and not diagonal:
-            raise UserError("model/prior=vamp mixes the posteriors of its pseudo-inputs, which must be Gaussians: set model/posterior=diagonal.")
+            raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")
         if self.prior.of_images and self.num_classes:
             raise UserError("model/prior=vamp has pseudo-inputs without classes: set model.conditional=false.")
         if self.output_bias not in ("default", "data_mean"):

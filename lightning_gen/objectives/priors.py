@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lightning_gen.errors import UserError
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
 from lightning_gen.objectives.posteriors import LOG_2PI, DiagonalGaussian, Distribution
@@ -100,8 +99,7 @@ class Vamp(StandardNormal):
 
     def _components(self, encode: Encode) -> tuple[DiagonalGaussian, Tensor]:
         posteriors = encode(self.pseudo_inputs.clamp(0.0, 1.0))
-        if not isinstance(posteriors, DiagonalGaussian):
-            raise UserError("model/prior=vamp needs densities of posteriors: set model/posterior=diagonal.")
+        assert isinstance(posteriors, DiagonalGaussian)  # the VAE has checked
         count = len(self.pseudo_inputs)
         return posteriors, posteriors.mean.new_full((count,), -math.log(count))
 
