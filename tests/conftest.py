@@ -40,7 +40,10 @@ def train_command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers are forked from a process that has imported everything: importing it again takes longer than these runs."""
+    """Workers are forked from a process that has imported everything: importing it again takes longer than these runs.
+
+    What they print is not captured.
+    """
     monkeypatch.setattr("lightning_gen.launch.start_worker", ForkedWorker)
 
 
