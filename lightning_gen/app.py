@@ -125,21 +125,24 @@ def explain(error: Exception) -> str:
     missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:
         wanted, group, listed = missing_option.groups()
-        options = [option for option in listed.split() if option != "base"]  # what the others of a group share
-        word = wanted.rsplit("/", 1)[-1]
-        return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+        return unknown_option(group, wanted.rsplit("/", 1)[-1], listed.split())
     missing_file = re.search(r"Could not load '([^']+)/([^'/]+)'", text)
     if missing_file:
         group, word = missing_file.groups()
         options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
         if options:
-            return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+            return unknown_option(group, word, options)
     key = re.search(r"full_key: (\S+)", str(cause))
     if key and "is not in struct" in str(cause):
         return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), near(key.group(1)))}"
     lines = [line.strip() for line in (text + "\n" + str(error.__cause__ or "")).splitlines() if line.strip()]
     useful = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|See |Set the env)", line)]
     return " ".join(useful[:2])
+
+
+def unknown_option(group: str, word: str, listed: list[str]) -> str:
+    options = [option for option in listed if option != "base"]  # that is what the others of a group share
+    return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
 
 
 def near(key: str) -> list[str]:

@@ -116,7 +116,9 @@ def test_mistakes(arguments, message, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
 
 
 def test_mistakes_in_a_run(run, monkeypatch):

@@ -10,7 +10,11 @@ MISTAKES = {
         ["model=gna"],
         "model=gna does not exist: use one of ae, classifier, gan, hierarchical_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
     ),
-    "unknown data set": (["dataset=mnst"], "use one of arrays, celeba, cifar10"),
+    "unknown data set": (
+        ["dataset=mnst"],
+        "dataset=mnst does not exist: use one of arrays, celeba, cifar10, cifar100, digits, emnist, fashion_mnist, "
+        "gaussians, huggingface, image_folder, kmnist, mnist, shards, sprites, stl10, svhn. Did you mean 'mnist'?",
+    ),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
     "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
     "misspelt key of the model": (["model.latent_dims=5"], "Did you mean 'model.latent_dim'?"),

@@ -5,6 +5,7 @@ real ones too, without a gradient, but only the relativistic losses look at them
 """
 
 import math
+from abc import ABC, abstractmethod
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from lightning_gen.objectives.parallel import mean_over_processes
 
 
-class AdversarialLoss:
+class AdversarialLoss(ABC):
     """What the losses share: how their logits are read.
 
     `log_odds`: the logit is the log odds of being real, so that D(x) = sigmoid(logit) and the Jensen-Shannon estimate
@@ -23,13 +24,13 @@ class AdversarialLoss:
     paired = False
     threshold = 0.0  # the logit above which an image passes for real
 
+    @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         """The discriminator's loss [B]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """The generator's loss [B]."""
-        raise NotImplementedError
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
         """The share [B] of right answers, half for each kind of image."""

@@ -5,6 +5,7 @@ Each is a module that takes a `Pass` and gives the penalty of each image [B], it
 et al. 2020), which gives the same mean gradient at a fraction of the cost.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,16 +36,16 @@ class Pass:
     noise: Noise
 
 
-class Penalty(nn.Module):
+class Penalty(nn.Module, ABC):
     """A penalty of a weight, computed at every `interval`-th discriminator update."""
 
     def __init__(self, weight: float, interval: int = 1) -> None:
         super().__init__()
         self.weight, self.interval = weight, interval
 
+    @abstractmethod
     def forward(self, seen: Pass) -> Tensor:
         """The weighted penalty of each image [B]."""
-        raise NotImplementedError
 
     def after_update(self, discriminator: nn.Module) -> None:
         """What is done to the weights after an update; nothing for most."""
