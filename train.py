@@ -7,7 +7,7 @@ python train.py resume=runs/latest trainer.max_steps=9000
 python train.py -m model=ae,vae,gan seed=0,1             a grid, one run directory a job
 """
 
-from lightning_gen.app import main
+from lightning_gen.commands.train import main
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,8 @@ from lightning_gen.data.imageset import Decoding, ImageSet
 from lightning_gen.data.loader import TrainLoader
 from lightning_gen.data.sources import vision
 from lightning_gen.data.sources.folder import image_folder
-from lightning_gen.data.transforms import BatchTransform, to_float
+from lightning_gen.data.transforms import BatchTransform
+from lightning_gen.pictures import to_float
 
 ROUNDS = 3
 

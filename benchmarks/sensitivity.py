@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from lightning_gen.evaluation import SampleEvaluator, Sampler, packaged_classifier
-from lightning_gen.evaluation.features import to_float
-from lightning_gen.evaluation.make_weights import load_split
+from lightning_gen.metrics import SampleEvaluator, Sampler, packaged_classifier
+from lightning_gen.metrics.make_weights import load_split
+from lightning_gen.pictures import to_float
 
 COLUMNS = {
     "FID": "fid_classifier",

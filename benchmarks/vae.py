@@ -11,10 +11,10 @@ import time
 from itertools import islice
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from lightning_gen.config import build_data, build_model, config_dir
-from lightning_gen.likelihood_evaluator import build_likelihood
+from lightning_gen.config.build import build_data, build_model
+from lightning_gen.config.compose import compose
+from lightning_gen.evaluation.likelihood import build_likelihood
 from lightning_gen.randomness import StepNoise
 
 CPU = torch.device("cpu")
@@ -23,8 +23,7 @@ CPU = torch.device("cpu")
 def main(experiment: str, steps: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", overrides=[f"experiment={experiment}", "evaluation.nll.images=100"])
+    config = compose([f"experiment={experiment}", "evaluation.nll.images=100"])
     data = build_data(config)
     model = build_model(config, data.image_shape)
     model.see_data(data, fresh=True)

@@ -37,7 +37,7 @@ def evaluate(
     prior: Prior = None,
 ) -> None:
     """Measure a trained model by a protocol and add the numbers, each with its protocol, to its summary.json."""
-    from lightning_gen.inspecting import evaluate_run
+    from lightning_gen.commands.evaluate import evaluate_run
 
     evaluate_run(run, overrides or [], prior)
 
@@ -49,7 +49,7 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
 ) -> None:
     """One table of runs against metrics: best values marked, seeds averaged, each protocol in its own column."""
-    from lightning_gen.comparing import compare_runs
+    from lightning_gen.commands.compare import compare_runs
 
     compare_runs(runs, csv, markdown)
 
@@ -71,7 +71,7 @@ def sample(
     ] = None,
 ) -> None:
     """Draw images from a trained model."""
-    from lightning_gen.inspecting import Draw, sample_run
+    from lightning_gen.commands.sample import Draw, sample_run
 
     print(sample_run(run, checkpoint, count, out, format, Draw(seed, prior, label, truncation)))
 
@@ -84,9 +84,9 @@ def fit_prior(
     checkpoint: Checkpoint = "best",
 ) -> None:
     """Fit a density to a model's codes, for sample --prior and evaluate --prior."""
-    from lightning_gen import posthoc
+    from lightning_gen.commands import fit_prior as command
 
-    print(posthoc.fit_prior(run, checkpoint, kind, components))
+    print(command.fit_prior(run, checkpoint, kind, components))
 
 
 @app.command()
@@ -96,9 +96,9 @@ def probe(
     checkpoint: Checkpoint = "best",
 ) -> None:
     """Classify and cluster a model's codes, PCA of the same width and raw pixels beside it."""
-    from lightning_gen import posthoc
+    from lightning_gen.commands.probe import probe_run
 
-    posthoc.probe_run(run, checkpoint, labels)
+    probe_run(run, checkpoint, labels)
 
 
 @app.command()
@@ -108,9 +108,9 @@ def latents(
     checkpoint: Checkpoint = "best",
 ) -> None:
     """Draw the codes of the test images, and the plane of decoded images if the codes are two-dimensional."""
-    from lightning_gen import posthoc
+    from lightning_gen.commands.latents import draw_latents
 
-    print(posthoc.draw_latents(run, checkpoint, projection))
+    print(draw_latents(run, checkpoint, projection))
 
 
 @app.command()
@@ -120,7 +120,7 @@ def data(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The PNG to write; samples/data_NAME.png.")] = None,
 ) -> None:
     """Show what is in a data set: counts, shapes, classes, values, memory, speed and a picture; trains nothing."""
-    from lightning_gen.describing import describe_data
+    from lightning_gen.commands.data import describe_data
 
     describe_data(dataset, overrides or [], out)
 
@@ -128,7 +128,7 @@ def data(
 def main() -> None:
     """The console command; a mistake is a line or two on standard error and exit code 2."""
     if sys.argv[1:2] == ["train"] and "--help" not in sys.argv:
-        from lightning_gen import app as training
+        from lightning_gen.commands import train as training
 
         training.main(sys.argv[2:])
         return

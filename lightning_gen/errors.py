@@ -1,6 +1,9 @@
-"""Mistakes of the user, told in one or two lines."""
+"""What the user is told: mistakes in one or two lines, exit codes, and no noise from libraries."""
 
 import difflib
+import logging
+import os
+import warnings
 from collections.abc import Iterable
 
 
@@ -12,3 +15,21 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest of `known`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def quiet_libraries() -> None:
+    """Silence what our users need not act on; their own warnings stay."""
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for message in (
+        ".*does not have many workers.*",
+        ".*`IterableDataset` has `__len__`.*",
+        ".*isinstance.treespec, LeafSpec.*",
+        ".*find_unused_parameters=True was specified.*",
+        ".*defined a `validation_step`.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+INTERRUPTED = 130  # the exit code of a run that was asked to stop, as shells have it

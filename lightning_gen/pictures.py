@@ -78,3 +78,19 @@ def to_picture(image: Tensor) -> Image.Image:
 def save_picture(picture: Image.Image, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float images in [0, 1] as 8-bit images, rounded as a PNG would be; uint8 images as they are.
+
+    Values outside [0, 1] are clamped and NaN becomes black, so a model that has diverged gets a bad number
+    rather than none.
+    """
+    if images.dtype == torch.uint8:
+        return images
+    return images.float().nan_to_num(nan=0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """8-bit images as float32 in [0, 1]; float images as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images

@@ -23,7 +23,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def train_command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """`python train.py ...` in this process, which has imported all of it; with several devices, its workers are real."""
-    from lightning_gen import app
+    from lightning_gen.commands import train as app
 
     def call(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
@@ -44,7 +44,7 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     What they print is not captured.
     """
-    monkeypatch.setattr("lightning_gen.launch.start_worker", ForkedWorker)
+    monkeypatch.setattr("lightning_gen.training.launch.start_worker", ForkedWorker)
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from hydra import compose, initialize_config_dir
 
-from lightning_gen.config import config_dir
-from lightning_gen.launch import PARENT, worker_main
-from lightning_gen.run import Run
-from lightning_gen.training import train
+from lightning_gen.config.compose import compose
+from lightning_gen.runs.run import Run
+from lightning_gen.training.launch import PARENT
+from lightning_gen.training.train import train
+from lightning_gen.training.worker import worker_main
 
 QUICK = (
     "logger=csv",
@@ -35,10 +35,10 @@ class Done(NamedTuple):
 
 
 class ForkedWorker:
-    """A worker of `lightning_gen.launch`, with what that needs of `subprocess.Popen`."""
+    """A worker of `lightning_gen.training.launch`, with what that needs of `subprocess.Popen`."""
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lightning_gen.training"])
+    context.set_forkserver_preload(["lightning_gen.training.train"])
 
     def __init__(self, run_dir: Path, environment: dict[str, str]) -> None:
         self.process = self.context.Process(target=self.main, args=(str(run_dir), environment), daemon=True)
@@ -65,8 +65,7 @@ def quick(*overrides: str) -> list[str]:
 
 def make_run(path: Path, *overrides: str) -> Run:
     """A run directory of these overrides, not trained yet."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", overrides=[*QUICK, *overrides])
+    config = compose([*QUICK, *overrides])
     run = Run.create(path, config)
     run.save()
     return run

@@ -39,7 +39,7 @@ def test_the_wheel_holds_configs_sweeps_and_weights(installed):
     package = installed / "lightning_gen"
     for path in ("conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml"):
         assert (package / path).is_file()
-    assert {p.stem for p in (package / "evaluation" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
+    assert {p.stem for p in (package / "metrics" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
 
 
 def test_an_installed_package_trains_and_samples(installed, tmp_path):

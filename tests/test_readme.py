@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lightning_gen.run import Run
+from lightning_gen.runs.run import Run
 from tests.helpers import QUICK
 
 ROOT = Path(__file__).parents[1]

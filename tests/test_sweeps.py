@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from lightning_gen.run import Run
+from lightning_gen.runs.run import Run
 from tests.helpers import QUICK
 
 ROOT = Path(__file__).parents[1]

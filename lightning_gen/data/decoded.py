@@ -26,7 +26,7 @@ from lightning_gen.data.decode import Entry, Shape, decode_into, hash_entries, l
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.parallel import PART, in_parallel, starts
 from lightning_gen.errors import UserError
-from lightning_gen.run import write_atomically
+from lightning_gen.files import locked, write_atomically
 
 VERSION = 1  # of the pixels that decoding makes
 
@@ -82,7 +82,7 @@ def decoded(entries: Sequence[Entry], decoding: Decoding, where: str, content: s
     key = hashlib.sha256(json.dumps([content, *options]).encode()).hexdigest()[:24]
     folder = _root(decoding) / "decoded" / key
     if not folder.is_dir():
-        with locked(decoding.cache_dir, key):
+        with cache_lock(decoding.cache_dir, key):
             for left_over in folder.parent.glob(f"{key}.part*"):  # a crash's, since we have the lock
                 shutil.rmtree(left_over)
             if not folder.is_dir():
@@ -127,7 +127,7 @@ def _build(folder: Path, entries: Sequence[Entry], decoding: Decoding, where: st
         _close_gaps(part / "images.u8", len(entries), shape, reasons)
         names = [(row, entries[row : row + 1][0].name, reasons[row]) for row in sorted(reasons)]
         meta = {"shape": list(shape), "entries": len(entries), "bad": names}
-        write_atomically(part / "meta.json", json.dumps(meta).encode())
+        write_atomically(part / "meta.json", json.dumps(meta))
         os.rename(part, folder)
     except OSError as error:
         raise UserError(
@@ -211,9 +211,9 @@ def content_hash(entries: Sequence[Entry], cache_dir: Path) -> str:
     places = [(entry.name, entry.file, entry.offset, entry.size, entry.member) for entry in entries]
     stamp = hashlib.sha256(json.dumps([stamps, places]).encode()).hexdigest()[:24]
     known = Path(cache_dir).expanduser() / "decoded" / "stamps" / stamp
-    with locked(cache_dir, stamp):
+    with cache_lock(cache_dir, stamp):
         if not known.exists():
-            write_atomically(known, _hash_all(entries).encode())
+            write_atomically(known, _hash_all(entries))
     return known.read_text()
 
 
@@ -227,18 +227,15 @@ def _hash_all(entries: Sequence[Entry]) -> str:
 
 
 @contextlib.contextmanager
-def locked(cache_dir: Path, name: str) -> Iterator[None]:
-    """Only one process of all that share the cache is inside; a process that dies lets go."""
-    from filelock import FileLock
+def cache_lock(cache_dir: Path, name: str) -> Iterator[None]:
+    """Only one of the processes that share the cache works on `name` at a time.
 
-    folder = Path(cache_dir).expanduser() / "locks"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / (re.sub(r"\W+", "_", name) + ".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise UserError(f"dataset.cache_dir={cache_dir} cannot be written to ({error.strerror}).") from error
-    try:
+    Raises:
+        UserError: the cache folder cannot be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(Path(cache_dir).expanduser() / "locks" / re.sub(r"\W+", "_", name)))
+        except OSError as error:
+            raise UserError(f"dataset.cache_dir={cache_dir} cannot be written to ({error.strerror}).") from error
         yield
-    finally:
-        lock.release()

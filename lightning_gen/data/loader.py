@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_gen.data.imageset import ImageSet
-from lightning_gen.data.transforms import BatchTransform, to_float
+from lightning_gen.data.transforms import BatchTransform
+from lightning_gen.pictures import to_float
 from lightning_gen.randomness import StepNoise, mix
 
 TRANSFORM_STREAM, TEST_TRANSFORM_STREAM = 5, 6

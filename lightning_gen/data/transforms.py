@@ -8,12 +8,8 @@ from torch.nn import functional as F
 
 from lightning_gen.data.imageset import CHUNK
 from lightning_gen.errors import UserError
+from lightning_gen.pictures import to_float
 from lightning_gen.randomness import Noise, StepNoise
-
-
-def to_float(images: Tensor) -> Tensor:
-    """uint8 [0, 255] to float in [0, 1]; floats as they are."""
-    return images.div(255) if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)

@@ -1,116 +1,113 @@
-"""log p(x) of a latent variable model, by importance sampling from q(z|x) or by annealed importance sampling."""
+"""The test likelihood of a model by its protocol, `evaluation.nll`."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
+from typing import Any
 
 import torch
+from omegaconf import DictConfig
 from torch import Tensor
 
-MOST_VALUES = {"cpu": 2**18, "cuda": 2**24}  # of decoded images at once, all draws together
+from lightning_gen import distributed
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.metrics.feature_pass import mix, seeded_subset
+from lightning_gen.metrics.likelihood import annealed, importance_sampled
+from lightning_gen.metrics.sample_evaluator import versions
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
+from lightning_gen.randomness import StepNoise
+
+NLL_STREAM = -6  # of the evaluation's seed
+BATCH = 20  # images at a time; part of the protocol: batch j is drawn from its own seed
+METHODS = ("importance", "ais")
 
 
 @dataclass(frozen=True)
-class Densities:
-    """p(x, z) and q(z|x) for one batch of images, encoded once.
+class LikelihoodEvaluator:
+    """-log p(x) of held-out images, in nats, with its standard error over images.
 
-    Latents are [k, B, Z]; densities are [k, B], in nats. ``values``: numbers that the decoder gives for one image.
-    ``discrete``: log p is that of 8-bit images (true), a density of dequantized ones (false), or neither (None).
+    `method` importance: `k` draws from q(z|x) an image; ais: `chains` chains of `temperatures` steps. `images`: so
+    many, at random by the seed; None: all. Models without densities have none.
     """
 
-    shape: tuple[int, int]  # B, Z
-    draw: Callable[[Tensor], tuple[Tensor, Tensor]]  # N(0, I) noise to latents and log q(z|x)
-    log_prior: Callable[[Tensor], Tensor]
-    log_likelihood: Callable[[Tensor], Tensor]
-    draw_prior: Callable[[Tensor, Tensor], Tensor]  # N(0, I) [N, Z] and U[0, 1) [N] to latents [N, Z]
-    values: int = 1
-    discrete: bool | None = None
+    name: str
+    k: int
+    images: int | None
+    method: str
+    chains: int
+    temperatures: int
+    seed: int
 
-    def log_joint(self, latents: Tensor) -> Tensor:
-        """log p(x, z), [k, B]."""
-        return self.log_likelihood(latents) + self.log_prior(latents)
+    def __call__(
+        self, model: GenerativeModel, data: ImageDataModule, **context: Any
+    ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+        """`eval/nll`, `eval/nll_standard_error`, for 8-bit data `eval/nll_bits_per_dim`; and protocols."""
+        total = len(data.test)
+        count = min(self.images or total, total)
+        chosen = seeded_subset(total, count, mix(self.seed, NLL_STREAM)).sort().values
+        found, discrete = self._log_likelihoods(model, data, chosen)
+        if found is None:
+            return {}, {}
+        std = float(found.std()) if count > 1 else 0.0
+        metrics = {"eval/nll": -float(found.mean()), "eval/nll_standard_error": std / count**0.5}
+        if discrete is not None:
+            bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
+            metrics["eval/nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
+        how = {"k": self.k} if self.method == "importance" else {"k": self.chains, "temperatures": self.temperatures}
+        shared = {"images": f"{count} held-out images", "n_real": count, "split": "test", "method": self.method}
+        shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
+        return metrics, {name: {"metric": name.removeprefix("eval/"), **shared} for name in metrics}
+
+    def _log_likelihoods(
+        self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor
+    ) -> tuple[Tensor | None, bool | None]:
+        """log p(x) of the images, float64 [N], shared among the processes, and what it is a density of (`Densities`).
+
+        None if the model has no densities.
+        """
+        rank, world = distributed.rank_and_world()
+        result = torch.zeros(len(chosen), dtype=torch.float64)
+        discrete = None
+        for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
+            if index % world != rank and index > 0:  # each process learns from the first batch what it is
+                continue
+            noise = StepNoise(mix(self.seed, NLL_STREAM))
+            noise.start(index)
+            with torch.no_grad():
+                densities = model.densities(batch._replace(images=batch.images.to(model.dtype)), noise)
+            if densities is None:
+                return None, None
+            discrete = densities.discrete
+            if index % world != rank:
+                continue
+            generator = torch.Generator(model.device).manual_seed(mix(mix(self.seed, NLL_STREAM), index))
+            estimate = (
+                partial(importance_sampled, k=self.k)
+                if self.method == "importance"
+                else partial(annealed, chains=self.chains, temperatures=self.temperatures)
+            )
+            found = estimate(densities, device=model.device, generator=generator, dtype=model.dtype)
+            result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
+        distributed.all_reduce_sum(result)
+        return result, discrete
 
 
-def _exact(values: Tensor) -> Tensor:
-    """In float64 where the device has it, else in float32."""
-    return values.float() if values.device.type == "mps" else values.double()
+def build_likelihood(options: DictConfig) -> LikelihoodEvaluator | None:
+    """The evaluator of `evaluation.nll`; None where `evaluation.nll.k` is 0.
 
-
-@torch.no_grad()
-def importance_sampled(
-    densities: Densities, k: int, device: torch.device, generator: torch.Generator, dtype: torch.dtype | None = None
-) -> Tensor:
-    """log 1/k sum_i p(x, z_i) / q(z_i|x) with z_i from q, [B]: a lower bound of log p(x) that grows with k.
-
-    Burda et al. 2016, eq. 8. ``generator``: of ``device``.
+    Raises:
+        UserError: a method that is not known, or a number that is none.
     """
-    images, dim = densities.shape
-    most = MOST_VALUES.get(device.type, MOST_VALUES["cpu"])
-    step = max(most // (images * max(densities.values, dim)), 1)
-    total = _exact(torch.full((images,), -math.inf, device=device))
-    for start in range(0, k, step):
-        noise = torch.randn(min(step, k - start), images, dim, device=device, dtype=dtype, generator=generator)
-        latents, log_q = densities.draw(noise)
-        weights = _exact(densities.log_joint(latents)) - _exact(log_q)
-        total = torch.logaddexp(total, weights.logsumexp(dim=0))
-    return total - math.log(k)
-
-
-def annealed(
-    densities: Densities,
-    chains: int,
-    temperatures: int,
-    device: torch.device,
-    generator: torch.Generator,
-    leapfrog: int = 10,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
-    """log p(x) [B] by annealed importance sampling from the prior to the posterior (Neal 2001; Wu et al. 2017).
-
-    The distributions between are p(z) p(x|z)^b, b on Wu et al.'s sigmoidal schedule; each transition is one proposal
-    of Hamiltonian Monte Carlo with ``leapfrog`` steps, whose size follows the acceptance over an image's chains
-    towards 65 %. It gives a lower bound too, in expectation, but one that does not lean on q(z|x).
-    """
-    images, dim = densities.shape
-
-    def normal() -> Tensor:
-        return torch.randn(chains, images, dim, device=device, dtype=dtype, generator=generator)
-
-    def energy(z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
-        """-log p(z) p(x|z)^b, its gradient, and log p(x|z)."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            likelihood = densities.log_likelihood(z)
-            value = -densities.log_prior(z) - b * likelihood
-            (gradient,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), gradient, likelihood.detach()
-
-    rising = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
-    schedule = ((rising - rising[0]) / (rising[-1] - rising[0])).tolist()
-    uniform = torch.rand(chains * images, device=device, dtype=dtype, generator=generator)
-    with torch.no_grad():
-        z = densities.draw_prior(normal().flatten(0, 1), uniform).view(chains, images, dim)
-        likelihood = densities.log_likelihood(z)
-    total = _exact(torch.zeros(chains, images, device=device))
-    size = torch.full((images, 1), 0.1, device=device, dtype=dtype)
-    for before, b in pairwise(schedule):
-        total += (b - before) * _exact(likelihood)
-        momentum = normal()
-        value, gradient, likelihood = energy(z, b)
-        start = value + 0.5 * momentum.square().sum(dim=-1)
-        moved = z
-        for _ in range(leapfrog):
-            momentum = momentum - 0.5 * size * gradient
-            moved = moved + size * momentum
-            new_value, gradient, new_likelihood = energy(moved, b)
-            momentum = momentum - 0.5 * size * gradient
-        rise = new_value + 0.5 * momentum.square().sum(dim=-1) - start
-        draw = torch.rand(chains, images, device=device, dtype=dtype, generator=generator)
-        accepted = draw.log() < -rise  # not, where the rise is NaN
-        z = torch.where(accepted.unsqueeze(-1), moved.detach(), z)
-        likelihood = torch.where(accepted, new_likelihood, likelihood)
-        size = size * (0.1 * (accepted.to(size.dtype).mean(dim=0) - 0.65)).exp().unsqueeze(-1)
-    return total.logsumexp(dim=0) - math.log(chains)
+    nll = options.get("nll")
+    if nll is None or not nll.k:
+        return None
+    if nll.method not in METHODS:
+        raise UserError(f"evaluation.nll.method={nll.method}: use {' or '.join(METHODS)}.")
+    for key in ("k", "images", "chains", "temperatures"):
+        value = nll[key]
+        if not (isinstance(value, int) and value > 0) and not (key == "images" and value is None):
+            raise UserError(f"evaluation.nll.{key}={value} must be a whole number, 1 or more.")
+    return LikelihoodEvaluator(
+        options.name, nll.k, nll.images, nll.method, nll.chains, nll.temperatures, options.seed
+    )

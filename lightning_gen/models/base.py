@@ -12,9 +12,9 @@ from torch.nn.functional import one_hot
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
-from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.models.latent_density import Density
 from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.objectives.densities import Densities
 from lightning_gen.randomness import StepNoise, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gen.objectives.parallel import rank_and_world, total
+from lightning_gen.distributed import rank_and_world, total
 from lightning_gen.randomness import Noise
 
 

@@ -17,10 +17,10 @@ from lightning_gen.models.base import DecoderFactory, EncoderFactory, Generative
 from lightning_gen.models.discriminator import Discriminator, field
 from lightning_gen.models.latent_prior import check_prior, draw_codes
 from lightning_gen.networks.conditioning import conditional_decoder
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.penalties import Pass, Penalty
-from lightning_gen.objectives.precision import full_precision
 from lightning_gen.pictures import scatter
 from lightning_gen.randomness import GeneratorNoise
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.evaluation.likelihood import Densities
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.mlp import perceptron
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.likelihoods import Bernoulli
-from lightning_gen.objectives.precision import full_precision
 from lightning_gen.randomness import StepNoise
 
 LIMIT = 10.0  # of log sigma: exp stays finite, and nothing that trains comes near

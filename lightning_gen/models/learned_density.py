@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from lightning_gen.models.latent_density import Density
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.objectives.divergences import gaussian_kl
-from lightning_gen.schedules import cosine
+from lightning_gen.objectives.schedules import cosine
 
 SMALLEST = 1e-6  # standard deviation of a code, relative to the largest: below, it is a constant
 

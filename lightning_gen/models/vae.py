@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
-from lightning_gen.evaluation.likelihood import Densities
-from lightning_gen.evaluation.posterior_statistics import posterior_statistics
+from lightning_gen.metrics.posterior_statistics import posterior_statistics
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
 from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
 from lightning_gen.models.vae_pictures import kl_bars, traversals
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
+from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.objectives.likelihoods import Likelihood
 from lightning_gen.objectives.posteriors import (

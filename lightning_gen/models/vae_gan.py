@@ -10,10 +10,10 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.models.adversarial_training import count_only, update
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import gaussian_kl
-from lightning_gen.objectives.precision import full_precision
 
 PLAYERS = ("decoder", "encoder", "discriminator")  # in the order of their optimizers; they move in the reverse one
 

@@ -10,10 +10,10 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.codebook import Codebook
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
-from lightning_gen.objectives.precision import full_precision
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.randomness import StepNoise, mix
 

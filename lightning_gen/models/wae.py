@@ -11,10 +11,10 @@ from lightning_gen.models.adversarial_training import count_only, update
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import perceptron
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
-from lightning_gen.objectives.mmd import MMD
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.objectives.divergences import MMD
 from lightning_gen.objectives.reconstruction import squared_error
 
 

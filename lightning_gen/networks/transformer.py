@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.errors import UserError
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.networks.precision import full_precision
 
 
 class Block(nn.Module):

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_gen.objectives.parallel import mean_over_processes
+from lightning_gen.distributed import mean_over_processes
 
 
 class AdversarialLoss(ABC):

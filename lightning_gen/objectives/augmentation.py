@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.objectives import warping
 from lightning_gen.objectives.corruption import random_shift
-from lightning_gen.objectives.parallel import mean_over_processes
 from lightning_gen.randomness import Noise
 
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from lightning_gen.distributed import mean_over_processes, of_all_processes
 from lightning_gen.errors import UserError
 from lightning_gen.objectives.divergences import decomposed_kl, mmd
-from lightning_gen.objectives.parallel import mean_over_processes, of_all_processes
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution
 
 

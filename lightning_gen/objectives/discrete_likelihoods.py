@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_gen.errors import UserError
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.likelihoods import Likelihood, total
-from lightning_gen.objectives.precision import full_precision
 
 
 class Categorical(Likelihood):

@@ -1,8 +1,12 @@
 """Divergences between distributions, in nats."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from lightning_gen.distributed import of_all_processes
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.posteriors import DiagonalGaussian
 
 
@@ -46,23 +50,39 @@ def decomposed_kl(
     return log_own - log_joint, log_joint - log_margins, log_margins - log_prior
 
 
-MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel's width (Tolstikhin et al. 2018, their code)
+MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # those of the authors' code
 
 
-def mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The squared maximum mean discrepancy of two samples [N, Z], unbiased, a scalar (Gretton et al. 2012, eq. 3).
+def inverse_multiquadratic(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
+    """k(x, y) = sum_s C_s / (C_s + ||x - y||^2) with C_s = 2 Z s, for x [N, Z] and y [M, Z], [N, M].
 
-    The kernel is a sum of inverse multiquadratics C / (C + |x - y|^2) with C = 2 Z s over `MMD_SCALES`, for latents
-    of about unit variance.
+    2 Z is the mean squared distance of two draws from N(0, I). Source: Tolstikhin et al. 2018, sec. 4.
+    """
+    squares = (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(dim=2)  # exact, and with a gradient at 0
+    constants = [2 * x.shape[1] * scale for scale in scales]
+    return torch.stack([constant / (constant + squares) for constant in constants]).sum(dim=0)
+
+
+def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
+    """MMD^2 of the distributions that x [N, Z] and y [M, Z] are drawn from, unbiased, a scalar.
+
+    Without the distance of a point to itself (Gretton et al. 2012, eq. 3), so it may fall below 0.
+    """
+    x, y = full_precision(x), full_precision(y)
+    own = (inverse_multiquadratic(side, side, scales) for side in (x, y))
+    within = sum((kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1)) for kernel in own)
+    return within - 2 * inverse_multiquadratic(x, y, scales).mean()
+
+
+class MMD:
+    """`weight` times MMD^2 between the codes of the whole batch, over all processes, and as many prior draws.
+
+    `weight`: lambda of Tolstikhin et al. 2018, eq. 4, in units of squared error per image.
     """
 
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        distance = (a.unsqueeze(1) - b.unsqueeze(0)).square().sum(dim=-1)
-        widths = (2 * a.shape[1] * scale for scale in MMD_SCALES)
-        return sum((width / (width + distance) for width in widths), torch.zeros_like(distance))
+    def __init__(self, latent_dim: int, weight: float, scales: Sequence[float] = MMD_SCALES) -> None:
+        self.weight, self.scales = weight, tuple(scales)
 
-    def within(a: Tensor) -> Tensor:
-        values = kernel(a, a)
-        return (values.sum() - values.diagonal().sum()) / (len(a) * (len(a) - 1))
-
-    return within(x) + within(y) - 2 * kernel(x, y).mean()
+    def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
+        """MMD^2 of codes [B, Z] and prior draws [B, Z], unweighted, a scalar."""
+        return mmd(of_all_processes(codes), of_all_processes(prior), self.scales)

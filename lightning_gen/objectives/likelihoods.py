@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
-from lightning_gen.objectives.parallel import mean_over_processes
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.networks.precision import full_precision
 
 Uniform = Callable[[torch.Size], Tensor]  # draws from U[0, 1) in the given shape
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lightning_gen.distributed import mean_over_processes
 from lightning_gen.objectives.corruption import random_shift
-from lightning_gen.objectives.parallel import mean_over_processes
 from lightning_gen.randomness import Noise
 
 Judge = Callable[[Tensor], Tensor]  # images [B, C, H, W] -> logits [B], in full precision

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.flows import AutoregressiveStack, planar
-from lightning_gen.objectives.precision import full_precision
 
 LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
 LOG_2PI = math.log(2 * math.pi)

@@ -6,7 +6,7 @@ Each takes raw output and images, both [B, C, H, W]; the reconstruction is the s
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.networks.precision import full_precision
 
 
 def squared_error(raw: Tensor, images: Tensor) -> Tensor:

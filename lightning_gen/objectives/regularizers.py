@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lightning_gen.objectives.parallel import mean_over_processes
-from lightning_gen.objectives.precision import full_precision
+from lightning_gen.distributed import mean_over_processes
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.randomness import Noise
 
 

@@ -10,7 +10,7 @@ from lightning_gen.data.imageset import Decoding
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.data.sources.points import KINDS, gaussians
 from lightning_gen.errors import UserError
-from lightning_gen.evaluation.mixtures import mode_metrics
+from lightning_gen.metrics.points import mode_metrics
 from lightning_gen.networks.conv import ConvEncoder
 from lightning_gen.networks.shapes import POINTS
 from lightning_gen.pictures import grid

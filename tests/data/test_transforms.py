@@ -4,16 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lightning_gen.data.transforms import (
-    BatchTransform,
-    binarize_all,
-    centre,
-    random_window,
-    resize,
-    set_channels,
-    to_float,
-)
+from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, random_window, resize, set_channels
 from lightning_gen.errors import UserError
+from lightning_gen.pictures import to_float
 from lightning_gen.randomness import StepNoise
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 
-from lightning_gen.config import build_data, build_model
+from lightning_gen.config.build import build_data, build_model
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
 from lightning_gen.models.pretraining import Pretraining
+from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, resume_run, train_run
 
 STACK = ("model=ae", "networks=mlp", "networks.encoder.widths=[24,12]", "networks.encoder.activation=sigmoid")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
+from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, resume_run, train_run
 
 CLASSIFIER = ("model=classifier", "trainer.max_steps=40", "model.optimizer.lr=0.01", "dataset.batch_size=64")
@@ -52,7 +52,7 @@ def test_from_scratch_it_has_the_networks_of_the_command(tmp_path):
 
 
 def build(run):
-    from lightning_gen.config import build_model
+    from lightning_gen.config.build import build_model
 
     return build_model(run.config, (1, 8, 8))
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lightning_gen.config import build_data
+from lightning_gen.config.build import build_data
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
+from lightning_gen.runs.loading import load_model
 from tests.helpers import train_run
 
 MODELS = {

@@ -283,7 +283,7 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, player, lo
     options = (*SMALL, "trainer.max_steps=20", "trainer.log_every_n_steps=10", "checkpoint.every_n_steps=1")
     with pytest.raises(UserError, match=rf"the {loss} loss is not finite at step 6.*last\.ckpt"):
         train_run(tmp_path, *options)
-    from lightning_gen.run import Run
+    from lightning_gen.runs.run import Run
 
     kept = Run.load(tmp_path).read_checkpoint()
     assert kept["global_step"] == 5
@@ -292,15 +292,15 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, player, lo
 
 def test_stop_on_collapse_ends_the_run(tmp_path, monkeypatch):
     """A generator that does not move makes the same few blots from the first step to the last."""
-    monkeypatch.setattr("lightning_gen.callbacks.evaluation.SETTLED_IMAGES", 0)
-    monkeypatch.setattr("lightning_gen.callbacks.evaluation.ENOUGH_SAMPLES", 20)
+    monkeypatch.setattr("lightning_gen.training.callbacks.evaluation.SETTLED_IMAGES", 0)
+    monkeypatch.setattr("lightning_gen.training.callbacks.evaluation.ENOUGH_SAMPLES", 20)
     options = (*SMALL, "model.generator_optimizer.lr=0", "model.on_collapse=stop", "evaluation.every_n_steps=2")
     with pytest.raises(UserError, match="the generator has collapsed"):
         train_run(tmp_path, *options, "model.discriminator_optimizer.lr=1e-4", "trainer.max_steps=4")
 
 
 def test_conditional_runs_need_labels(tmp_path):
-    from lightning_gen.training import prepare
+    from lightning_gen.training.train import prepare
 
     run = make_run(tmp_path, *SMALL, "model.conditional=true", "dataset.labels=false")
     with pytest.raises(UserError, match=r"model\.conditional=true needs labels"):

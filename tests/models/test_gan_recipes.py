@@ -2,17 +2,16 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch.nn.utils.parametrize import is_parametrized
 
-from lightning_gen.config import build_model, config_dir
+from lightning_gen.config.build import build_model
+from lightning_gen.config.compose import compose
 from lightning_gen.networks.spectral import NORMALIZED
 from tests.helpers import make_run
 
 
 def recipe(name, *overrides):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", overrides=[f"experiment={name}", *overrides])
+    config = compose([f"experiment={name}", *overrides])
     with torch.device("meta"):
         return config, build_model(config, (3, 32, 32))
 
@@ -55,7 +54,7 @@ def test_the_rows_of_the_table_see_equal_images(name):
 @pytest.mark.parametrize("buffers", ["average", "copy"])
 def test_the_buffers_of_an_average(tmp_path, buffers):
     """Copied, batch norm's statistics are those of the generator; averaged, they lag behind. Weights always lag."""
-    from lightning_gen.training import train
+    from lightning_gen.training.train import train
 
     run = make_run(tmp_path, "model=gan", f"model.ema_buffers={buffers}", "trainer.max_steps=5")
     train(run)

@@ -4,16 +4,16 @@ import math
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from lightning_gen.config import build, build_data, build_model, config_dir
+from lightning_gen.config.build import build, build_data, build_model
+from lightning_gen.config.compose import compose
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
 from lightning_gen.models.hierarchical_vae import Normal
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.likelihoods import Gaussian
 from lightning_gen.randomness import StepNoise
+from lightning_gen.runs.loading import load_model
 from tests.helpers import make_run, train_run
 
 OPTIONS = ("model=hierarchical_vae", "networks=mlp", "model.latent_dims=[3,2]", "model.widths=[5]")
@@ -150,8 +150,7 @@ def test_mistakes_are_told_before_training(tmp_path):
 
 def test_the_published_recipe():
     """784-[200,200]->100-[100,100]->50; the learning rate 1e-3 * 10^(-i/7) for 3^i epochs."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", overrides=["experiment=iwae50_2layer_mnist"])
+    config = compose(["experiment=iwae50_2layer_mnist"])
     model = build_model(config, (1, 28, 28))
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
     sizes = [

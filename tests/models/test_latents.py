@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lightning_gen.inspecting import load_model
-from lightning_gen.run import Run
+from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.run import Run
 from tests.helpers import assert_same, quick, resume_run, train_run
 
 MODELS = {

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy
 
+from lightning_gen.commands.evaluate import evaluate_run
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import evaluate_run
-from lightning_gen.training import prepare
+from lightning_gen.training.train import prepare
 from tests.helpers import assert_same, make_run, resume_run, train_run
 
 VAE = ("model=vae", "networks=mlp", "model.latent_dim=3")

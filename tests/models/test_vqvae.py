@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from lightning_gen.config import build_data, build_model
+from lightning_gen.config.build import build_data, build_model
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
 from lightning_gen.models.codebook import Codebook
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQDecoder, VQEncoder
 from lightning_gen.randomness import StepNoise
+from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, make_run, resume_run, train_run
 
 SMALL = ("model=vqvae", "model.num_codes=16", "model.code_dim=4", "model.prior.width=16", "model.prior.depth=1")

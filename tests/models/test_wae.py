@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from lightning_gen.config import build_data, build_model
+from lightning_gen.config.build import build_data, build_model
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.inspecting import load_model
-from lightning_gen.objectives.mmd import inverse_multiquadratic, mmd
+from lightning_gen.objectives.divergences import inverse_multiquadratic, mmd
+from lightning_gen.runs.loading import load_model
 from tests.helpers import make_run, train_run
 
 

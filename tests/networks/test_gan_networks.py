@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from torch import nn
 
-from lightning_gen.config import build, config_dir
+from lightning_gen.config.build import build
+from lightning_gen.config.compose import compose
 from lightning_gen.errors import UserError
 from lightning_gen.networks import r3gan
 from lightning_gen.networks.blocks import Attention
@@ -28,8 +28,7 @@ CONDITIONAL = ["resnet", "r3gan_small", "biggan", "stylegan2"]
 
 def pair(name, shape, *overrides, latent_dim=12, **arguments):
     """Encoder and decoder of networks=name."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", [f"networks={name}", *(f"networks.{override}" for override in overrides)])
+    config = compose([f"networks={name}", *(f"networks.{override}" for override in overrides)])
     networks = build(config.networks)
     both = (
         networks["encoder"](image_shape=shape),
@@ -109,8 +108,7 @@ def test_a_size_that_does_not_divide(name, size):
 
 
 def one_of(name, index, shape):
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("train", [f"networks={name}", *(f"networks.{override}" for override in SMALL[name])])
+    config = compose([f"networks={name}", *(f"networks.{override}" for override in SMALL[name])])
     networks = build(config.networks)
     return networks["decoder"](latent_dim=4, image_shape=shape) if index else networks["encoder"](image_shape=shape)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.data.decode import Entry
-from lightning_gen.data.decoded import locked, splits_of
+from lightning_gen.data.decoded import cache_lock, splits_of
 from lightning_gen.data.imageset import Decoding, Splits
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import mix
@@ -111,7 +111,7 @@ def _plain_tar(path: Path, decoding: Decoding) -> Path:
     status = path.stat()
     folder = Path(decoding.cache_dir).expanduser() / "decoded" / "unpacked"
     plain = folder / f"{mix(*path.resolve().as_posix().encode(), status.st_size, status.st_mtime_ns):x}.tar"
-    with locked(decoding.cache_dir, plain.name):
+    with cache_lock(decoding.cache_dir, plain.name):
         if not plain.exists():
             folder.mkdir(parents=True, exist_ok=True)
             part = plain.with_suffix(".part")

@@ -1,11 +1,17 @@
-"""Sprites with known factors of variation, drawn by formula: no download."""
+"""Sprites with known factors of variation, drawn by formula, after dSprites (Matthey et al. 2017): no download."""
+
+from __future__ import annotations
+
+import math
 
 import torch
+from torch import Tensor
 
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
-from lightning_gen.evaluation.sprites import CATEGORICAL, FACTORS
-from lightning_gen.evaluation.sprites import sprites as draw
 
+FACTORS = {"shape": 3, "scale": 4, "orientation": 6, "x": 8, "y": 8}
+"""Number of values of each factor; the full grid has 4,608 images. Only `shape` is categorical."""
+CATEGORICAL = ("shape",)
 HELD_OUT = 921  # a fifth of the 4,608
 
 
@@ -20,3 +26,39 @@ def sprites(decoding: Decoding) -> Splits:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     whole = ImageSet(images, factors=factors, categorical=categorical)
     return Splits(train=whole.subset(order[HELD_OUT:]), test=whole.subset(order[:HELD_OUT]))
+
+
+def draw(size: int = 32, chunk: int = 512) -> tuple[Tensor, Tensor]:
+    """White shapes on black: square, ellipse or triangle at every scale, orientation and position, once each.
+
+    Orientation runs over a quarter turn, so that no shape looks the same at two of its values.
+
+    Args:
+        size: side of an image in pixels.
+        chunk: images drawn at a time.
+
+    Returns:
+        Images uint8 [4608, 1, size, size] and factors int64 [4608, 5], in the order of ``FACTORS``.
+    """
+    factors = torch.cartesian_prod(*(torch.arange(count) for count in FACTORS.values()))
+    images = torch.cat([_draw(part, size) for part in factors.split(chunk)])
+    return images, factors
+
+
+def _draw(factors: Tensor, size: int) -> Tensor:
+    # Pixel centres in [-1, 1], moved and turned into each sprite's own frame: [N, size, size].
+    grid = (torch.arange(size) + 0.5) / size * 2 - 1
+    shape, scale, orientation, x, y = factors.T
+    radius = (0.2 + 0.08 * scale)[:, None, None]
+    angle = (orientation * (math.pi / 2 / FACTORS["orientation"]))[:, None, None]
+    left = grid[None, None, :] - ((x / (FACTORS["x"] - 1) - 0.5) * 0.9)[:, None, None]
+    up = grid[None, :, None] - ((y / (FACTORS["y"] - 1) - 0.5) * 0.9)[:, None, None]
+    u, v = left * angle.cos() + up * angle.sin(), up * angle.cos() - left * angle.sin()
+    # Signed distance to the edge (approximate for the ellipse), positive inside.
+    square = radius * 0.85 - torch.maximum(u.abs(), v.abs())
+    ellipse = (1 - ((u / radius).square() + (v / (radius * 0.5)).square()).sqrt()) * radius * 0.5
+    sides = [u * math.cos(turn) + v * math.sin(turn) for turn in (math.pi / 2, math.pi * 7 / 6, -math.pi / 6)]
+    triangle = radius * 0.6 - torch.stack(sides).amax(0)
+    inside = torch.stack([square, ellipse, triangle]).gather(0, shape.view(1, -1, 1, 1).expand(1, -1, size, size))
+    coverage = (inside[0] * size / 2 + 0.5).clamp(0, 1)  # edges are antialiased over one pixel
+    return (coverage * 255).round().to(torch.uint8)[:, None]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_gen.data.decoded import decoded_splits, locked
+from lightning_gen.data.decoded import cache_lock, decoded_splits
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.errors import UserError, did_you_mean
 
@@ -121,7 +121,7 @@ def load_or_download(name: str, root: str, decoding: Decoding, folder: str, **op
     kind = getattr(datasets, name)
     where = (Path(root) / folder).resolve()
     base = where if name == "SVHN" else root  # the only one without a folder of its own
-    with locked(decoding.cache_dir, f"download-{name}"):  # several processes: one of them fetches
+    with cache_lock(decoding.cache_dir, f"download-{name}"):  # several processes: one of them fetches
         try:
             return kind(base, download=False, **options)
         except Exception as error:

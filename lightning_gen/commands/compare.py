@@ -1,0 +1,92 @@
+"""lightning-gen compare: the table of runs against metrics, for the terminal, as Markdown or as CSV."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_gen.commands.terminal import shortest
+from lightning_gen.errors import UserError
+from lightning_gen.runs.comparison import Column, Comparison, Row, comparison, expanded
+from lightning_gen.runs.run import Run
+
+MOST_COLUMNS = 6  # with more metrics they go down the side, so that the table stays readable
+
+
+def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Comparison:
+    """Read runs, print their table, and write it to `csv_file` if there is one.
+
+    Raises:
+        UserError: a path without a run, or nothing to compare.
+    """
+    table = comparison([Run.load(path) for path in expanded(paths)])
+    if csv_file is not None:
+        write_csv(table, csv_file)
+    if markdown:
+        print(as_markdown(table))
+    else:
+        Console(soft_wrap=True).print(as_table(table))
+        for note in table.notes:
+            print(note)
+    return table
+
+
+def described(row: Row) -> tuple[str, str, str]:
+    """Its name, its run or its seeds, and its checkpoint."""
+    if not row.runs:
+        return row.name, "", ""
+    runs = shortest(row.runs[0]) if len(row.runs) == 1 else f"seeds {', '.join(map(str, sorted(row.seeds)))}"
+    return row.name, runs, row.checkpoint
+
+
+def cells(table: Comparison, before: str, after: str) -> list[list[str]]:
+    """Texts, the titles first; the best values between `before` and `after`. Metrics across, or down if many."""
+
+    def text(row: Row, column: Column) -> str:
+        return f"{before}{row.cell(column)}{after}" if table.is_best(row, column) else row.cell(column)
+
+    lines = [["model", "run", "checkpoint", *(table.headers[column] for column in table.columns)]]
+    lines += [[*described(row), *(text(row, column) for column in table.columns)] for row in table.rows]
+    return lines if len(table.columns) <= MOST_COLUMNS else [list(line) for line in zip(*lines, strict=True)]
+
+
+def as_table(table: Comparison) -> Table:
+    """For the terminal; the best values are bold, with a star."""
+    titles, *lines = cells(table, "[bold]*", "[/bold]")
+    made = Table(show_edge=False, pad_edge=False, box=None)
+    for index, title in enumerate(titles):
+        made.add_column(title, overflow="fold", no_wrap=index == 0)
+    for line in lines:
+        made.add_row(*line)
+    return made
+
+
+def as_markdown(table: Comparison) -> str:
+    """A Markdown table; the best values are bold."""
+    titles, *lines = cells(table, "**", "**")
+    rows = [titles, ["---"] * len(titles), *lines]
+    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + [f"\n{note}" for note in table.notes])
+
+
+def write_csv(table: Comparison, path: Path) -> None:
+    """Three columns a metric: the mean, the standard deviation over seeds, and whether it is the best.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    head = ["model", "run", "checkpoint", "runs"]
+    for column in table.columns:
+        head += [table.headers[column], f"{table.headers[column]} std", f"{table.headers[column]} best"]
+    try:
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(head)
+            for row in table.rows:
+                values: list[Any] = [*described(row), len(row.runs)]
+                for column in table.columns:
+                    values += [row.mean(column), row.std(column), table.is_best(row, column)]
+                writer.writerow(values)
+    except OSError as error:
+        raise UserError(f"Cannot write {path} ({error.strerror}): choose another file with --csv.") from error

@@ -1,0 +1,94 @@
+"""What is done with a run after training, from its directory alone."""
+
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gen.commands.terminal import metrics_table, shortest
+from lightning_gen.config.build import build_data
+from lightning_gen.config.compose import compose
+from lightning_gen.config.validate import validate
+from lightning_gen.errors import UserError, quiet_libraries
+from lightning_gen.evaluation.evaluator import build_evaluator
+from lightning_gen.evaluation.fitted_priors import attach_prior
+from lightning_gen.evaluation.held_out import evaluate_model, neighbours
+from lightning_gen.pictures import grid, save_picture
+from lightning_gen.runs.loading import default_device, load_model
+from lightning_gen.runs.run import Run
+
+
+def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) -> dict[str, Any]:
+    """Measure a run's model, print the table and add it to summary.json under `evaluations`.
+
+    `overrides`: a protocol (`evaluation=standard`), values (`evaluation.num_samples=5000`, `dataset.root=DIR`), and
+    `checkpoint=best|last|PATH`; best if it is not given. `prior`: a density that `fit-prior` has fitted.
+    """
+    from rich.console import Console
+
+    quiet_libraries()
+    run = Run.load(run_dir)
+    checkpoint = next((o.partition("=")[2] for o in overrides if o.startswith("checkpoint=")), "best")
+    set_protocol(run.config, [o for o in overrides if not o.startswith("checkpoint=")])
+    validate(run.config)
+    device = default_device()
+    data = build_data(run.config)
+    model = load_model(run, checkpoint, device)
+    model.see_data(data, fresh=False)
+    evaluator = build_evaluator(run.config, data, device)
+    print(evaluator.note, file=sys.stderr)
+    context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
+    if prior is not None:
+        attach_prior(run, model, prior, checkpoint)
+        context["prior"] = prior
+    metrics, protocol = evaluate_model(model, data, evaluator, **context)
+    if evaluator.likelihood is not None and prior is None:
+        more, how = evaluator.likelihood(model, data, **context)
+        metrics, protocol = metrics | more, protocol | how
+    time = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    entry: dict[str, Any] = {"evaluation": evaluator.name, "checkpoint": checkpoint, "time": time} | {
+        "metrics": metrics,
+        "protocol": protocol,
+    }
+    Console(soft_wrap=True).print(metrics_table(entry))
+    run.add_evaluation(entry)
+    for name, (tiles, columns) in neighbours(evaluator).items():
+        path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
+        save_picture(grid(tiles, columns), path)
+        print(f"{name} {shortest(path)}")
+    return entry
+
+
+def set_protocol(config: DictConfig, overrides: list[str]) -> None:
+    """Change the evaluation of a saved config: groups are composed anew, so that a protocol means what it says.
+
+    Raises:
+        UserError: an override that does not exist, or that is neither of the evaluation nor of the data set.
+    """
+    from lightning_gen.config.explain import explain
+
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        groups = [o for o in parsed if o.key_or_group == "evaluation" or "/" in o.key_or_group]
+        for override in parsed:
+            if not override.key_or_group.startswith(("evaluation", "dataset.")):
+                raise UserError(
+                    f"{override.input_line}: evaluate takes evaluation=..., evaluation....=..., dataset....=... and "
+                    f"checkpoint=best|last|PATH."
+                )
+        composed = compose([str(o.input_line) for o in groups])
+        OmegaConf.resolve(composed.evaluation)
+        if any(o.key_or_group == "evaluation" for o in groups):
+            config.evaluation = composed.evaluation
+        elif groups:
+            config.evaluation.extractor = composed.evaluation.extractor
+        OmegaConf.set_struct(config, True)
+        for override in (o for o in parsed if o not in groups):
+            OmegaConf.update(config, override.key_or_group, override.value())
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error

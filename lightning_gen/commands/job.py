@@ -1,0 +1,58 @@
+"""One job from its config to its summary, in this process or in one process a device."""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lightning_gen.commands.terminal import report
+from lightning_gen.distributed import rank_from_environment
+from lightning_gen.errors import INTERRUPTED, quiet_libraries
+from lightning_gen.runs.run import Run
+from lightning_gen.training.devices import device_count
+from lightning_gen.training.launch import launch
+from lightning_gen.training.train import objective, prepare, train
+
+
+class JobFailed(Exception):
+    """Training ended early; the reason has been told, `code` is for the exit."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def run_job(config: DictConfig, directory: Path) -> float:
+    """Check, train, report; returns what a sweep optimizes.
+
+    Raises:
+        UserError: before training, for anything that the user can put right.
+        JobFailed: training failed in a worker.
+        KeyboardInterrupt: training was asked to stop, and has saved its checkpoint.
+    """
+    quiet_libraries()
+    rank, processes = rank_from_environment()
+    run = Run.create(directory, config)
+    try:
+        parts = prepare(run)
+    except Exception:
+        run.discard_if_empty()
+        raise
+    if rank == 0:
+        run.save()
+        print(parts.evaluation.evaluator.note, file=sys.stderr)
+    devices = device_count(run.config.trainer)
+    if processes == 1 and devices > 1:
+        del parts  # each worker builds its own
+        code = launch(run.path, devices)
+        summary = run.read_summary()
+        if code and code != INTERRUPTED:
+            run.write_summary(status="failed")
+            raise JobFailed(code)
+    else:
+        summary = train(run, parts)
+    if rank == 0:
+        report(run, summary)
+    if summary["status"] == "interrupted":
+        raise KeyboardInterrupt
+    return objective(run, summary)

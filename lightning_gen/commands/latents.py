@@ -1,0 +1,22 @@
+"""lightning-gen latents: pictures of a model's codes."""
+
+from pathlib import Path
+
+from lightning_gen.commands.terminal import shortest
+from lightning_gen.evaluation.code_pictures import latent_pictures
+from lightning_gen.pictures import grid, save_picture
+from lightning_gen.runs.loading import load_encoder_and_data
+from lightning_gen.runs.run import Run
+
+
+def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
+    """Draw the codes of the test images into latents/ of the run directory; returns a line that says where."""
+    run = Run.load(run_dir)
+    model, data = load_encoder_and_data(run, checkpoint)
+    pictures = latent_pictures(model, data.test_batches(model.device), data.test.classes, projection)
+    paths = []
+    for name, picture in pictures.items():
+        path = run.path / "latents" / f"{Path(checkpoint).stem}_{projection if name == 'latents' else name}.png"
+        save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
+        paths.append(shortest(path))
+    return "\n".join(paths)

@@ -1,0 +1,75 @@
+"""What a person sees: a table of metrics at the end, where things lie, and no noise from libraries."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from lightning_gen.runs.run import Run
+
+BESIDE = ("_floor", "_noise", "_std")  # what stands beside a number instead of below it
+
+
+def metrics_table(summary: dict[str, Any]) -> Table:
+    """The metrics, with the ends of their scales beside them, and how each was measured (where that changes)."""
+    metrics = {name.removeprefix("eval/"): v for name, v in summary["metrics"].items() if name.startswith("eval/")}
+    own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
+    ends = [suffix for suffix in ("_floor", "_noise") if any(name.endswith(suffix) for name in metrics)]
+    table = Table(show_edge=False, pad_edge=False, box=None)
+    table.add_column("metric", no_wrap=True)
+    for title in ("value", *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("protocol", overflow="fold")
+    said = ""
+    for name in own:
+        std = metrics.get(f"{name}_std")
+        value = f"{metrics[name]:.4g}" + (f" ± {std:.2g}" if std is not None else "")
+        beside = [f"{metrics[name + suffix]:.4g}" if name + suffix in metrics else "" for suffix in ends]
+        how = describe(summary["protocol"].get(f"eval/{name}", {}))
+        table.add_row(name, value, *beside, how if how != said else '"')
+        said = how
+    return table
+
+
+def describe(protocol: dict[str, Any]) -> str:
+    """The protocol in a few words; summary.json has all of it."""
+    if not protocol:
+        return ""
+    real = f"{protocol['n_real']:,} {protocol['split']} images"
+    if "n_fake" not in protocol:
+        return real
+    averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
+    extractor = f", {protocol['extractor']}" if "extractor" in protocol else ""
+    return f"{protocol['n_fake']:,} {protocol['images']}{averaged}, {real}{extractor}"
+
+
+def report(run: Run, summary: dict[str, Any]) -> None:
+    """The end of a run: metrics, paths, and the command to look further."""
+    console = Console(soft_wrap=True)
+    where = shortest(run.path)
+    if "metrics" in summary:
+        console.print(metrics_table(summary))
+    progress = summary.get("progress", {})
+    console.print(
+        f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
+        f"in {progress.get('seconds', 0):.0f} s"
+    )
+    grids = sorted((run.path / "samples").glob("step_*.png"))
+    console.print(f"run      {where}")
+    if grids:
+        console.print(f"samples  {shortest(grids[-1])}")
+    if summary["status"] == "completed" and grids:
+        console.print(f"next     lightning-gen sample {where} -n 64 -o samples")
+    elif summary["status"] != "completed":
+        console.print(f"go on    python train.py resume={where}")
+    if any((run.path / "wandb").glob("offline-run-*")):
+        console.print(f"upload   wandb sync {where}/wandb/offline-run-*")
+
+
+def shortest(path: Path) -> str:
+    """The path relative to here if it lies below, else absolute."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

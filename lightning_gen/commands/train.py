@@ -1,0 +1,106 @@
+"""The Hydra application behind train.py and `lightning-gen train`."""
+
+import math
+import os
+import re
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gen.config.explain import explain
+from lightning_gen.config.tree import config_dir, search_path
+from lightning_gen.distributed import rank_from_environment
+from lightning_gen.errors import INTERRUPTED, UserError
+from lightning_gen.runs.resume import overrides_of, resumed_config
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # it was us who set it
+_command = ""  # as it was typed
+_failures: list[int] = []  # exit codes of the jobs that failed
+
+
+@hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
+def hydra_main(config: DictConfig) -> float:
+    """One job: a single run, or one of a multirun."""
+    from lightning_gen.commands.job import JobFailed, run_job
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with open_dict(config):
+        config.command = _command
+    try:
+        if config.resume:
+            config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
+        return run_job(config, directory)
+    except UserError as error:
+        if _wants_traceback():
+            raise
+        print(f"error: {error}", file=sys.stderr)  # the other jobs of a multirun go on
+        _failures.append(2)
+    except JobFailed as failure:
+        _failures.append(failure.code)
+    return math.nan
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the application; a mistake is a line or two on standard error and exit code 2.
+
+    HYDRA_FULL_ERROR=1 shows the traceback instead.
+    """
+    global _command
+    program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
+    _command = shlex.join([Path(program).name, *sys.argv[1:]])
+    traceback = _wants_traceback()
+    os.environ[FULL_ERROR] = "1"  # Hydra raises what it would print; we print it
+    os.environ[OWN] = "" if traceback else "1"
+    _failures.clear()
+    try:
+        sys.argv = [program, *multirun_first(with_resume(given)), *search_path(), *quiet_rank()]
+        hydra_main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if traceback:
+            raise
+        print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    finally:
+        if not traceback:
+            del os.environ[FULL_ERROR]
+        os.environ.pop(OWN, None)
+    if _failures:
+        sys.exit(_failures[0])
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get(FULL_ERROR, "0") not in ("", "0") and not os.environ.get(OWN)
+
+
+def multirun_first(arguments: list[str]) -> list[str]:
+    """`-m` may stand anywhere: Hydra's parser takes it only before or after all overrides."""
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    return [*flags[:1], *(argument for argument in arguments if argument not in flags)]
+
+
+def with_resume(arguments: list[str]) -> list[str]:
+    """With `resume=RUN`: the run's own overrides, the new ones, and Hydra's output in the same directory."""
+    target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "")
+    if target in ("", "null"):
+        return arguments
+    run = Path(target.strip("'\"")).resolve()
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
+    return [*overrides_of(run, arguments), *arguments, f"hydra.run.dir='{run}'", "hydra.output_subdir=null"]
+
+
+def quiet_rank() -> list[str]:
+    """Under torchrun or srun, the processes other than the first keep out of the run directory."""
+    if rank_from_environment()[0] == 0:
+        return []
+    return [f"hydra.run.dir='{tempfile.mkdtemp()}'", "hydra.output_subdir=null"]

@@ -1,0 +1,39 @@
+"""Hydra's composition of a config, and the functions that configs may call."""
+
+import uuid
+from datetime import datetime
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gen.config.explain import explain
+from lightning_gen.config.tree import config_dir
+from lightning_gen.errors import UserError
+
+
+def run_name() -> str:
+    """The name of a new run directory: its time, and a few letters so that two of one second differ."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """The config of train.py with these overrides, outside a Hydra application.
+
+    Overrides of Hydra itself (`hydra....`) are ignored.
+
+    Raises:
+        UserError: a name that does not exist, or an override that cannot be parsed.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra.compose("train", overrides=[o for o in overrides if not o.startswith("hydra")])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error

@@ -1,0 +1,40 @@
+"""What is wrong with a config, in one or two lines."""
+
+import re
+
+from lightning_gen.config.tree import all_keys, config_dir
+from lightning_gen.errors import UserError, did_you_mean
+
+
+def explain(error: Exception) -> str:
+    """What went wrong in one or two lines, with the nearest name that exists."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = str(error)
+    cause = error.__cause__ or error
+    missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
+    if missing_option:
+        wanted, group, listed = missing_option.groups()
+        return unknown_option(group, wanted.rsplit("/", 1)[-1], listed.split())
+    missing_file = re.search(r"Could not load '([^']+)/([^'/]+)'", text)
+    if missing_file:
+        group, word = missing_file.groups()
+        options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
+        if options:
+            return unknown_option(group, word, options)
+    key = re.search(r"full_key: (\S+)", str(cause))
+    if key and "is not in struct" in str(cause):
+        return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), near(key.group(1)))}"
+    lines = [line.strip() for line in (text + "\n" + str(error.__cause__ or "")).splitlines() if line.strip()]
+    useful = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|See |Set the env)", line)]
+    return " ".join(useful[:2])
+
+
+def unknown_option(group: str, word: str, listed: list[str]) -> str:
+    options = [option for option in listed if option != "base"]  # that is what the others of a group share
+    return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+
+
+def near(key: str) -> list[str]:
+    """The keys at the depth of this one: a misspelt group is not a key deep inside another."""
+    return [known for known in all_keys() if known.count(".") == key.count(".") and known != key]

@@ -1,0 +1,83 @@
+"""What the processes of one run exchange. Every function costs nothing where there is only one process.
+
+torch is imported inside the functions: the command line asks for the rank before it needs torch.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def rank_from_environment() -> tuple[int, int]:
+    """The global rank and the number of processes, as torchrun or SLURM set them; (0, 1) without either."""
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
+    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return int(os.environ.get("SLURM_PROCID", 0)), int(os.environ["SLURM_NTASKS"])
+    return 0, 1
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process's rank and the number of processes, as torch.distributed has them."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def all_reduce_sum(tensor: Tensor) -> None:
+    """Sum a tensor over the processes, in place, without a gradient."""
+    import torch
+    from torch import distributed
+
+    if rank_and_world()[1] == 1:
+        return
+    if distributed.get_backend() == "nccl" and not tensor.is_cuda:  # NCCL cannot reduce CPU tensors
+        copy = tensor.to(torch.device("cuda", torch.cuda.current_device()))
+        distributed.all_reduce(copy)
+        tensor.copy_(copy)
+    else:
+        distributed.all_reduce(tensor)
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over the processes, as a new tensor without a gradient."""
+    if rank_and_world()[1] == 1:
+        return values
+    values = values.detach().clone()
+    all_reduce_sum(values)
+    return values
+
+
+def all_agree(condition: bool) -> bool:
+    """Whether the condition holds in every process, so that all of them take the same branch."""
+    import torch
+
+    votes = torch.tensor([float(condition)])
+    all_reduce_sum(votes)
+    return int(votes.item()) == rank_and_world()[1]
+
+
+def mean_over_processes(values: Tensor) -> Tensor:
+    """The mean over the processes, with a gradient."""
+    world = rank_and_world()[1]
+    if world == 1:
+        return values
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(values) / world
+
+
+def of_all_processes(rows: Tensor) -> Tensor:
+    """The rows [B, ...] of all processes in the order of the global batch, [world * B, ...], with a gradient."""
+    if rank_and_world()[1] == 1:
+        return rows
+    import torch
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(list(all_gather(rows.contiguous())))

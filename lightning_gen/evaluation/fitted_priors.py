@@ -1,0 +1,99 @@
+"""Densities fitted to a trained model's codes, kept in the run directory as priors/<kind>.pt."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+
+from lightning_gen.config.build import build_data
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.latent_density import Density, GaussianMixture
+from lightning_gen.models.learned_density import CouplingFlow, SecondStageVAE
+from lightning_gen.models.use import codes_of, in_precision
+from lightning_gen.runs.run import Run
+
+Kind = Literal["gaussian", "gmm", "two_stage", "flow"]
+KINDS: dict[str, Callable[..., Density]] = {
+    "gaussian": GaussianMixture,
+    "gmm": GaussianMixture,
+    "two_stage": SecondStageVAE,
+    "flow": CouplingFlow,
+}
+COMPONENTS = 10  # of the mixture, as in the RAE paper
+
+
+def build_density(kind: str, dim: int, components: int = COMPONENTS, seed: int = 0) -> Density:
+    """An unfitted density of codes [N, dim]; its initial weights are a function of the seed."""
+    options = {"components": components} if kind == "gmm" else {}
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return KINDS[kind](dim, **options)
+
+
+def fit_density(
+    model: GenerativeModel, data: ImageDataModule, kind: str, components: int = COMPONENTS, seed: int = 0
+) -> tuple[Density, int]:
+    """A density fitted to the codes of all training images, on the model's device, and how many they are.
+
+    Raises:
+        UserError: fewer codes than components.
+    """
+    codes, _ = codes_of(model, in_precision(model, data.train_batches(model.device, limit=len(data.train))))
+    if kind == "gmm" and len(codes) <= components:
+        raise UserError(f"--components {components} is too many for {len(codes)} codes.")
+    density = build_density(kind, codes.shape[1], components, seed).to(model.device)
+    density.fit(codes, seed=seed)
+    return density, len(codes)
+
+
+def fit_and_keep(
+    run: Run, model: GenerativeModel, data: ImageDataModule, kind: str, components: int, checkpoint: str
+) -> dict[str, Any]:
+    """Fit a density, write priors/<kind>.pt, and return what summary.json then says of it."""
+    start = time.monotonic()
+    density, count = fit_density(model, data, kind, components, run.config.seed)
+    record = {"codes": count, "checkpoint": checkpoint, "images_seen": model.images_seen}
+    if kind == "gmm":
+        record["components"] = components
+    record["seconds"] = round(time.monotonic() - start, 2)
+    path = run.path / "priors" / f"{kind}.pt"
+    path.parent.mkdir(exist_ok=True)
+    state = {name: tensor.cpu() for name, tensor in density.state_dict().items()}
+    torch.save({"images_seen": model.images_seen, "components": components, "state_dict": state}, path)
+    run.write_summary(priors=run.read_summary().get("priors", {}) | {kind: record})
+    return record
+
+
+def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = "best") -> None:
+    """Let the model sample from a density of its codes, fitted now if it has not been; `prior` leaves it its own.
+
+    Raises:
+        UserError: the density was fitted to another checkpoint, or the model has no codes.
+    """
+    if kind == "prior":
+        return
+    path = run.path / "priors" / f"{kind}.pt"
+    if not path.exists():
+        check_codes(run, model)
+        fit_and_keep(run, model, build_data(run.config), kind, COMPONENTS, checkpoint)
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if saved["images_seen"] != model.images_seen:
+        raise UserError(
+            f"{path} was fitted to another checkpoint: run `lightning-gen fit-prior {run.path} --kind {kind}` again "
+            f"with this one's --checkpoint."
+        )
+    model.density = build_density(kind, model.latent_dim, saved["components"])
+    model.density.load_state_dict(saved["state_dict"])
+    model.density.to(model.device).requires_grad_(False)
+
+
+def check_codes(run: Run, model: GenerativeModel) -> None:
+    """Raises UserError: a model without an encoder, or without a decoder."""
+    name = run.config.model.name
+    if not model.encodes:
+        raise UserError(f"{run.path} holds model={name}, which has no codes.")
+    if not model.samples:
+        raise UserError(f"{run.path} holds model={name}, which has no decoder to sample with.")

@@ -1,0 +1,66 @@
+"""The table of the RAE paper (Ghosh et al. 2020, table 1): four kinds of decoded images against real ones."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.evaluation.fitted_priors import COMPONENTS, fit_density
+from lightning_gen.metrics.feature_pass import CHUNK, Source, from_sampler, mix, seeded_subset
+from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
+from lightning_gen.models.base import GenerativeModel
+
+STARTS, ENDS = -6, -7  # streams of the evaluation's seed
+
+
+def four_distances(
+    model: GenerativeModel, data: ImageDataModule, samples: SampleEvaluator, context: dict[str, Any]
+) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """Frechet distances of reconstructions, of samples of the prior and of a mixture, and of interpolations.
+
+    Reconstructions are of held-out images; the prior is what the model samples from; the mixture has 10 Gaussians,
+    fitted to the codes of all training images; interpolations are decoded half way between the codes of two random
+    held-out images. As many of each as the evaluation has samples, against the same real images.
+
+    Returns:
+        `eval/fid_..._reconstruction`, `_prior`, `_gmm` and `_interpolation`, and the protocol of each.
+    """
+    n, seed = samples.num_samples, samples.seed
+    at_hand = min(n, len(data.test))  # held-out images, for reconstructions and interpolations
+    first, second = (seeded_subset(len(data.test), at_hand, mix(seed, stream)) for stream in (STARTS, ENDS))
+    made = {
+        "reconstruction": samples.distance(decoded(model, data, first), at_hand, "reconstructions"),
+        "prior": samples.distance(from_sampler(model.sample, seed, samples.device), n, "samples"),
+    }
+    own, (mixture, _) = model.density, fit_density(model, data, "gmm", seed=seed)
+    model.density = mixture
+    try:
+        source = from_sampler(model.sample, seed, samples.device)
+        made["gmm"] = samples.distance(source, n, f"samples of {COMPONENTS} Gaussians fitted to codes")
+    finally:
+        model.density = own
+    made["interpolation"] = samples.distance(decoded(model, data, first, second), at_hand, "interpolations")
+    context = {"versions": versions(), **context}
+    names = {name: f"eval/{samples.extractor.metric_name('fid')}_{name}" for name in made}
+    return (
+        {names[name]: value for name, (value, _) in made.items()},
+        {names[name]: {**how, **context} for name, (_, how) in made.items()},
+    )
+
+
+def decoded(model: GenerativeModel, data: ImageDataModule, first: Tensor, second: Tensor | None = None) -> Source:
+    """Chunks of images decoded from the codes of held-out images `first`, or from half way to those of `second`."""
+
+    def latents(rows: Tensor) -> Tensor:
+        images = data.test.images[rows].to(model.device, model.dtype) / 255  # type: ignore[arg-type]
+        labels = None if data.test.labels is None else data.test.labels[rows].to(model.device)
+        return model.labelled(model.encode(images, labels), labels)
+
+    @torch.no_grad()
+    def chunk(index: int, size: int) -> Tensor:
+        part = slice(index * CHUNK, index * CHUNK + size)
+        ends = [latents(rows[part]) for rows in (first, second) if rows is not None]
+        return model.decode(sum(ends) / len(ends)).float()  # type: ignore[arg-type]
+
+    return chunk

@@ -1,0 +1,71 @@
+"""Files that are either whole or absent, locks between processes, and names made from content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
+    """Write a file so that a reader, another writer, or a kill at any moment finds the old file or the new one.
+
+    The temporary file lies in the same folder, because `os.replace` is atomic only within one file system.
+
+    Args:
+        path: the file; its folder is made if it is missing.
+        content: what to write (text as UTF-8), or a function that writes it to an open file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of `path` for the length of the block; other processes of this host wait for it.
+
+    The lock is a file `.NAME.lock` beside `path`. The operating system releases it when its holder ends, however
+    that happens, so a lock is never stale.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        yield
+
+
+def content_hash(*parts: Tensor | str, rows: int = 4096) -> str:
+    """SHA-256 over texts and tensors; a tensor, on any device, is read `rows` rows at a time."""
+    import torch
+
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+            continue
+        digest.update(f"{part.dtype} {list(part.shape)}".encode())
+        for block in part.split(rows):
+            digest.update(block.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,30 @@
+"""Evaluation of generative models: plain PyTorch, without Lightning and without Hydra."""
+
+from lightning_gen.metrics.classifier import (
+    Classifier,
+    cached_classifier,
+    packaged_classifier,
+    train_classifier,
+)
+from lightning_gen.metrics.extractors import build_extractor
+from lightning_gen.metrics.feature_pass import Sampler
+from lightning_gen.metrics.features import FeatureExtractor
+from lightning_gen.metrics.frechet import Moments, frechet_distance
+from lightning_gen.metrics.reconstruction import evaluate_reconstruction
+from lightning_gen.metrics.sample_evaluator import SampleEvaluator
+from lightning_gen.metrics.set_metrics import METRICS
+
+__all__ = [
+    "METRICS",
+    "Classifier",
+    "FeatureExtractor",
+    "Moments",
+    "SampleEvaluator",
+    "Sampler",
+    "build_extractor",
+    "cached_classifier",
+    "evaluate_reconstruction",
+    "frechet_distance",
+    "packaged_classifier",
+    "train_classifier",
+]

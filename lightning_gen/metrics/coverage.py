@@ -1,0 +1,43 @@
+"""Precision, recall, density and coverage from k-nearest-neighbour balls."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_gen.metrics.neighbours import radii, squared_distance_blocks
+
+
+def precision_recall_density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, float]:
+    """Fidelity and diversity by the manifolds that balls to the k-th nearest neighbour span.
+
+    precision: the fraction of samples inside some real ball; recall: the fraction of real images inside some
+    sample's ball (Kynkaanniemi et al. 2019). density: the mean number of real balls that a sample lies in, over
+    k; coverage: the fraction of real balls that hold a sample (Naeem et al. 2020).
+
+    Args:
+        fake: features of samples [N, d].
+        real: features of real images [M, d].
+        k: neighbour that sets a ball's radius; the numbers depend on it, and on N and M.
+
+    Returns:
+        ``precision``, ``recall``, ``density``, ``coverage``: all in [0, 1] but density, which can exceed 1.
+
+    Raises:
+        ValueError: k or fewer images on a side.
+    """
+    real_radii, fake_radii = radii(real, k).square(), radii(fake, k).square()
+    balls_around = torch.zeros(len(fake), dtype=torch.long, device=real_radii.device)
+    recalled = torch.zeros_like(balls_around[0])
+    covered = torch.zeros_like(balls_around[0])
+    for rows, squares in squared_distance_blocks(real, fake):
+        radius = real_radii[rows]
+        balls_around += (squares < radius[:, None]).sum(0)
+        recalled += (squares < fake_radii).any(1).sum()
+        covered += (squares.min(1).values < radius).sum()
+    return {
+        "precision": float((balls_around > 0).double().mean()),
+        "recall": float(recalled) / len(real),
+        "density": float(balls_around.double().mean()) / k,
+        "coverage": float(covered) / len(real),
+    }

@@ -1,0 +1,150 @@
+"""One pass over images, in chunks that do not depend on the number of processes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_gen import distributed
+from lightning_gen.metrics.features import FeatureExtractor
+from lightning_gen.metrics.frechet import Moments
+from lightning_gen.pictures import to_float, to_uint8
+
+CHUNK = 250
+"""Images in a chunk. It is part of the protocol: chunk j is drawn from its own seed."""
+
+Sampler = Callable[[int, torch.Generator], Tensor]
+"""Draws n images, float [n, C, H, W] in [0, 1] (or uint8), from a CPU generator and no other chance."""
+
+Source = Callable[[int, int], Tensor]
+"""Gives the images of chunk (index, size)."""
+
+
+def mix(seed: int, index: int) -> int:
+    """A well-spread 63-bit seed for stream ``index`` of ``seed`` (SplitMix64; Steele, Lea & Flood 2014)."""
+    mask = 2**64 - 1
+    z = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xD1342543DE82EF95) & mask
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
+    return (z ^ (z >> 31)) >> 1
+
+
+def seeded_subset(total: int, n: int, seed: int) -> Tensor:
+    """n of ``range(total)``, at random without replacement. Never a prefix: MNIST's order is not i.i.d."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
+
+
+def from_sampler(sampler: Sampler, seed: int, device: torch.device | str = "cpu") -> Source:
+    """Chunks of samples; chunk j comes from a generator seeded with ``mix(seed, j)``."""
+
+    def chunk(index: int, size: int) -> Tensor:
+        generator = torch.Generator().manual_seed(mix(seed, index))
+        with isolated_rng(torch.device(device), mix(seed, index)):
+            images = sampler(size, generator)
+        if len(images) != size:
+            raise ValueError(f"the sampler gave {len(images)} images where {size} were asked for")
+        return images
+
+    return chunk
+
+
+def from_images(images: Tensor, index: Tensor) -> Source:
+    """Chunks of the images [N, C, H, W] at ``index`` [n]."""
+
+    def chunk(number: int, size: int) -> Tensor:
+        rows = index[number * CHUNK : number * CHUNK + size]
+        return images[rows.to(images.device)]
+
+    return chunk
+
+
+def my_chunks(n: int) -> Iterator[tuple[int, int]]:
+    """(index, size) of the chunks of n images that fall to this process: every world-th one."""
+    rank, world = distributed.rank_and_world()
+    for index in range(rank, -(-n // CHUNK), world):
+        yield index, min(CHUNK, n - index * CHUNK)
+
+
+@contextlib.contextmanager
+def isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
+    """Whatever is drawn from the global generators inside is seeded, and they come out as they went in."""
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+        # Not torch.manual_seed: it would seed the generators of all GPUs.
+        torch.random.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@dataclass
+class FeatureSet:
+    """What one pass leaves of a set of images.
+
+    Attributes:
+        moments: of the features; always there, constant memory.
+        features: float32 [n, d] on the extractor's device, or ``None``.
+        images: uint8 [n, C, H, W] on the CPU, or ``None``.
+    """
+
+    moments: Moments
+    features: Tensor | None = None
+    images: Tensor | None = None
+
+
+@torch.no_grad()
+def feature_pass(
+    source: Source,
+    n: int,
+    extractor: FeatureExtractor,
+    *,
+    keep: Collection[str] = (),
+    batch_size: int = CHUNK,
+    device: torch.device | str = "cpu",
+) -> FeatureSet:
+    """One pass over n images, shared among all processes; each gets the whole result.
+
+    Images are brought to 8 bits first, as the real ones are: a sample counts as what its file would hold.
+
+    Args:
+        source: gives the images of a chunk.
+        n: number of images.
+        extractor: on ``device``.
+        keep: any of ``features`` and ``images``; nothing kept, memory does not grow with n.
+        batch_size: images in one pass of the extractor.
+        device: where the extractor runs.
+    """
+    moments = Moments.empty(extractor.num_features, device)
+    features = torch.zeros(n, extractor.num_features, device=device) if "features" in keep else None
+    kept_images: Tensor | None = None
+    for index, size in my_chunks(n):
+        start = index * CHUNK
+        images = to_uint8(source(index, size))
+        if "images" in keep:
+            if kept_images is None:
+                kept_images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8)
+            kept_images[start : start + size] = images.cpu()
+        for part in images.split(batch_size):
+            values = extractor(to_float(part.to(device)))
+            moments.update(values)
+            if features is not None:
+                features[start : start + len(part)] = values
+            start += len(part)
+    return _gather(FeatureSet(moments, features, kept_images), "images" in keep, source, n)
+
+
+def _gather(mine: FeatureSet, with_images: bool, source: Source, n: int) -> FeatureSet:
+    # Every row is zero in all processes but one, so a sum puts the rows in order, bit for bit.
+    mine.moments.all_reduce()
+    if mine.features is not None:
+        distributed.all_reduce_sum(mine.features)
+    if with_images:
+        if mine.images is None:  # more processes than chunks: the shape is still needed
+            mine.images = torch.zeros(n, *to_uint8(source(0, 1)).shape[1:], dtype=torch.uint8)
+        distributed.all_reduce_sum(mine.images)
+    return mine

@@ -1,0 +1,102 @@
+"""Does the model replay its training images? Distances to them, against those of held-out real images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_gen.metrics.neighbours import nearest
+from lightning_gen.pictures import to_uint8
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How a set of images lies to the training set.
+
+    Attributes:
+        distance: of each image to its nearest training image, float64 [N].
+        authentic: percentage of images that are authentic (see ``authenticity``).
+    """
+
+    distance: Tensor
+    authentic: float
+
+    @classmethod
+    def of(cls, features: Tensor, train: Tensor) -> Nearness:
+        """For features [N, d] and those of training images [T, d]."""
+        distance, index = (found[:, 0] for found in nearest(features, train))
+        # Only the training images that are somebody's nearest need their own neighbour: N, not T, searches.
+        wanted, back = index.unique(return_inverse=True)
+        own = nearest(train[wanted.to(train.device)], train, skip=wanted)[0][:, 0]
+        return cls(distance, 100 * float((distance > own[back]).double().mean()))
+
+
+def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
+    """How much closer samples lie to the training set than new real images do.
+
+    - ``nearest_train_ratio``: median distance of samples to their nearest training image over that of
+      held-out images; about 1 for a model that generalises, 0 for one that copies.
+    - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect
+      data-copying"), over the whole space: z-score of the Mann-Whitney test of those distances; far below 0
+      the model copies, far above it underfits.
+    - ``auth_pct``: percentage of authentic samples, and ``auth_pct_floor``, that of held-out images.
+
+    Args:
+        fake: samples, against the whole training set: a copy of an image that is left out goes unseen.
+        held_out: real images that the model has not seen, against the same.
+    """
+    typical = float(held_out.distance.median())
+    return {
+        "nearest_train_ratio": float(fake.distance.median()) / typical if typical > 0 else float("inf"),
+        "data_copying": mann_whitney_z(fake.distance, held_out.distance),
+        "auth_pct": fake.authentic,
+        "auth_pct_floor": held_out.authentic,
+    }
+
+
+def authenticity(fake: Tensor, train: Tensor) -> float:
+    """AuthPct: a sample is authentic if its nearest training image has a nearer neighbour than the sample.
+
+    Alaa et al. 2022, "How faithful is your synthetic data?"; as a percentage, Stein et al. 2023.
+
+    Args:
+        fake: features of samples [N, d].
+        train: features of training images [T, d].
+
+    Returns:
+        The percentage of authentic samples, 0 to 100.
+    """
+    return Nearness.of(fake, train).authentic
+
+
+def mann_whitney_z(x: Tensor, y: Tensor) -> float:
+    """z-score of the Mann-Whitney U test that x [N] tends to be larger than y [M], ties counted half."""
+    n, m = len(x), len(y)
+    ranked = y.sort().values
+    below = torch.searchsorted(ranked, x, right=False) + torch.searchsorted(ranked, x, right=True)
+    u = float(below.double().sum()) / 2
+    _, ties = torch.cat([x, y]).unique(return_counts=True)
+    total = n + m
+    correction = float((ties.double() ** 3 - ties).sum()) / (total * (total - 1))
+    variance = n * m / 12 * (total + 1 - correction)
+    return (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Tensor:
+    """Samples, each followed by its three nearest training images: a row of four, for a grid of four columns.
+
+    Args:
+        fake: samples [R, C, H, W], uint8 or float in [0, 1].
+        fake_features: their features [R, d].
+        train: training images uint8 [T, C, H, W].
+        train_features: their features [T, d].
+
+    Returns:
+        uint8 [R * 4, C, H, W], with fewer than four a row where there are fewer training images.
+    """
+    index = nearest(fake_features, train_features, k=min(3, len(train)))[1]
+    found = train[index.to(train.device)].to(fake.device)  # [R, k, C, H, W]
+    return torch.cat([to_uint8(fake)[:, None], found], dim=1).flatten(0, 1)

@@ -1,0 +1,96 @@
+"""What codes are worth: simple classifiers and clusters on them, and principal components to compare with."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_gen.metrics.frechet import Moments
+from lightning_gen.pictures import to_float
+
+CHUNK = 4096
+
+
+class PCA:
+    """The first k principal components of uint8 images [N, C, H, W] in [0, 1], from float64 moments."""
+
+    def __init__(self, images: Tensor, k: int) -> None:
+        size = images[0].numel()
+        if not 1 <= k <= size:
+            raise ValueError(f"{k} principal components of images of {size} values")
+        moments = Moments.empty(size)
+        for part in images.split(CHUNK):
+            moments.update(to_float(part.cpu()).flatten(1))
+        self.mean = moments.mean
+        self.components = torch.linalg.eigh(moments.covariance).eigenvectors[:, -k:].flip(1)  # [D, k]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes float32 [N, k] of uint8 images."""
+        return torch.cat([self._codes(part).float() for part in images.split(CHUNK)])
+
+    def squared_error(self, images: Tensor) -> float:
+        """Squared error of the reconstructions, summed over pixels, mean over images: what an autoencoder must beat.
+
+        The best that a linear autoencoder of this width does on the images it was fitted to (Baldi & Hornik 1989).
+        """
+        total = 0.0
+        for part in images.split(CHUNK):
+            centred = to_float(part.cpu()).flatten(1).double() - self.mean
+            total += float(centred.square().sum() - self._codes(part).square().sum())
+        return total / len(images)
+
+    def _codes(self, images: Tensor) -> Tensor:
+        return (to_float(images.cpu()).flatten(1).double() - self.mean) @ self.components
+
+
+def probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, standardize: bool = True) -> dict:
+    """Accuracies on held-out codes of logistic regression and of nearest neighbours (scikit-learn).
+
+    Args:
+        train: codes float [N, d].
+        train_labels: int64 [N].
+        test: codes float [M, d].
+        test_labels: int64 [M].
+        standardize: give each code unit variance for the logistic regression, which helps it converge; neighbours
+            are by the Euclidean distance of the codes as they are.
+
+    Returns:
+        ``logistic_regression``, ``nearest_neighbour``, ``5_nearest_neighbours``, each in [0, 1].
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    x, y = train.float().cpu().numpy(), train_labels.cpu().numpy()
+    x_test, y_test = test.float().cpu().numpy(), test_labels.cpu().numpy()
+    scale = np.maximum(x.std(axis=0), 1e-6) if standardize else np.ones(x.shape[1], np.float32)
+    linear = LogisticRegression(max_iter=300).fit((x - x.mean(axis=0)) / scale, y)
+    result = {"logistic_regression": float(linear.score((x_test - x.mean(axis=0)) / scale, y_test))}
+    neighbours = KNeighborsClassifier(5, algorithm="brute").fit(x, y).kneighbors(x_test, return_distance=False)
+    votes = torch.nn.functional.one_hot(torch.from_numpy(y[neighbours])).cumsum(1)  # [M, 5, K]
+    nearest_first = votes * 10 + votes[:, :1]  # a tie goes to the nearest
+    for k, name in ((1, "nearest_neighbour"), (5, "5_nearest_neighbours")):
+        result[name] = float((nearest_first[:, k - 1].argmax(1).numpy() == y_test).mean())
+    return result
+
+
+def cluster_quality(codes: Tensor, labels: Tensor, num_classes: int, seed: int = 0) -> dict[str, float]:
+    """How k-means clusters of codes [N, d], as many as classes, agree with labels int64 [N].
+
+    Returns:
+        ``kmeans_accuracy``: with clusters matched to classes one to one in the best way (Xie et al. 2016, eq. 10);
+        ``kmeans_nmi``: normalized mutual information, arithmetic mean. Both in [0, 1].
+    """
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import normalized_mutual_info_score
+
+    x, y = codes.float().cpu().numpy(), labels.cpu().numpy()
+    clusters = KMeans(num_classes, n_init=4, random_state=seed).fit_predict(x)
+    counts = np.zeros((num_classes, num_classes), dtype=int)
+    np.add.at(counts, (clusters, y), 1)
+    rows, columns = linear_sum_assignment(-counts)
+    return {
+        "kmeans_accuracy": float(counts[rows, columns].sum() / len(y)),
+        "kmeans_nmi": float(normalized_mutual_info_score(y, clusters)),
+    }

@@ -1,0 +1,148 @@
+"""How well images come back: squared error, PSNR, SSIM, LPIPS and the Frechet distance of reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lightning_gen import distributed
+from lightning_gen.errors import UserError
+from lightning_gen.files import content_hash
+from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, mix, my_chunks
+from lightning_gen.metrics.features import FeatureExtractor, adapt_channels
+from lightning_gen.metrics.frechet import Moments, frechet_distance
+from lightning_gen.pictures import to_float, to_uint8
+
+Reconstruct = Callable[..., Tensor]  # of images, and of their labels where there are any
+"""Images float [N, C, H, W] in [0, 1] to their reconstructions, of the same shape and range."""
+
+Score = Callable[[Tensor, Tensor], Tensor]
+"""Two batches of images float [N, C, H, W] in [0, 1] to one value each, [N]."""
+
+ALEXNET = "alexnet-owt-7be5be79.pth"
+
+
+def squared_error(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared error per pixel of images [N, C, H, W], [N]."""
+    return (a - b).square().flatten(1).mean(1)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of images [N, C, H, W] in [0, 1], in dB [N]; 100 dB for equal images."""
+    return -10 * squared_error(a, b).clamp_min(1e-10).log10()
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity of images [N, C, H, W] in [0, 1], [N] (Wang et al. 2004).
+
+    With their Gaussian window of 11 pixels, or a flat one of 7 (or the side) where a side has 11 pixels or fewer.
+    """
+    side = min(a.shape[-2:])
+    odd = min(7, side - 1 + side % 2)
+    window: dict[str, Any] = {"gaussian_kernel": False, "kernel_size": odd} if side <= 11 else {}
+    values = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none", **window)
+    assert isinstance(values, Tensor)
+    return values.reshape(len(a))
+
+
+def build_lpips() -> Score:
+    """The learned perceptual distance of images [N, C, H, W] in [0, 1]: [N] (Zhang et al. 2018, AlexNet).
+
+    Raises:
+        UserError: torchvision's AlexNet weights are not in the torch hub cache; nothing is downloaded.
+    """
+    from torchmetrics.functional.image.lpips import _NoTrainLpips
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    if not path.is_file():
+        raise UserError(
+            f"evaluation.metrics: lpips needs {path}: get https://download.pytorch.org/models/{ALEXNET} once."
+        )
+    with torch.random.fork_rng(devices=[]):  # the constructor draws initial weights
+        net = _NoTrainLpips(net="alex")
+
+    @torch.no_grad()
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        if min(a.shape[-2:]) < 32:
+            raise UserError("evaluation.metrics: lpips needs images of 32x32 or more (AlexNet): set dataset.size=32")
+        a, b = (adapt_channels(x, 3) for x in (a, b))
+        return net.to(a.device)(a, b, normalize=True).reshape(len(a))
+
+    return distance
+
+
+@torch.no_grad()
+def evaluate_reconstruction(
+    reconstruct: Reconstruct,
+    images: Tensor,
+    extractor: FeatureExtractor | None = None,
+    *,
+    labels: Tensor | None = None,
+    lpips: Score | None = None,
+    batch_size: int = CHUNK,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    split: str = "test",
+    **context: Any,
+) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    """Compare images with their reconstructions; the reconstruction FID compares the two sets.
+
+    Args:
+        reconstruct: a deterministic model. If it draws from the global generators, each chunk of 250 images has
+            its own seed, and the generators come out as they went in.
+        images: uint8 [N, C, H, W].
+        extractor: for the Frechet distance of reconstructions; ``None`` leaves it out.
+        labels: classes int64 [N], which ``reconstruct`` then gets as well.
+        lpips: also the learned perceptual distance, from ``build_lpips``.
+        batch_size: images that ``reconstruct`` gets at a time.
+        seed: see ``reconstruct``.
+        device: where ``reconstruct`` and the extractor run.
+        split: which split the images are, for the protocol.
+        context: what only the caller knows, for the protocols: ``ema``, ``checkpoint``.
+
+    Returns:
+        The metrics by name (``eval/reconstruction_mse`` is per pixel, squared units of [0, 1]), and the protocol
+        of each.
+    """
+    device = torch.device(device)
+    scores: dict[str, Score] = {"reconstruction_mse": squared_error, "psnr": psnr, "ssim": ssim}
+    if lpips is not None:
+        scores["lpips"] = lpips
+    if extractor is not None:
+        extractor = extractor.to(device)
+    totals = torch.zeros(len(scores), dtype=torch.float64)
+    sides = [] if extractor is None else [Moments.empty(extractor.num_features, device) for _ in range(2)]
+    source = from_images(images, torch.arange(len(images)))
+    for index, size in my_chunks(len(images)):
+        with isolated_rng(device, mix(seed, index)):
+            chunk = source(index, size)
+            known = (None,) if labels is None else labels[index * CHUNK :][:size].to(device).split(batch_size)
+            for part, its in zip_longest(chunk.split(batch_size), known):
+                real = to_float(part.to(device))
+                made = (reconstruct(real) if its is None else reconstruct(real, its)).float()
+                totals += torch.stack([score(made, real).double().sum().cpu() for score in scores.values()])
+                if extractor is not None:
+                    for moments, batch in zip(sides, (made, real), strict=True):
+                        moments.update(extractor(to_float(to_uint8(batch))))
+    distributed.all_reduce_sum(totals)
+    metrics = dict(zip(scores, (totals / len(images)).tolist(), strict=True))
+    shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images), "split": split}
+    shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
+    protocol = {name: {"metric": name, **shared} for name in metrics}
+    if extractor is not None:
+        distance = _distance(sides, extractor)
+        protocol |= {key: {"metric": "reconstruction_fid", **extractor.protocol(), **shared} for key in distance}
+        metrics |= distance
+    return {f"eval/{k}": value for k, value in metrics.items()}, {f"eval/{k}": how for k, how in protocol.items()}
+
+
+def _distance(sides: list[Moments], extractor: FeatureExtractor) -> dict[str, float]:
+    for moments in sides:
+        moments.all_reduce()
+    return {extractor.metric_name("reconstruction_fid"): frechet_distance(*sides)}

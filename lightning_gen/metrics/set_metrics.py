@@ -1,0 +1,189 @@
+"""The metrics by name: what each needs from the one pass over the samples, and what it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from lightning_gen.metrics.class_metrics import class_balance, inception_score, per_class_frechet
+from lightning_gen.metrics.classifier import accuracy, train_classifier
+from lightning_gen.metrics.coverage import precision_recall_density_coverage
+from lightning_gen.metrics.feature_pass import FeatureSet
+from lightning_gen.metrics.features import FeatureExtractor
+from lightning_gen.metrics.frechet import frechet_distance, frechet_infinity
+from lightning_gen.metrics.kernel_distance import kernel_distance
+from lightning_gen.metrics.memorization import Nearness, memorization
+from lightning_gen.metrics.two_sample import classifier_two_sample_test, train_on_synthetic_test_on_real
+
+
+class _Classifies(Protocol):
+    num_classes: int
+
+    def logits_from_features(self, features: Tensor) -> Tensor: ...
+
+
+@dataclass
+class Comparison:
+    """Samples (or, for a floor, other real images) and the real sets that they are compared with.
+
+    Attributes:
+        fake: the set to judge.
+        reference: the real images to compare with.
+        extractor: that made the features.
+        seed: for whatever a metric draws.
+        real: further real sets that a metric asked for: ``train`` and ``held_out``, with features and images.
+        labels: class labels of those sets, where there are any.
+        kept: what a metric keeps of the real side from one call to the next.
+    """
+
+    fake: FeatureSet
+    reference: FeatureSet
+    extractor: FeatureExtractor
+    seed: int = 0
+    real: dict[str, FeatureSet] = field(default_factory=dict)
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def named(self, metric: str) -> str:
+        """The metric's name with this extractor, for example ``fid_classifier``."""
+        return self.extractor.metric_name(metric)
+
+    def features(self) -> tuple[Tensor, Tensor]:
+        """Features of the samples and of the reference."""
+        return cast(Tensor, self.fake.features), cast(Tensor, self.reference.features)
+
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """Class logits of the samples and of the reference."""
+        net = cast(_Classifies, self.extractor)
+        fake, real = self.features()
+        return net.logits_from_features(fake), net.logits_from_features(real)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A function of a comparison, and what has to be kept for it.
+
+    Attributes:
+        compute: gives numbers by name, without ``eval/``.
+        keep: what the passes keep, besides the moments.
+        floor: whether other real images in place of samples make a floor (or a ceiling).
+        settings: its own part of the protocol.
+        needs: ``classes``, if the extractor has to classify; ``train``, for all training images; ``labels``.
+        keep_fake: what the pass over the samples keeps; ``None``: the same as the others.
+    """
+
+    compute: Callable[[Comparison], dict[str, float]]
+    keep: frozenset[str] = frozenset({"features"})
+    floor: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+    needs: frozenset[str] = frozenset()
+    keep_fake: frozenset[str] | None = None
+
+
+def _fid(c: Comparison) -> dict[str, float]:
+    return {c.named("fid"): frechet_distance(c.fake.moments, c.reference.moments)}
+
+
+def _fid_infinity(c: Comparison) -> dict[str, float]:
+    value = frechet_infinity(c.features()[0], c.reference.moments, seed=c.seed)
+    return {c.named("fid_infinity"): value}
+
+
+def _kid(c: Comparison) -> dict[str, float]:
+    mean, std = kernel_distance(*c.features(), seed=c.seed, **METRICS["kid"].settings)
+    return {c.named("kid"): mean, c.named("kid") + "_std": std}
+
+
+def _inception_score(c: Comparison) -> dict[str, float]:
+    mean, std = inception_score(c.logits()[0], seed=c.seed, **METRICS["inception_score"].settings)
+    return {c.named("inception_score"): mean, c.named("inception_score") + "_std": std}
+
+
+def _prdc(c: Comparison) -> dict[str, float]:
+    return precision_recall_density_coverage(*c.features(), **METRICS["prdc"].settings)
+
+
+def _per_class(c: Comparison) -> dict[str, float]:
+    fake, real = (logits.argmax(1) for logits in c.logits())
+    classes = cast(_Classifies, c.extractor).num_classes
+    fake_features, real_features = c.features()
+    distances = per_class_frechet(fake_features, fake, real_features, real, classes)
+    variation, lost = class_balance(fake, real, classes)
+    name = c.named("fid")
+    return {
+        **{f"{name}_class_{label}": value for label, value in distances.items()},
+        "class_total_variation": variation,
+        "classes_lost": float(lost),
+    }
+
+
+def _diversity(c: Comparison) -> dict[str, float]:
+    """From the moments alone: the mean squared distance of pairs is twice the trace of the covariance."""
+    fake, real = (float(moments.covariance.trace()) for moments in (c.fake.moments, c.reference.moments))
+    return {"diversity": (fake / real) ** 0.5 if real else float("nan")}
+
+
+def _modes(c: Comparison) -> dict[str, float]:
+    net = cast(_Classifies, c.extractor)
+    seen = net.logits_from_features(cast(Tensor, c.fake.features)).argmax(1)
+    variation, lost = class_balance(seen, c.labels["reference"], net.num_classes)
+    return {"classes_found": float(net.num_classes - lost), "class_total_variation": variation}
+
+
+def _memorization(c: Comparison) -> dict[str, float]:
+    train, held_out = (cast(Tensor, c.real[name].features) for name in ("train", "held_out"))
+    if "held_out" not in c.kept:
+        c.kept["held_out"] = Nearness.of(held_out, train)
+    return memorization(Nearness.of(c.features()[0], train), c.kept["held_out"])
+
+
+def _c2st(c: Comparison) -> dict[str, float]:
+    right, p_value = classifier_two_sample_test(*c.features(), seed=c.seed)
+    return {"c2st": right, "c2st_p": p_value}
+
+
+def _tstr(c: Comparison) -> dict[str, float]:
+    """Unconditional samples get the class that the extractor's classifier sees in them."""
+    train, test = cast(Tensor, c.real["train"].images), cast(Tensor, c.real["held_out"].images)
+    fake = cast(Tensor, c.fake.images)
+    labels = c.logits()[0].argmax(1).cpu()
+    n = min(len(fake), len(train))
+    pick = torch.randperm(len(train), generator=torch.Generator().manual_seed(c.seed))[:n]
+    real = train_classifier(train[pick], c.labels["train"][pick], seed=c.seed)
+    return {
+        "tstr": train_on_synthetic_test_on_real(fake, labels, test, c.labels["held_out"], seed=c.seed),
+        "tstr_real": accuracy(real, test, c.labels["held_out"]),
+    }
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric(_fid, keep=frozenset()),
+    "diversity": Metric(_diversity, keep=frozenset(), floor=False),
+    "modes": Metric(
+        _modes,
+        keep=frozenset(),
+        floor=False,
+        needs=frozenset({"classes", "labels"}),
+        keep_fake=frozenset({"features"}),
+    ),
+    "fid_infinity": Metric(_fid_infinity, floor=False, settings={"points": 15}),
+    "kid": Metric(_kid, settings={"subsets": 100, "subset_size": 1000}),
+    "inception_score": Metric(_inception_score, settings={"splits": 10}, needs=frozenset({"classes"})),
+    "prdc": Metric(_prdc, settings={"k": 5}),
+    "per_class": Metric(_per_class, needs=frozenset({"classes"})),
+    "memorization": Metric(
+        _memorization, keep=frozenset({"features", "images"}), floor=False, needs=frozenset({"train"})
+    ),
+    "c2st": Metric(_c2st, settings={"hidden": 20, "steps": 300}),
+    "tstr": Metric(
+        _tstr,
+        keep=frozenset({"features", "images"}),
+        floor=False,
+        settings={"labels": "predicted by the extractor"},
+        needs=frozenset({"classes", "train", "labels"}),
+    ),
+}

@@ -1,0 +1,29 @@
+"""What a test likelihood is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Densities:
+    """p(x, z) and q(z|x) for one batch of images, encoded once.
+
+    Latents are [k, B, Z]; densities are [k, B], in nats. ``values``: numbers that the decoder gives for one image.
+    ``discrete``: log p is that of 8-bit images (true), a density of dequantized ones (false), or neither (None).
+    """
+
+    shape: tuple[int, int]  # B, Z
+    draw: Callable[[Tensor], tuple[Tensor, Tensor]]  # N(0, I) noise to latents and log q(z|x)
+    log_prior: Callable[[Tensor], Tensor]
+    log_likelihood: Callable[[Tensor], Tensor]
+    draw_prior: Callable[[Tensor, Tensor], Tensor]  # N(0, I) [N, Z] and U[0, 1) [N] to latents [N, Z]
+    values: int = 1
+    discrete: bool | None = None
+
+    def log_joint(self, latents: Tensor) -> Tensor:
+        """log p(x, z), [k, B]."""
+        return self.log_likelihood(latents) + self.log_prior(latents)

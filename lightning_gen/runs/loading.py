@@ -1,0 +1,41 @@
+"""From a run directory to its model and its data."""
+
+import torch
+
+from lightning_gen.config.build import build_data, build_model
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.models.averaging import load_average
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.run import Run
+
+
+def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, ImageDataModule]:
+    """The run's model and its data.
+
+    Raises:
+        UserError: the model has no encoder.
+    """
+    model = load_model(run, checkpoint)
+    if not model.encodes:
+        raise UserError(f"{run.path} holds model={run.config.model.name}, which has no codes.")
+    return model, build_data(run.config)
+
+
+def default_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_model(run: Run, checkpoint: str = "best", device: torch.device | None = None) -> GenerativeModel:
+    """The model of a run in evaluation mode, with averaged weights if its checkpoint has them.
+
+    Raises:
+        UserError: the checkpoint is missing or unreadable.
+    """
+    state = run.read_checkpoint(checkpoint)
+    model: GenerativeModel = build_model(run.config, tuple(state["image_shape"]))
+    model.load_state_dict(state["state_dict"])
+    model.averaged, model.step_loaded = load_average(model, state), state["global_step"]
+    model.images_seen = state["images_seen"]
+    return model.to(device or default_device()).eval().requires_grad_(False)

@@ -1,0 +1,51 @@
+"""Which code, versions, device and command made a run."""
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+
+from lightning_gen.runs.run import Run
+
+
+def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
+    """Which code, versions, device and command made this run."""
+    packages = ("lightning-gen", "torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics")
+    return {
+        "git": git_state(),
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
+        "device": device_name(trainer),
+        "seed": run.config.seed,
+        "command": run.config.command,
+        "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def device_name(trainer: Trainer) -> str:
+    """Number and kind of the devices."""
+    device = trainer.strategy.root_device
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores)"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except ModuleNotFoundError:
+        return "not installed"
+
+
+def git_state() -> str | None:
+    """`git describe` of the checkout that this package lies in, with `-dirty`; None if it is none."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

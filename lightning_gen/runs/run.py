@@ -1,0 +1,121 @@
+"""The directory of one experiment: everything that resuming, evaluating and sampling need.
+
+config.yaml           everything resolved; .hydra/ holds the overrides
+summary.json          metrics, best, progress, protocol, provenance, status
+metrics.csv           every logged scalar against step and images_seen
+samples/              grids: step_00001000.png; reconstructions/, interpolations/ beside it
+checkpoints/          last.ckpt, best.ckpt
+"""
+
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from lightning_gen.errors import UserError
+from lightning_gen.files import write_atomically
+from lightning_gen.runs.upgrade import upgraded
+
+
+class Run:
+    """A run directory: `Run.create` for a new one, `Run.load` for one that is there."""
+
+    def __init__(self, path: Path, config: DictConfig) -> None:
+        self.path, self.config = path, config
+
+    @classmethod
+    def create(cls, path: Path, config: DictConfig) -> "Run":
+        """A run of this config, resolved; nothing is written before `save`."""
+        config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
+        config.id = config.id or uuid.uuid4().hex[:8]
+        return cls(path.resolve(), config)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Run":
+        """Open a run directory.
+
+        Raises:
+            UserError: there is no readable run at that path.
+        """
+        path = Path(path)
+        try:
+            config = OmegaConf.load(path / "config.yaml")
+        except FileNotFoundError:
+            raise UserError(f"{path} is not a run directory: it has no config.yaml.") from None
+        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+            raise UserError(f"{path / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from error
+        assert isinstance(config, DictConfig)
+        return cls(path.resolve(), upgraded(config))
+
+    def save(self) -> None:
+        """Write config.yaml and the status, and point `runs/latest` here."""
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.config))
+        self.write_summary(status="running")
+        self._point_latest()
+
+    def discard_if_empty(self) -> None:
+        """Remove the directory of a run that never began, if nothing but Hydra's record lies in it."""
+        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {".hydra"}:
+            shutil.rmtree(self.path)
+
+    def _point_latest(self) -> None:
+        """`runs/latest` for runs under runs/; elsewhere, and where links are not allowed, there is none."""
+        root = next((p for p in self.path.parents if p.name == "runs"), None)
+        if root is None:
+            return
+        link, temporary = root / "latest", root / f".latest.{os.getpid()}"
+        try:
+            temporary.symlink_to(os.path.relpath(self.path, root))
+            os.replace(temporary, link)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+
+    # -- what lies in it -----------------------------------------------------------------------------------
+
+    def checkpoint_path(self, which: str) -> Path:
+        """The file of `last`, `best`, or of a path to a checkpoint."""
+        return self.path / "checkpoints" / f"{which}.ckpt" if which in ("last", "best") else Path(which)
+
+    def read_checkpoint(self, which: str = "last") -> dict[str, Any]:
+        """The checkpoint on the CPU, read with weights_only=True.
+
+        Raises:
+            UserError: it is missing or unreadable.
+        """
+        import torch  # not at the top: reading a config needs no torch
+
+        path = self.checkpoint_path(which)
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"There is no checkpoint at {path}: the run has not saved one yet.") from None
+        except Exception as error:  # what torch raises for a damaged file depends on where it is damaged
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"The checkpoint {path} cannot be read ({reason}). Set resume to another run.") from error
+
+    def add_evaluation(self, entry: dict[str, Any]) -> None:
+        """Add `entry` to `evaluations` in summary.json, in place of the one by the same protocol if there is one.
+
+        Two entries have the same protocol if each number in them was measured in the same way, in all but the
+        time: nothing that was measured otherwise is lost.
+        """
+        entry = json.loads(json.dumps(entry, default=float))
+        others = [one for one in self.read_summary().get("evaluations", []) if one["protocol"] != entry["protocol"]]
+        self.write_summary(evaluations=[*others, entry])
+
+    def read_summary(self) -> dict[str, Any]:
+        """summary.json, or an empty record."""
+        path = self.path / "summary.json"
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def write_summary(self, **parts: Any) -> dict[str, Any]:
+        """Replace these parts of summary.json and keep the others."""
+        summary = self.read_summary() | parts
+        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2, default=float) + "\n")
+        return summary

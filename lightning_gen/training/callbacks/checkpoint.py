@@ -1,0 +1,102 @@
+"""last.ckpt every N steps and at the end or a signal, best.ckpt by a metric: always between two steps."""
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.callbacks.inference import fit_latents
+from lightning_gen.training.callbacks.training_log import TrainingLog
+
+
+class SaveCheckpoints(Checkpoint):
+    """Writes `folder`/last.ckpt and `folder`/best.ckpt.
+
+    `every_n_steps`: cadence of last.ckpt; it is also written at the end and when Ctrl-C, SIGTERM or a job
+    scheduler asks to stop: then training ends after the step at hand and `interrupted` is true. Several
+    processes agree on that every `log_every_n_steps` steps. `monitor`: the metric of best.ckpt, `mode` "min" or
+    "max". Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint
+    counts otherwise under manual optimization.
+    """
+
+    def __init__(self, folder: Path, every_n_steps: int, monitor: str, mode: str) -> None:
+        self.folder, self.every_n_steps, self.monitor, self.mode = folder, every_n_steps, monitor, mode
+        self.best: float | None = None
+        self.best_step: int | None = None
+        self.interrupted = False
+        self._saved_step: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    # -- saving ----------------------------------------------------------------------------------------------
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if self._stop_agreed(trainer):
+            trainer.should_stop = True
+        if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
+            assert isinstance(pl_module, GenerativeModel)
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, TrainingLog):
+                    callback.check_finite(trainer, pl_module)
+            self.save_last(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.save_last(trainer, pl_module)
+
+    def save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write last.ckpt, unless it stands at this step already."""
+        if self._saved_step != trainer.global_step:
+            self._save(trainer, pl_module, "last")
+            self._saved_step = trainer.global_step
+
+    def consider_best(self, trainer: Trainer, pl_module: LightningModule, metrics: dict[str, float]) -> None:
+        """To be called with the metrics of an evaluation: write best.ckpt if `monitor` has improved."""
+        value = metrics.get(self.monitor)
+        if value is None or value != value:
+            return
+        if self.best is None or (value < self.best if self.mode == "min" else value > self.best):
+            self.best, self.best_step = value, trainer.global_step
+            self._save(trainer, pl_module, "best")
+
+    def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
+        assert isinstance(pl_module, GenerativeModel)
+        fit_latents(trainer, pl_module)
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+
+    # -- being asked to stop ---------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self.interrupted and number == signal.SIGINT:  # asked twice: at once
+            raise KeyboardInterrupt
+        self.interrupted = True
+        rank_zero_info("Stopping after this step; the checkpoint is being written.")
+
+    def _stop_agreed(self, trainer: Trainer) -> bool:
+        if trainer.world_size == 1:
+            return self.interrupted
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return False
+        self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        return self.interrupted
+
+    # -- what outlives a resume --------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]

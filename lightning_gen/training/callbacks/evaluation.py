@@ -1,0 +1,113 @@
+"""Metrics and pictures every N steps and at the end, without a trace in the training."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.evaluation.code_pictures import check_projection, latent_pictures
+from lightning_gen.evaluation.evaluator import Evaluator, Metrics, Protocols
+from lightning_gen.evaluation.held_out import evaluate_model, neighbours
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.use import in_precision
+from lightning_gen.pictures import grid, save_picture
+from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.training.callbacks.inference import evaluation_mode, fit_latents
+from lightning_gen.training.loggers import log_picture, record
+
+SETTLED, SETTLED_IMAGES = 10, 20_000  # no complaints in the first tenth of training, nor before so many images
+ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
+
+
+class Evaluation(Callback):
+    """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
+
+    `run_dir` receives samples/, reconstructions/, interpolations/ and neighbours/, and latents/ where codes have a
+    `projection`. The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback
+    that keeps best.ckpt.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, every_n_steps: int, run_dir: Path, projection: str | None = None
+    ) -> None:
+        check_projection(projection)
+        self.projection = projection
+        self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
+        self.metrics: Metrics = {}
+        self.protocol: Protocols = {}
+        self._done_at: int | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.global_step == 0:
+            self.run(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % self.every_n_steps == 0:
+            self.run(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not any(isinstance(c, SaveCheckpoints) and c.interrupted for c in trainer.callbacks):  # type: ignore[attr-defined]
+            self.run(trainer, pl_module)
+            self.measure_likelihood(trainer, pl_module)
+
+    def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Add the test likelihood, which is too slow for every evaluation, to the numbers of this step."""
+        assert isinstance(pl_module, GenerativeModel)
+        likelihood = self.evaluator.likelihood
+        if likelihood is None or "eval/nll" in self.metrics:
+            return
+        with evaluation_mode(pl_module, trainer) as averaged:
+            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
+            metrics, protocol = likelihood(pl_module, trainer.datamodule, **context)  # type: ignore[attr-defined]
+        record(trainer, metrics, pl_module.images_seen)
+        self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
+
+    def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate the model as it stands, once a step."""
+        assert isinstance(pl_module, GenerativeModel)
+        if self._done_at == trainer.global_step:
+            return
+        data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        fit_latents(trainer, pl_module)
+        with evaluation_mode(pl_module, trainer) as averaged:
+            # Where training ends, last.ckpt holds this model; until then `step` says which it was.
+            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
+            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, **context)
+            if trainer.is_global_zero:
+                self._save_pictures(trainer, pl_module, data)
+        record(trainer, self.metrics, pl_module.images_seen)
+        if self._settled(trainer, pl_module):
+            for complaint in pl_module.complaints(self.metrics):
+                if trainer.is_global_zero:
+                    print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
+        self._done_at = trainer.global_step
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, SaveCheckpoints):
+                callback.consider_best(trainer, pl_module, self.metrics)
+
+    def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
+        """Whether training and evaluation have gone far enough to judge by."""
+        far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
+        return far and self.evaluator.samples.num_samples >= ENOUGH_SAMPLES
+
+    def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
+        batch = next(in_precision(model, data.test_batches(model.device, limit=64)))
+        pictures = model.pictures(batch.images, batch.labels) | neighbours(self.evaluator)
+        if model.encodes and self.projection is not None:
+            held_out = in_precision(model, data.test_batches(model.device))
+            pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)
+        for name, made in pictures.items():
+            picture = grid(*made) if isinstance(made, tuple) else made
+            save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")
+            log_picture(trainer, name, picture)
+
+    def state_dict(self) -> dict[str, Any]:
+        plain = json.loads(json.dumps({"metrics": self.metrics, "protocol": self.protocol}, default=float))
+        return {**plain, "done_at": self._done_at}  # no classes, so that weights_only=True reads it
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
+        self._done_at = state_dict["done_at"]

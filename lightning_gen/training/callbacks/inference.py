@@ -1,0 +1,45 @@
+"""Use a model for evaluation in the middle of training, and leave no trace of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from pytorch_lightning import Trainer
+
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.use import in_precision
+from lightning_gen.training.callbacks.ema import EMA
+
+
+@contextmanager
+def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> Iterator[bool]:
+    """Evaluation mode, no gradients, averaged weights where there are any; all of it put back afterwards.
+
+    Modes are put back module by module (some may be frozen in eval mode), and the global random generators come
+    out as they went in: training goes on bit-identically. Yields whether the weights are averaged ones.
+    """
+    ema = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, EMA)), None)
+    modes = [(module, module.training) for module in model.modules()]
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        try:
+            if ema is not None:
+                ema.swap(model)
+            model.eval()
+            yield ema is not None
+        finally:
+            for module, training in modes:
+                module.training = training
+            if ema is not None:
+                ema.swap(model)
+
+
+def fit_latents(trainer: Trainer, model: GenerativeModel) -> None:
+    """Fit what sampling needs to the weights of this step (an autoencoder's density of codes), once a step."""
+    step = trainer.global_step
+    if not model.fits_latents or model.latents_fitted_at == step:
+        return
+    with evaluation_mode(model, trainer):
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        model.fit_latents(lambda: in_precision(model, data.train_batches(model.device)))
+    model.latents_fitted_at = step

@@ -1,0 +1,90 @@
+"""A rich progress bar: step, images/s, time left, and the losses that matter."""
+
+import re
+import sys
+import time
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.training_log import TrainingLog
+
+REFRESH_SECONDS = 0.2
+
+
+class StepProgress(ProgressBar):
+    """Counts steps, not epochs. Where standard error is no terminal, a line at each tenth of the way instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._drawn = 0.0
+        self._start = (0.0, 0)  # seconds, images
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    @property
+    def images_per_second(self) -> float:
+        seconds, images = time.monotonic() - self._start[0], self._images - self._start[1]
+        return images / seconds if seconds > 0 else 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, GenerativeModel)
+        self._images = pl_module.images_seen
+        self._start = (time.monotonic(), self._images)
+        if self._enabled and trainer.is_global_zero and self.console.is_terminal:
+            columns = (
+                BarColumn(16),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
+            self._bar = Progress(*columns, console=self.console, refresh_per_second=1 / REFRESH_SECONDS)
+            self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, GenerativeModel)
+        self._images = pl_module.images_seen
+        if not (self._enabled and trainer.is_global_zero):
+            return
+        step, total = trainer.global_step, trainer.max_steps
+        if self._bar is not None:
+            if time.monotonic() - self._drawn > REFRESH_SECONDS:
+                self._drawn = time.monotonic()
+                self._bar.update(self._task, completed=step, description=self._text(trainer))
+        elif step == total or step % max(total // 10, 1) == 0:
+            print(f"step {step}/{total}  {self._text(trainer)}", file=sys.stderr, flush=True)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.global_step, description=self._text(trainer))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _text(self, trainer: Trainer) -> str:
+        logged: dict[str, float] = {}
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, TrainingLog):
+                logged |= callback.latest
+            elif isinstance(callback, Evaluation):
+                logged |= callback.metrics
+        assert isinstance(trainer.lightning_module, GenerativeModel)
+        fid = next((name for name in logged if re.fullmatch("eval/fid(_(?!floor|noise)[a-z0-9]+)?", name)), "")
+        names = {**trainer.lightning_module.shown, "fid": fid}
+        values = [f"{short} {logged[name]:.4g}" for short, name in names.items() if name in logged]
+        return "  ".join([f"{self.images_per_second:,.0f} images/s", *values])

@@ -1,0 +1,81 @@
+"""The losses of the model, every `log_every_n_steps` steps: the only moments that wait for the device."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.loggers import MetricsCSV, record
+
+
+class TrainingLog(Callback):
+    """Reads `model.scalars`, averages them over the ranks and records them; stops at a loss that is not finite.
+
+    Raises:
+        UserError: a scalar is NaN or infinite; the last checkpoint is from before that step.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.latest: dict[str, float] = {}
+        self._seconds_before = 0.0  # of the run's earlier parts, before it was resumed
+        self._start: float | None = None
+
+    def seconds(self) -> float:
+        """Wall-clock seconds of training and evaluation, over all parts of a resumed run."""
+        return self._seconds_before + (0.0 if self._start is None else time.monotonic() - self._start)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"latest": self.latest, "seconds": self.seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.latest, self._seconds_before = state_dict["latest"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._start = time.monotonic()
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsCSV):
+                logger.drop_after(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            assert isinstance(pl_module, GenerativeModel)
+            names = sorted(pl_module.scalars)
+            values = torch.stack([pl_module.scalars[name].float() for name in names])
+            values = trainer.strategy.reduce(values, reduce_op="mean")
+            self.latest = dict(zip(names, values.tolist(), strict=True))
+            self.check_finite(trainer, pl_module)
+            record(trainer, self.latest, pl_module.images_seen)
+
+    def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
+        """Raises UserError: the loss of a phase, a scalar or a weight is not finite. In all processes at once.
+
+        To be called before a checkpoint is written too, so that the last one is a good one.
+        """
+        phases = sorted(model.diverged)
+        first = [model.diverged[phase] for phase in phases]
+        weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
+        seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
+        *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
+        for phase, share, at in zip(phases, lost, first, strict=True):
+            if share:
+                name, step = f"the {phase} loss".replace("  ", " "), float(at)
+                self._stop(name, int(step) if math.isfinite(step) else trainer.global_step)
+        for name, value in self.latest.items():
+            if not math.isfinite(value):
+                self._stop(name, trainer.global_step, f"is {value}")
+        if spoilt:
+            self._stop("a weight", trainer.global_step)
+
+    def _stop(self, name: str, step: int, found: str = "is not finite") -> None:
+        last = self.run_dir / "checkpoints" / "last.ckpt"
+        kept = f" The last checkpoint is from before: {last}" if last.exists() else ""
+        raise UserError(
+            f"{name} {found} at step {step}: training has diverged. Lower the learning rate, or clip the gradients "
+            f"(trainer.gradient_clip_val=1).{kept}"
+        )

@@ -1,0 +1,68 @@
+"""Which devices a run has, and how many processes."""
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_gen.distributed import rank_from_environment
+from lightning_gen.errors import UserError
+
+
+def accelerator_of(trainer: DictConfig) -> str:
+    """`cuda`, `mps` or `cpu`.
+
+    Raises:
+        UserError: the accelerator asked for is not there.
+    """
+    asked = {"gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available():
+        return "mps"
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but no GPU is visible here: use hardware=auto or hardware=cpu.")
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.accelerator=mps, but there is none here: use hardware=auto or hardware=cpu.")
+    if asked not in ("cpu", "cuda", "mps"):
+        raise UserError(f"trainer.accelerator={trainer.accelerator} is not known: use auto, cpu, gpu or mps.")
+    return asked
+
+
+def device_count(trainer: DictConfig) -> int:
+    """How many processes this node runs.
+
+    Raises:
+        UserError: more GPUs than there are, or a number that is none.
+    """
+    accelerator, devices = accelerator_of(trainer), trainer.devices
+    available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator)
+    if devices in ("auto", -1, "-1"):
+        return available or 1
+    try:
+        count = len(devices) if OmegaConf.is_list(devices) else int(devices)
+    except ValueError:
+        raise UserError(f"trainer.devices={devices} is not a number: use auto, 1, 2, ... .") from None
+    if count < 1:
+        raise UserError(f"trainer.devices={devices}: use auto, 1, 2, ... .")
+    if available is not None and count > available:
+        has = f"{available} GPU" if available == 1 else f"{available} GPUs"
+        raise UserError(
+            f"trainer.devices={devices}, but this machine has {has}: use at most trainer.devices={available}."
+        )
+    return count
+
+
+def process_count(trainer: DictConfig) -> int:
+    """Processes of the whole run, over all nodes.
+
+    Raises:
+        UserError: several nodes without a launcher, or a launcher that started another number of processes.
+    """
+    count, (_, running) = device_count(trainer) * trainer.num_nodes, rank_from_environment()
+    if trainer.num_nodes > 1 and running == 1:
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun, which start a task a device.")
+    if running > 1 and running != count:
+        raise UserError(
+            f"{running} processes were started, but trainer.devices={trainer.devices} on "
+            f"trainer.num_nodes={trainer.num_nodes} are {count}: make them equal."
+        )
+    return count

@@ -1,0 +1,169 @@
+"""train(run): check everything, then train, evaluate and record one run directory."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning.loggers import Logger
+
+from lightning_gen.config.build import build, build_data, build_model
+from lightning_gen.config.validate import check_batch, validate
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.evaluation.evaluator import build_evaluator, distance_name
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.provenance import provenance
+from lightning_gen.runs.run import Run
+from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.training.callbacks.ema import EMA
+from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.progress import StepProgress
+from lightning_gen.training.callbacks.random_state import RandomState
+from lightning_gen.training.callbacks.training_log import TrainingLog
+from lightning_gen.training.devices import accelerator_of, process_count
+from lightning_gen.training.fill_in import fill_in, load_encoder
+from lightning_gen.training.loggers import MetricsCSV
+from lightning_gen.training.trainer import make_trainer
+
+
+@dataclass
+class Parts:
+    """What a run is made of, built and checked."""
+
+    data: ImageDataModule
+    model: GenerativeModel
+    evaluation: Evaluation
+    callbacks: list[Callback]
+    trainer: Trainer
+    checkpoint: Path | None  # to go on from
+
+
+def prepare(run: Run) -> Parts:
+    """Build everything that can be wrong, so that a mistake costs seconds.
+
+    Raises:
+        UserError: naming the override to change.
+    """
+    config = run.config
+    validate(config)
+    check_batch(config.dataset.batch_size, process_count(config.trainer))
+    checkpoint = run.checkpoint_path("last") if config.resume else None
+    if checkpoint is not None and checkpoint.exists():
+        run.read_checkpoint("last")
+    else:
+        checkpoint = None  # stopped before its first checkpoint: from the start
+    seed_everything(config.seed, verbose=False)
+    data = build_data(config)
+    fill_in(run, data)
+    model = build_model(config, data.image_shape)
+    if not config.resume:
+        load_encoder(run, model)
+    model.see_data(data, fresh=checkpoint is None)
+    with torch.random.fork_rng(devices=[]):
+        evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
+    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, config.evaluation.projection)
+    callbacks = build_callbacks(run, evaluation)
+    trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
+    return Parts(data, model, evaluation, callbacks, trainer, checkpoint)
+
+
+def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
+    """Train the run in this process (one of several, if it was launched so) and return its summary."""
+    parts = parts or prepare(run)
+    trainer, callbacks = parts.trainer, parts.callbacks
+    _say_what_is_not_synchronized(trainer, parts.model)
+    status = "failed"
+    try:
+        log_config(trainer, run.config)
+        trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
+        status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
+        if trainer.max_steps == 0:  # fit had nothing to do, but the untrained model has its numbers too
+            parts.evaluation.run(trainer, parts.model)
+            find(callbacks, SaveCheckpoints).save_last(trainer, parts.model)
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        summary = record_summary(run, parts, status)
+    return summary
+
+
+def find(callbacks: list[Callback], kind: type) -> Any:
+    """The callback of that class."""
+    return next(callback for callback in callbacks if isinstance(callback, kind))
+
+
+def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
+    """In the order in which they act after a step: average, log, evaluate, draw, save."""
+    config = run.config
+    monitor = config.checkpoint.monitor
+    if monitor == "fid":
+        monitor = distance_name(evaluation.evaluator)
+    half_life, buffers = config.model.ema_half_life, config.model.get("ema_buffers", "average")
+    average = [EMA(half_life, buffers)] if half_life else []
+    return [
+        RandomState(config.seed),
+        *average,
+        TrainingLog(run.path),
+        evaluation,
+        *(build(node) for node in config.callbacks.values()),
+        *([StepProgress()] if config.trainer.enable_progress_bar else []),
+        SaveCheckpoints(run.path / "checkpoints", config.checkpoint.every_n_steps, monitor, config.checkpoint.mode),
+    ]
+
+
+def build_loggers(run: Run) -> list[Logger]:
+    """metrics.csv always; what `logger` names beside it."""
+    loggers: list[Logger] = [MetricsCSV(run.path / "metrics.csv")]
+    if run.config.logger.get("_target_"):
+        loggers.append(build(run.config.logger, run=run))
+    return loggers
+
+
+def log_config(trainer: Trainer, config: Any) -> None:
+    """The resolved config into every logger."""
+    from omegaconf import OmegaConf
+
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+
+
+def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> None:
+    has_batch_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    if trainer.world_size > 1 and trainer.is_global_zero and has_batch_norm and not on_gpu:
+        print(
+            "note: batch norm is synchronized on GPUs only; here its statistics are each process's own "
+            "(networks.decoder.norm=none does without).",
+            file=sys.stderr,
+        )
+
+
+def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
+    """Write summary.json on rank 0 and return it."""
+    trainer = parts.trainer
+    saver, log = find(parts.callbacks, SaveCheckpoints), find(parts.callbacks, TrainingLog)
+    seconds = log.seconds()
+    progress = {
+        "step": trainer.global_step,
+        "images_seen": parts.model.images_seen,
+        "seconds": round(seconds, 2),
+        "images_per_second": round(parts.model.images_seen / seconds, 1) if seconds else 0.0,
+    }
+    parts_of_summary = {
+        "metrics": log.latest | parts.evaluation.metrics,
+        "best": {"metric": saver.monitor, "value": saver.best, "step": saver.best_step},
+        "progress": progress,
+        "protocol": parts.evaluation.protocol,
+        "provenance": provenance(run, trainer),
+        "status": status,
+    }
+    return run.write_summary(**parts_of_summary) if trainer.is_global_zero else parts_of_summary
+
+
+def objective(run: Run, summary: dict[str, Any]) -> float:
+    """What a sweep minimizes or maximizes: the best value of `checkpoint.monitor`; NaN if there is none."""
+    value = summary.get("best", {}).get("value")
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,102 @@
+"""From the hardware config to a Trainer that is right for this model."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from lightning_gen.errors import UserError
+from lightning_gen.files import write_atomically
+from lightning_gen.training.devices import accelerator_of, device_count
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are either whole or not there, also after a kill or a full disk.
+
+    Lightning writes to the system's temporary folder and moves the file from there, which is a copy when that is
+    another file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        import io
+
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_atomically(Path(path), buffer.getvalue())
+
+
+def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
+    """The strategy's name: `auto` becomes the right one for this model.
+
+    With two optimizers, each backward pass leaves the other network's parameters out, and so does layer-wise
+    pretraining: plain ddp refuses.
+    """
+    if trainer.strategy != "auto" or processes == 1:
+        return trainer.strategy
+    whole = model.automatic_optimization and not model.leaves_parameters_out
+    return "ddp" if whole else "ddp_find_unused_parameters_true"
+
+
+def make_trainer(
+    config: DictConfig, model: Any, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]
+) -> Trainer:
+    """A Trainer whose steps are counted, logged and saved as this package does, not by epochs."""
+    options = dict(OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
+    accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
+    processes = devices * config.trainer.num_nodes
+    matmul_precision = options.pop("float32_matmul_precision")
+    torch.set_float32_matmul_precision(matmul_precision)
+    options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1
+    options["strategy"] = strategy_of(config.trainer, model, processes)
+    options["accelerator"] = accelerator
+    if not OmegaConf.is_list(config.trainer.devices):
+        options["devices"] = devices
+    if not model.automatic_optimization:
+        leave_to_model(options, model)
+    try:
+        return _trainer(options, run_dir, callbacks, loggers)
+    except (ValueError, MisconfigurationException) as error:
+        message = " ".join(str(error).split())
+        named = [
+            f"trainer.{k}={v}" for k, v in config.trainer.items() if str(k) in message.lower() and str(v) in message
+        ]
+        raise UserError(f"{', '.join(named) or 'trainer'} is not possible: {message}") from error
+
+
+def leave_to_model(options: dict[str, Any], model: Any) -> None:
+    """Clipping and accumulation, which Lightning does not do under manual optimization.
+
+    Raises:
+        UserError: this model does not do them either, or an algorithm that is not known.
+    """
+    limit, algorithm = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
+    batches = options.pop("accumulate_grad_batches")
+    if algorithm not in ("norm", "value"):
+        raise UserError(f"trainer.gradient_clip_algorithm={algorithm} is not known: use norm or value.")
+    if model.clips_itself:
+        model.clipping.limit, model.clipping.algorithm = limit, algorithm
+        model.accumulate(batches)
+    elif limit is not None or batches != 1:
+        raise UserError(
+            f"trainer.gradient_clip_val and trainer.accumulate_grad_batches do not work with the steps of "
+            f"{type(model).__name__}; leave them null and 1."
+        )
+
+
+def _trainer(options: dict, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    return Trainer(
+        **options,
+        max_epochs=-1,  # progress is counted in steps: the training stream has no end
+        limit_val_batches=0,  # the evaluation callback does it, on its own cadence
+        num_sanity_val_steps=0,
+        default_root_dir=run_dir,
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+    )

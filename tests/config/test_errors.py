@@ -1,0 +1,170 @@
+"""A mistake is a line or two on standard error that name the override, an exit code, and no traceback."""
+
+import pytest
+
+from lightning_gen.commands import train as app
+from tests.helpers import QUICK, train_run
+
+MISTAKES = {
+    "unknown model": (
+        ["model=gna"],
+        "model=gna does not exist: use one of ae, classifier, gan, hierarchical_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
+    ),
+    "unknown data set": (
+        ["dataset=mnst"],
+        "dataset=mnst does not exist: use one of arrays, celeba, cifar10, cifar100, digits, emnist, fashion_mnist, "
+        "gaussians, huggingface, image_folder, kmnist, mnist, shards, sprites, stl10, svhn. Did you mean 'mnist'?",
+    ),
+    "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
+    "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
+    "misspelt key of the model": (["model.latent_dims=5"], "Did you mean 'model.latent_dim'?"),
+    "misspelt group": (["modle=gan"], "Did you mean 'model'?"),
+    "key of another model": (["model=ae", "model.beta=2"], "no config key 'model.beta'"),
+    "value that is no number": (["trainer.max_steps=many"], "trainer.max_steps"),
+    "size that cannot be divided": (["dataset.size=30"], "Set dataset.size to 28, or networks=mlp"),
+    "size that is too small": (["dataset.size=6"], "Set dataset.size to 8 or more, or networks=mlp"),
+    "size that is none": (["dataset.size=0"], "dataset.size=0"),
+    "channels": (["dataset.channels=2"], "dataset.channels=2"),
+    "batch that devices do not divide": (["trainer.devices=3", "dataset.batch_size=64"], "use 63 or 66"),
+    "batch of nothing": (["dataset.batch_size=0"], "dataset.batch_size=0 must be a whole number, 1 or more"),
+    "more GPUs than there are": (["hardware=gpu", "trainer.devices=2"], "GPU"),
+    "no GPU": (["hardware=gpu"], "use hardware=auto or hardware=cpu"),
+    "devices that are no number": (["trainer.devices=two"], "trainer.devices=two"),
+    "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to where they are"),
+    "resume of nothing": (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
+    "negative seed": (["seed=-1"], "seed=-1"),
+    "clipping where a model has steps of its own": (
+        ["model=vae_gan", "trainer.gradient_clip_val=1"],
+        "do not work with the steps of VAEGAN",
+    ),
+    "values of a penalty that was not chosen": (
+        ["experiment=gan_ring8", "model/penalty=none"],
+        "set model.penalty.r1.weight=0",
+    ),
+    "unknown penalty in a list": (["model/penalty=[r1,lecm]"], "model/penalty=lecm does not exist: use one of"),
+    "unknown way to clip": (["trainer.gradient_clip_algorithm=max"], "use norm or value"),
+    "batches to accumulate": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
+    "unknown conditioning": (["model.conditioning=project", "model.conditional=true"], "Did you mean 'projection'?"),
+    "unknown latent prior": (["model.latent_prior=normale"], "Did you mean 'normal'?"),
+    "unknown output": (["model.output=tan"], "Did you mean 'tanh'?"),
+    "unknown reaction": (["model.on_collapse=ignore"], "use warn or stop"),
+    "unknown buffers": (["model.ema_buffers=swap"], "use average or copy"),
+    "classes without labels": (
+        [
+            "dataset=gaussians",
+            "dataset.kind=two_moons",
+            "networks=mlp",
+            "dataset.labels=false",
+            "model.conditional=true",
+        ],
+        "needs labels",
+    ),
+    "pairs of unequal number": (
+        ["model/loss=relativistic_paired", "model.generator_batch_size=128"],
+        "model.generator_batch_size must be null",
+    ),
+    "unknown wandb mode": (["logger=wandb", "logger.mode=on"], "logger.mode=on is not known"),
+    "samples for a distance": (["evaluation.num_samples=1"], "evaluation.num_samples=1"),
+    "unknown metric": (["evaluation.metrics=[fid,kidd]"], "no metric 'kidd'"),
+    "unknown protocol": (["evaluation=quik"], "evaluation=quik does not exist"),
+    "features by value": (["evaluation.extractor=pixels"], "features are chosen by evaluation/extractor=pixels"),
+    "features that do not exist": (["evaluation/extractor=incepton"], "Did you mean 'inception'?"),
+    "weights that are not there": (
+        ["evaluation/extractor=inception", "evaluation.extractor.weights=/nonexistent"],
+        "no Inception weights at /nonexistent (evaluation.extractor.weights)",
+    ),
+    "factors that are not known": (["evaluation.metrics=[fid,disentanglement]"], "use dataset=sprites"),
+    "best by a distance that is not measured": (["evaluation.metrics=[kid]"], "checkpoint.monitor=fid"),
+    "classes of features without": (
+        ["evaluation.metrics=[fid,per_class]", "evaluation/extractor=random"],
+        "needs an extractor that classifies",
+    ),
+    "unknown precision": (["trainer.precision=12"], "trainer.precision=12"),
+    "unknown strategy": (["trainer.strategy=fast"], "trainer.strategy=fast"),
+    "unknown activation": (["networks=mlp", "networks.encoder.activation=rellu"], "Did you mean 'relu'?"),
+    "unknown norm": (["networks.decoder.norm=batches"], "Did you mean 'batch'?"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+
+
+def fail(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        app.main(arguments)
+    out, err = capsys.readouterr()
+    return stop.value.code, out, err
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = MISTAKES[name]
+    code, out, err = fail([*(a for a in QUICK if a.split("=")[0] not in str(arguments)), *arguments], capsys)
+    assert code == 2
+    assert expected in err
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) <= 2
+    assert not out
+    assert not list(tmp_path.rglob("config.yaml"))  # nothing began
+
+
+def test_more_gpus_than_there_are(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    code, _, err = fail(["hardware=gpu", "trainer.devices=2", "logger=csv"], capsys)
+    assert code == 2
+    assert err == "error: trainer.devices=2, but this machine has 1 GPU: use at most trainer.devices=1.\n"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "not a checkpoint"])
+def test_unreadable_checkpoint(tmp_path, capsys, monkeypatch, damage):
+    monkeypatch.chdir(tmp_path)
+    run, _ = train_run(tmp_path / "run", "model=ae", "networks=mlp", "trainer.max_steps=1")
+    path = run.checkpoint_path("last")
+    path.write_bytes(path.read_bytes()[:500] if damage == "truncated" else b"hello")
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    code, _, err = fail([f"resume={tmp_path}/run", "trainer.max_steps=2"], capsys)
+    assert code == 2
+    assert "last.ckpt cannot be read" in err
+    assert len(err.splitlines()) <= 2
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_a_mistake_in_one_job_of_a_multirun_leaves_the_others(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [*QUICK, "networks=mlp", "trainer.max_steps=1", "-m", "seed=-1,1", f"hydra.sweep.dir={tmp_path}/sweep"]
+    code, out, err = fail(options, capsys)
+    assert code == 2
+    assert err.count("error:") == 1
+    assert "completed" in out
+    assert (tmp_path / "sweep" / "1" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_full_error_shows_the_traceback(tmp_path, monkeypatch):
+    from lightning_gen.errors import UserError
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(UserError):
+        app.main([*QUICK, "seed=-1"])
+
+
+def test_several_nodes_without_a_launcher(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = fail([*QUICK, "trainer.num_nodes=2"], capsys)
+    assert code == 2
+    assert err == "error: trainer.num_nodes=2 needs srun or torchrun, which start a task a device.\n"
+
+
+def test_a_launcher_that_started_another_number(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    code, _, err = fail([*QUICK, "trainer.devices=2"], capsys)
+    assert code == 2
+    assert "4 processes were started" in err

@@ -1,0 +1,125 @@
+"""The evaluator: one pass, the same number whatever runs it, and no trace left on training."""
+
+import time
+
+import pytest
+import torch
+
+from lightning_gen.errors import UserError
+from lightning_gen.metrics import SampleEvaluator, packaged_classifier
+from lightning_gen.metrics.feature_pass import mix, seeded_subset
+from lightning_gen.metrics.frechet import Moments, frechet_distance
+from lightning_gen.metrics.make_weights import load_split
+from lightning_gen.pictures import to_float
+
+
+def bootstrap(images):
+    """A sampler that replays real images."""
+    return lambda n, generator: to_float(images[torch.randint(len(images), (n,), generator=generator)])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return packaged_classifier("digits")
+
+
+def make(classifier, digits, **kwargs):
+    kwargs = {"num_samples": 300, "split": "train", **kwargs}
+    return SampleEvaluator(classifier, digits[0][0], digits[1][0], **kwargs)
+
+
+def test_real_images_are_near_the_floor_and_noise_is_far(classifier, digits):
+    metrics, protocol = make(classifier, digits)(bootstrap(digits[1][0]), ema=True, checkpoint="last")
+    assert list(metrics) == ["eval/fid_classifier", "eval/fid_classifier_floor", "eval/fid_classifier_noise"]
+    fid, floor, noise = metrics.values()
+    assert 0 < floor < 0.5
+    assert fid < 2 * floor
+    assert noise > 50 * floor
+    how = protocol["eval/fid_classifier"]
+    expected = {"metric": "fid", "extractor": "classifier-digits-v1", "images": "samples", "n_fake": 300, "seed": 0}
+    assert expected.items() <= how.items()
+    assert {"n_real": 1437, "split": "train", "ema": True, "checkpoint": "last"}.items() <= how.items()
+    assert how["weights_hash"] == classifier.weights_hash
+    assert how["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert protocol["eval/fid_classifier_floor"] == {**how, "images": "other real images"}
+    assert protocol["eval/fid_classifier_noise"] == {**how, "images": "uniform noise"}
+
+
+def test_the_number_is_the_distance_of_all_the_features(classifier, digits):
+    evaluator = make(classifier, digits, num_reference=400, seed=5)
+    metrics, _ = evaluator(bootstrap(digits[1][0]))
+    chunks = [(0, 250), (1, 50)]
+    fake = [bootstrap(digits[1][0])(n, torch.Generator().manual_seed(mix(5, j))) for j, n in chunks]
+    index = seeded_subset(1437, 400, mix(5, -2))
+    assert len(set(index.tolist())) == 400
+    assert index.max() > 1300  # not a prefix
+    reference = Moments.of(classifier(to_float(digits[0][0][index])))
+    expected = frechet_distance(Moments.of(classifier(torch.cat(fake))), reference)
+    assert metrics["eval/fid_classifier"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_batch_size_does_not_matter_and_the_seed_does(classifier, digits):
+    sampler = bootstrap(digits[1][0])
+    values = [
+        make(classifier, digits, **kwargs)(sampler)[0]["eval/fid_classifier"]
+        for kwargs in ({}, {"batch_size": 77}, {"seed": 1})
+    ]
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert abs(values[2] - values[0]) > 1e-4 * values[0]
+
+
+def test_nothing_is_drawn_from_the_global_generator(classifier, digits):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    evaluator = make(classifier, digits)
+    careless, _ = evaluator(lambda n, generator: torch.rand(n, 1, 8, 8))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(1)
+    assert evaluator(lambda n, generator: torch.rand(n, 1, 8, 8))[0] == careless
+
+
+def test_a_diverged_model_gets_a_number(classifier, digits):
+    evaluator = make(classifier, digits)
+    metrics, _ = evaluator(lambda n, generator: torch.full((n, 1, 8, 8), float("nan")))
+    assert metrics["eval/fid_classifier"] > 10
+
+
+def test_reference_moments_are_cached_by_content(classifier, digits, tmp_path, monkeypatch):
+    sampler = bootstrap(digits[1][0])
+    first = make(classifier, digits, cache_dir=tmp_path)(sampler)[0]
+    assert len(list(tmp_path.glob("*.npz"))) == 2  # the reference and the floor
+    passes = []
+    original = SampleEvaluator._pass
+    monkeypatch.setattr(SampleEvaluator, "_pass", lambda *args: passes.append(1) or original(*args))
+    second = make(classifier, digits, cache_dir=tmp_path)(sampler)[0]
+    assert len(passes) == 2  # noise and samples
+    assert second == pytest.approx(first, rel=1e-9)
+    make(classifier, digits, cache_dir=tmp_path, num_reference=500)(sampler)
+    assert len(list(tmp_path.glob("*.npz"))) == 3
+
+
+def test_errors(classifier, digits):
+    with pytest.raises(UserError, match="num_samples"):
+        make(classifier, digits, num_samples=1)
+    with pytest.raises(ValueError, match="uint8"):
+        SampleEvaluator(classifier, torch.rand(9, 1, 8, 8), num_samples=10)
+    with pytest.raises(ValueError, match="3 images where 250"):
+        make(classifier, digits)(lambda n, generator: torch.rand(3, 1, 8, 8))
+
+
+def test_without_other_real_images_there_is_no_floor(classifier, digits):
+    metrics, _ = SampleEvaluator(classifier, digits[0][0], num_samples=50)(bootstrap(digits[1][0]))
+    assert sorted(metrics) == ["eval/fid_classifier", "eval/fid_classifier_noise"]
+
+
+@pytest.mark.data
+def test_two_thousand_mnist_samples_take_a_second_or_two(data_root, tmp_path):
+    train, test = load_split("mnist", data_root, True)[0], load_split("mnist", data_root, False)[0]
+    net = packaged_classifier("mnist")
+    evaluator = SampleEvaluator(net, test, train, num_samples=2000, cache_dir=tmp_path)
+    evaluator.real_side()
+    start = time.process_time()
+    metrics, _ = evaluator(bootstrap(train))
+    assert time.process_time() - start < 5  # CPU seconds; 10,000 take five times as long
+    assert metrics["eval/fid_classifier"] == pytest.approx(metrics["eval/fid_classifier_floor"], rel=0.5)
+    assert metrics["eval/fid_classifier_noise"] > 30 * metrics["eval/fid_classifier_floor"]

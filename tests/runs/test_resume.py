@@ -1,0 +1,116 @@
+"""N steps in one go equal k steps, a stop, and N - k steps: to the bit, in the middle of an epoch."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import QUICK, assert_same, resume_run, train_run
+
+ROOT = Path(__file__).parents[2]
+# 1,437 images in batches of 16: 90 steps an epoch, so all of this lies in the middle of the first or second.
+COMMON = ("networks=conv", "checkpoint.every_n_steps=4", "trainer.log_every_n_steps=2")
+COMPARED = ("state_dict", "optimizer_states", "random_state", "global_step", "images_seen")
+
+
+def compare(one, other):
+    a, b = one.read_checkpoint(), other.read_checkpoint()
+    for part in COMPARED:
+        assert_same(a[part], b[part])
+    assert_same(a["callbacks"].get("EMA", {}), b["callbacks"].get("EMA", {}))
+
+
+def rows(run):
+    with open(run.path / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("model", ["ae", "vae", "gan"])
+@pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (95, 49)])
+def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
+    options = (f"model={model}", *COMMON, "model.ema_half_life=500", f"evaluation.every_n_steps={evaluated}")
+    total = stop + 6
+    straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
+    train_run(tmp_path / "resumed", *options, f"trainer.max_steps={stop}")
+    resumed, summary = resume_run(tmp_path / "resumed", total)
+    compare(straight, resumed)
+    assert summary["progress"]["step"] == total
+    kept = [row for row in rows(resumed) if int(row["step"]) != stop or stop % evaluated == 0 or stop % 2 == 0]
+    assert kept == rows(straight)  # the stop itself was evaluated once more, at its end
+
+
+def test_resume_with_dropout_restores_the_global_generator(tmp_path):
+    options = ("model=ae", "networks=mlp", "networks.encoder.dropout=0.5")
+    straight, _ = train_run(tmp_path / "straight", *options, "trainer.max_steps=10")
+    train_run(tmp_path / "resumed", *options, "trainer.max_steps=4")
+    resumed, _ = resume_run(tmp_path / "resumed", 10)
+    compare(straight, resumed)
+
+
+def start(run_dir, *overrides):
+    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *overrides, f"hydra.run.dir={run_dir}"]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def wait_for(path, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+def test_kill_and_resume(tmp_path):
+    options = ("model=gan", "networks=mlp", "trainer.log_every_n_steps=10", "checkpoint.every_n_steps=10")
+    process = start(tmp_path / "killed", *options, "trainer.max_steps=1000000")
+    wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt")
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    from lightning_gen.runs.run import Run
+
+    total = Run.load(tmp_path / "killed").read_checkpoint()["global_step"] + 15
+    resumed, _ = resume_run(tmp_path / "killed", total)
+    straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
+    compare(straight, resumed)
+    steps = [int(row["step"]) for row in rows(resumed)]
+    assert steps == sorted(set(steps))  # nothing twice, nothing from the lost future
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+    process = start(
+        tmp_path / "run", "model=vae", "networks=mlp", "trainer.max_steps=1000000", "checkpoint.every_n_steps=100000"
+    )
+    wait_for(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "resume=" in out
+    assert "Traceback" not in err
+    from lightning_gen.runs.run import Run
+
+    run = Run.load(tmp_path / "run")
+    assert run.read_summary()["status"] == "interrupted"
+    assert run.read_checkpoint()["global_step"] == run.read_summary()["progress"]["step"]
+
+
+def test_resume_takes_the_saved_config_and_overrides(tmp_path, train_command):
+    first = train_command(
+        *QUICK, "model=vae", "model.objective.beta=2", "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/run"
+    )
+    assert first.returncode == 0, first.stderr
+    from lightning_gen.runs.run import Run
+
+    before = Run.load(tmp_path / "run").config
+    second = train_command(f"resume={tmp_path}/run", "trainer.max_steps=5", "model.latent_dim=16")
+    assert second.returncode == 0, second.stderr
+    after = Run.load(tmp_path / "run").config
+    assert after.trainer.max_steps == 5
+    for key in set(before) - {"trainer", "resume", "command"}:
+        assert before[key] == after[key], key
+    assert Run.load(tmp_path / "run").read_summary()["progress"]["step"] == 5
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]

@@ -1,0 +1,70 @@
+"""metrics.csv always; wandb offline and tensorboard by choice."""
+
+import csv
+import json
+
+import torch
+
+from lightning_gen.training.loggers import MetricsCSV
+from tests.helpers import resume_run, train_run
+
+
+def read(path):
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
+    path = tmp_path / "metrics.csv"
+    log = MetricsCSV(path)
+    log.log_metrics({"loss": 1.0, "images_seen": 8}, step=1)
+    log.log_metrics({"loss": 0.5, "images_seen": 16}, step=2)
+    log.log_metrics({"fid": 3.0, "images_seen": 16}, step=2)
+    log.log_metrics({"loss": 0.25, "images_seen": 24}, step=3)
+    assert read(path) == [
+        {"step": "1", "images_seen": "8", "loss": "1.0", "fid": ""},
+        {"step": "2", "images_seen": "16", "loss": "0.5", "fid": "3.0"},
+        {"step": "3", "images_seen": "24", "loss": "0.25", "fid": ""},
+    ]
+    with open(path, "a") as file:
+        file.write("4,3")  # killed while writing
+    again = MetricsCSV(path)
+    again.drop_after(2)
+    again.log_metrics({"loss": 0.3, "images_seen": 24}, step=3)
+    assert [(row["step"], row["loss"]) for row in read(path)] == [("1", "1.0"), ("2", "0.5"), ("3", "0.3")]
+
+
+def test_wandb_offline_goes_on_under_its_id(tmp_path):
+    options = ("model=vae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=2")
+    run, _ = train_run(tmp_path, *options)
+    import wandb
+
+    wandb.finish()
+    resume_run(tmp_path, 4)
+    wandb.finish()
+    folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
+    assert len(folders) == 2 or len({f.name for f in folders}) == 1
+    assert all(folder.name.endswith(run.config.id) for folder in folders)
+    pictures = {p.name.rsplit("_", 2)[0] for folder in folders for p in folder.rglob("media/images/*.png")}
+    assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals", "kl_per_dimension"}
+
+
+def test_tensorboard(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_run(tmp_path, "model=ae", "networks=mlp", "logger=tensorboard", "trainer.max_steps=2")
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    assert [event.value for event in events.Scalars("images_seen")] == [0, 16, 32, 32]
+    assert {"samples", "reconstructions", "interpolations"} <= set(events.Tags()["images"])
+
+
+def test_all_numbers_are_in_the_summary(tmp_path):
+    _, summary = train_run(tmp_path, "model=ae", "networks=mlp", "trainer.max_steps=2")
+    last = {}
+    for row in read(tmp_path / "metrics.csv"):
+        last |= {name: float(value) for name, value in row.items() if value and name not in ("step", "images_seen")}
+    assert last == json.loads(json.dumps(summary["metrics"]))
+    assert isinstance(summary["metrics"]["train/loss"], float)
+    assert not any(isinstance(value, torch.Tensor) for value in summary["metrics"].values())
