@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,9 @@ class MaskedLinear(nn.Linear):
 class MADE(nn.Module):
     """x [..., Z] and a context [..., H] to `outputs` numbers for each dimension, [..., outputs, Z].
 
-    Those of dimension i depend on x_j for j < i and on the whole context; `context` = 0: there is none.
+    Those of dimension i depend on x_j for j < i and on the whole context; `context` = 0: there is none. The context
+    reaches the outputs through the hidden units, and directly: no hidden unit is left for the first dimension, which
+    depends on no x. The direct weights begin at 0.
     """
 
     def __init__(self, dim: int, widths: Sequence[int], outputs: int = 2, context: int = 0) -> None:
@@ -37,6 +40,8 @@ class MADE(nn.Module):
         self.hidden = nn.ModuleList([MaskedLinear(mask) for mask in masks])
         self.context = nn.Linear(context, widths[0], bias=False) if context else None
         self.last = MaskedLinear(last.repeat(outputs, 1))
+        if context:
+            self.direct = nn.Parameter(torch.zeros(outputs * dim, context))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         hidden = x
@@ -46,4 +51,13 @@ class MADE(nn.Module):
                 assert context is not None
                 sums = sums + self.context(context)
             hidden = F.elu(sums)
-        return self.last(hidden).unflatten(-1, (self.outputs, self.dim))
+        result = self.last(hidden)
+        if self.context is not None:
+            assert context is not None
+            result = result + F.linear(context, self.direct)
+        return result.unflatten(-1, (self.outputs, self.dim))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.context is not None:  # weights of before version 0.2 have no direct ones, which is the same as 0
+            state_dict.setdefault(f"{prefix}direct", torch.zeros_like(self.direct))
+        super()._load_from_state_dict(state_dict, prefix, *rest)

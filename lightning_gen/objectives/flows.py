@@ -64,23 +64,35 @@ class AutoregressiveStack(nn.Module):
         return y
 
 
+LEAST_NORMAL = 1e-8  # |w|^2 below which a planar map's correction would blow up
+
+
 def planar(x: Tensor, direction: Tensor, normal: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """y = x + u tanh(w x + b) [..., Z] and its log-determinant [...] (Rezende & Mohamed 2015, eq. 10 to 12).
 
     direction, normal [..., Z], offset [..., 1]. The direction is moved along w until w u > -1, so that the map is
-    invertible.
+    invertible. The determinant 1 + w u (1 - h^2) = h^2 + (1 + w u) (1 - h^2), h = tanh(w x + b), is computed from
+    1 + w u = softplus of the given w u, which stays above 0 where w u itself rounds to -1.
     """
-    direction = invertible(direction, normal)
+    direction, gap = _invertible(direction, normal)
     hidden = torch.tanh((normal * x).sum(dim=-1, keepdim=True) + offset)
-    slope = (normal * direction).sum(dim=-1) * (1 - hidden.square()).squeeze(-1)
-    return x + direction * hidden, torch.log1p(slope)
+    squared = hidden.square()
+    determinant = (squared + gap * (1 - squared)).clamp_min(torch.finfo(x.dtype).tiny)
+    return x + direction * hidden, determinant.log().squeeze(-1)
 
 
 def invertible(direction: Tensor, normal: Tensor) -> Tensor:
     """u + (m(w u) - w u) w / |w|^2 with m(a) = -1 + softplus(a) (Rezende & Mohamed 2015, app. A.1)."""
+    return _invertible(direction, normal)[0]
+
+
+def _invertible(direction: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
+    """The direction [..., Z] as `invertible` has it, and 1 + w u of it [..., 1]."""
     product = (normal * direction).sum(dim=-1, keepdim=True)
-    wanted = F.softplus(product) - 1.0
-    return direction + (wanted - product) * normal / (normal.square().sum(dim=-1, keepdim=True) + 1e-8)
+    above, square = F.softplus(product), normal.square().sum(dim=-1, keepdim=True)
+    safe = square.clamp_min(LEAST_NORMAL)
+    moved = square / safe  # 1, but for normals near 0
+    return direction + (above - 1 - product) * normal / safe, moved * above + (1 - moved) * (1 + product)
 
 
 def planar_inverse(y: Tensor, direction: Tensor, normal: Tensor, offset: Tensor, steps: int = 60) -> Tensor:

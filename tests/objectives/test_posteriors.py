@@ -1,5 +1,7 @@
 """Posteriors and flows: densities against torch's, divergences against Monte Carlo, determinants against autograd."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
@@ -97,13 +99,50 @@ def test_planar_flows_invert_and_know_their_determinant():
     torch.testing.assert_close(found, torch.stack(each))
 
 
+@pytest.mark.parametrize("product", [-5.0, -17.0, -50.0])
+def test_planar_maps_that_nearly_fold_have_a_finite_determinant(product):
+    """At w x + b = 0 the determinant is 1 + m(w u) = softplus(w u), also where w u rounds to -1 (in float32 from -17)."""
+    normal, direction = torch.tensor([[1.0, 0.0]]), torch.tensor([[product, 0.3]], requires_grad=True)
+    found = planar(torch.tensor([[0.0, 0.2]]), direction, normal, torch.zeros(1, 1))[1]
+    assert found.item() == pytest.approx(math.log(math.log1p(math.exp(product))), rel=1e-6)
+    found.sum().backward()
+    slope = 1 / (1 + math.exp(-product)) / math.log1p(math.exp(product))  # of log softplus
+    assert direction.grad.tolist()[0] == pytest.approx([slope, 0.0], rel=1e-5)
+
+
+def test_planar_maps_of_small_normals_are_invertible():
+    direction, normal = torch.randn(1000, Z) * 30, torch.randn(1000, Z) * 10 ** torch.linspace(-6, 0, 1000)[:, None]
+    y, found = planar(torch.randn(1000, Z), direction, normal, torch.zeros(1000, 1))
+    assert found.isfinite().all()
+    assert y.isfinite().all()
+
+
 def test_made_looks_back_only():
     net = MADE(Z, [16, 16], outputs=2, context=F)
+    torch.nn.init.normal_(net.direct)
     jacobian = torch.autograd.functional.jacobian(lambda x: net(x, torch.ones(F)), torch.randn(Z))  # [2, Z, Z]
     assert jacobian.triu(0).abs().max() == 0
     assert (jacobian.abs().sum(dim=0).tril(-1) > 0).sum() == Z * (Z - 1) / 2
     by_context = torch.autograd.functional.jacobian(lambda h: net(torch.ones(Z), h), torch.randn(F))
-    assert by_context[:, 1:].abs().sum() > 0
+    assert (by_context != 0).all()
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+def test_every_dimension_of_an_inverse_autoregressive_flow_learns_from_the_image(dim):
+    """Also the first, which depends on no other, and so the only one of a single latent."""
+    head = IAF(F, dim, steps=1)
+    latents, log_q = head(torch.randn(5, F)).draw(torch.randn(2, 5, dim))
+    for loss in (latents[..., 0].sum(), log_q.sum()):
+        (gradient,) = torch.autograd.grad(loss, head.flow.steps[0].net.direct, retain_graph=True)
+        assert gradient.unflatten(0, (2, dim))[:, 0].abs().sum() > 0
+
+
+def test_weights_without_direct_connections_are_read_as_before():
+    flow, features, noise = IAF(F, Z), torch.randn(3, F), torch.randn(2, 3, Z)
+    state = {name: value for name, value in flow.state_dict().items() if not name.endswith("direct")}
+    other = IAF(F, Z)
+    other.load_state_dict(state)
+    torch.testing.assert_close(other(features).draw(noise), flow(features).draw(noise), rtol=0, atol=0)
 
 
 def test_an_autoregressive_flow_of_nothing_is_the_identity():
