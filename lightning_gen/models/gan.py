@@ -20,6 +20,7 @@ from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
+from lightning_gen.objectives.augmentation import check_augmentation
 from lightning_gen.objectives.penalties import Pass, Penalty
 from lightning_gen.pictures import scatter
 from lightning_gen.randomness import GeneratorNoise
@@ -193,8 +194,8 @@ class GAN(GenerativeModel):
         """Let an adaptive augmentation see the logits on real images [B]; its probability, to be logged."""
         if self.augment is None or not hasattr(self.augment, "adapt"):
             return {}
-        self.augment.observe(real_logits)
-        self.augment.adapt(len(real_logits) * self.trainer.world_size)
+        self.augment.observe(real_logits, self.loss.threshold)
+        self.augment.adapt(len(real_logits) * self.trainer.world_size, self.images_seen)
         return {"train/augment_p": self.augment.p.clone()}
 
     def due_penalties(self, index: int) -> list[tuple[str, Penalty]]:
@@ -264,6 +265,7 @@ class GAN(GenerativeModel):
     def on_fit_start(self) -> None:
         super().on_fit_start()
         adversarial.check_fit(self)
+        check_augmentation(self.augment, self.loss)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         generator, discriminator = self.make_optimizers

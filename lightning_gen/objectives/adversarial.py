@@ -17,12 +17,13 @@ class AdversarialLoss(ABC):
     """What the losses share: how their logits are read.
 
     `log_odds`: the logit is the log odds of being real, so that D(x) = sigmoid(logit) and the Jensen-Shannon estimate
-    have a meaning. `paired`: the generator's loss compares with real images, as many as generated ones.
+    have a meaning. `paired`: the generator's loss compares with real images, as many as generated ones. `threshold`:
+    the decision boundary, the logit above which an image passes for real; None where only differences count.
     """
 
     log_odds = False
     paired = False
-    threshold = 0.0  # the logit above which an image passes for real
+    threshold: float | None = 0.0
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -33,7 +34,9 @@ class AdversarialLoss(ABC):
         """The generator's loss [B]."""
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The share [B] of right answers, half for each kind of image."""
+        """The share [B] of right answers, half for each kind of image; without a boundary, of pairs in order."""
+        if self.threshold is None:
+            return (real > fake).float()
         return ((real > self.threshold).float() + (fake < self.threshold).float()) / 2
 
     def diagnostics(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -102,8 +105,11 @@ class Hinge(AdversarialLoss):
 class Wasserstein(AdversarialLoss):
     """E D(G(z)) - E D(x): the negative Wasserstein-1 estimate of a 1-Lipschitz critic (Arjovsky et al. 2017, eq. 2).
 
-    The loss does not make the critic Lipschitz: a penalty, weight clipping or spectral norm must.
+    The loss does not make the critic Lipschitz: a penalty, weight clipping or spectral norm must. It is the same for
+    a critic plus any constant, so no logit divides real from generated images.
     """
+
+    threshold = None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return fake - real
@@ -111,15 +117,12 @@ class Wasserstein(AdversarialLoss):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         return -fake
 
-    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """A critic has no zero: how often the real image of a pair scores higher."""
-        return (real > fake).float()
-
 
 class RelativisticPaired(AdversarialLoss):
     """Is this real image more real than that generated one? (Jolicoeur-Martineau 2019, eq. 9; R3GAN's loss.)"""
 
     paired = True
+    threshold = None
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.softplus(fake - real)
@@ -127,10 +130,6 @@ class RelativisticPaired(AdversarialLoss):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         assert real is not None
         return F.softplus(real - fake)
-
-    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """How often the real image of a pair scores higher."""
-        return (real > fake).float()
 
 
 class RelativisticAverage(RelativisticPaired):

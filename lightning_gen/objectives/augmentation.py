@@ -5,14 +5,17 @@ random numbers come from the noise of the training step.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.objectives import warping
+from lightning_gen.objectives import schedules, warping
+from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
 
@@ -150,15 +153,17 @@ def colours(draws: Draws) -> Tensor:
 class AdaptiveAugment(nn.Module):
     """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
 
-    Each transformation happens to each image with probability `p`, which moves so that the mean sign of the
-    discriminator's logits on real images comes to `target`; with `target` null, `p` stays. It takes `speed_images`
-    images to go from 0 to 1. The mean is a running one, over four batches or so, as long as the paper's.
+    Each transformation happens to each image with probability `p`. With a `target`, `p` moves so that r_t, the mean
+    sign of the discriminator's logits on real images, comes to it (eq. 1); it takes `speed_images` images to go from
+    0 to 1. The sign is that of the distance from the loss's decision boundary, which is 0 for their loss. The mean is
+    a running one, over four batches or so, as long as the paper's. With `target` None, `p` stays as it is, or goes to
+    `final_p` along half a cosine over the first `ramp_images` images, as R3GAN has it (Huang et al. 2024).
     `transformations` are b (pixel moves), g (geometry) and c (colours).
 
     The paper filters before it samples; this interpolates bilinearly.
 
     Raises:
-        UserError: other letters, or a `p` outside of [0, 1].
+        UserError: other letters, a probability outside of [0, 1], or both a target and a `final_p`.
     """
 
     p: Tensor
@@ -170,13 +175,19 @@ class AdaptiveAugment(nn.Module):
         speed_images: int = 500_000,
         transformations: str = "bgc",
         p: float = 0.0,
+        final_p: float | None = None,
+        ramp_images: int = 20_000_000,
     ) -> None:
         super().__init__()
         if not transformations or set(transformations) - set("bgc"):
             raise UserError(f"model.augment.transformations={transformations}: use letters of bgc.")
-        if not 0 <= p <= 1:
-            raise UserError(f"model.augment.p={p} must lie in [0, 1].")
+        for key, value in (("p", p), ("final_p", final_p)):
+            if value is not None and not 0 <= value <= 1:
+                raise UserError(f"model.augment.{key}={value} must lie in [0, 1].")
+        if target is not None and final_p is not None:
+            raise UserError("model.augment has a target and a final_p: set model.augment.target=null or the other.")
         self.target, self.speed_images, self.transformations = target, speed_images, transformations
+        self.initial_p, self.final_p, self.ramp_images = p, final_p, ramp_images
         self.register_buffer("p", torch.tensor(float(p)))
         self.register_buffer("mean_sign", torch.zeros(()))
 
@@ -202,16 +213,35 @@ class AdaptiveAugment(nn.Module):
         return images
 
     @torch.no_grad()
-    def observe(self, real_logits: Tensor) -> None:
-        """Take note of the discriminator's logits on (augmented) real images; each process must call this."""
-        sign = real_logits.detach().float().sign().mean()
+    def observe(self, real_logits: Tensor, boundary: float | None) -> None:
+        """Take note of the discriminator's logits [B] on (augmented) real images; each process must call this.
+
+        `boundary`: the loss's decision boundary; None only where there is no target.
+        """
+        if self.target is None or boundary is None:
+            return
+        sign = (real_logits.detach().float() - boundary).sign().mean()
         self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
 
     @torch.no_grad()
-    def adapt(self, images: int) -> None:
-        """Move `p` towards the target by images / speed_images, within [0, 1]; `images`: over all processes."""
+    def adapt(self, images: int, images_seen: int) -> None:
+        """Move `p`, after `images` more real images over all processes, `images_seen` since training began."""
         if self.target is not None:
             self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
+        elif self.final_p is not None:
+            left = schedules.cosine(images_seen, self.ramp_images)  # from 1 to 0
+            self.p.fill_(self.final_p + (self.initial_p - self.final_p) * left)
+
+
+def check_augmentation(augment: Any, loss: AdversarialLoss) -> None:
+    """Raises UserError: an adaptive augmentation, where the loss has no boundary whose sides it could count."""
+    if loss.threshold is None and getattr(augment, "target", None) is not None:
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(loss).__name__).lower()
+        raise UserError(
+            f"model/augment=ada moves its probability by the discriminator's answers on real images, and "
+            f"model/loss={name} has no boundary between real and generated ones: set model.augment.target=null "
+            "with a fixed model.augment.p=0.2, or take model/augment=scheduled."
+        )
 
 
 def where_moved(matrix: Tensor, moved: Tensor, images: Tensor) -> Tensor:

@@ -269,6 +269,14 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, options):
         assert_same(a[part], b[part])
 
 
+def test_ada_is_refused_where_the_loss_has_no_boundary(tmp_path):
+    options = (*SMALL, "model/loss=relativistic_paired", "trainer.max_steps=2")
+    with pytest.raises(UserError, match="model/loss=relativistic_paired has no boundary"):
+        train_run(tmp_path / "a", *options, "model/augment=ada")
+    _, summary = train_run(tmp_path / "b", *options, "model/augment=scheduled", "model.augment.ramp_images=64")
+    assert summary["metrics"]["train/augment_p"] == pytest.approx(0.275)  # half way, after 32 images
+
+
 @pytest.mark.parametrize(("player", "loss"), [("generator", "generator"), ("discriminator", "discriminator")])
 def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, player, loss, monkeypatch):
     """Between two steps that are logged; the checkpoint of the step before stays."""

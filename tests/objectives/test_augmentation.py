@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_gen.errors import UserError
-from lightning_gen.objectives import augmentation, warping
+from lightning_gen.objectives import adversarial, augmentation, warping
 from lightning_gen.objectives.augmentation import AdaptiveAugment, DiffAugment
 from lightning_gen.randomness import StepNoise
 
@@ -210,8 +210,8 @@ def test_p_follows_the_sign_of_the_discriminator_on_real_images():
         signs += (sign - signs) / 4
         p = max(p + (0.05 if signs > 0.6 else -0.05), 0)
         expected.append(p)
-        augment.observe(logits)
-        augment.adapt(100)
+        augment.observe(logits, 0.0)
+        augment.adapt(100, 0)
         assert float(augment.p) == pytest.approx(p, abs=1e-5)
     assert max(expected) == pytest.approx(0.55)  # 11 batches above the target: 5th to 15th
     assert expected[-1] == pytest.approx(0.1)
@@ -221,17 +221,58 @@ def test_p_stays_between_zero_and_one_and_without_a_target_where_it_is():
     augment, fixed = AdaptiveAugment(speed_images=1000), AdaptiveAugment(target=None, p=0.3)
     for sign, end in ((1, 1.0), (-1, 0.0)):
         for _ in range(20):
-            augment.observe(sign * torch.ones(4))
-            augment.adapt(500)
+            augment.observe(sign * torch.ones(4), 0.0)
+            augment.adapt(500, 0)
         assert float(augment.p) == end
-    fixed.observe(torch.ones(4))
-    fixed.adapt(5000)
+    fixed.observe(torch.ones(4), None)
+    fixed.adapt(5000, 5000)
     assert float(fixed.p) == pytest.approx(0.3)
+
+
+def test_p_is_steered_by_the_decision_boundary_of_the_loss():
+    """Least squares asks for 1 and 0: the boundary is 0.5, and a discriminator at chance must not raise p."""
+    for loss, logits, rises in (
+        (adversarial.LeastSquares(), [0.45, 0.55], False),  # half of the real images on each side
+        (adversarial.LeastSquares(), [0.9, 1.1], True),
+        (adversarial.Hinge(), [0.45, 0.55], True),
+        (adversarial.NonSaturating(), [-0.1, 0.1], False),
+    ):
+        augment = AdaptiveAugment(p=0.5, speed_images=1000)
+        for _ in range(20):
+            augment.observe(torch.tensor(logits), loss.threshold)
+            augment.adapt(1, 0)
+        assert (float(augment.p) > 0.5) == rises
+
+
+@pytest.mark.parametrize("name", ["Wasserstein", "RelativisticPaired", "RelativisticAverage"])
+def test_a_loss_that_only_compares_has_no_boundary(name):
+    """Any constant may be added to its logits: the loss stays the same, the signs do not."""
+    loss, real, fake = getattr(adversarial, name)(), torch.randn(6), torch.randn(6)
+    for c in (-5.0, 5.0):
+        torch.testing.assert_close(loss.discriminator(real + c, fake + c), loss.discriminator(real, fake))
+    with pytest.raises(UserError, match=r"model/loss=\w+ has no boundary.*model\.augment\.target=null"):
+        augmentation.check_augmentation(AdaptiveAugment(), loss)
+    augmentation.check_augmentation(AdaptiveAugment(target=None, p=0.3), loss)
+    augmentation.check_augmentation(DiffAugment(["color"]), loss)
+
+
+def test_p_rises_along_half_a_cosine():
+    """R3GAN's for CIFAR-10: 0 to 0.55 over 2e7 images; numbers by the authors' `cosine_decay_with_warmup`."""
+    augment = AdaptiveAugment(target=None, final_p=0.55)
+    for seen, p in (
+        (0, 0.0),
+        (2_000_000, 0.0134595),
+        (5_000_000, 0.0805456),
+        (10_000_000, 0.275),
+        (30_000_000, 0.55),
+    ):
+        augment.adapt(512, seen)
+        assert float(augment.p) == pytest.approx(p, abs=1e-6)
 
 
 def test_what_was_observed_is_saved_with_p():
     augment, other = AdaptiveAugment(p=0.25), AdaptiveAugment()
-    augment.observe(torch.ones(5))
+    augment.observe(torch.ones(5), 0.0)
     other.load_state_dict(augment.state_dict())
     assert (float(other.p), float(other.mean_sign)) == (0.25, 0.25)
 
@@ -241,7 +282,9 @@ def test_colours_of_other_channels():
         AdaptiveAugment()(torch.rand(2, 4, 8, 8), StepNoise(0))
 
 
-@pytest.mark.parametrize("options", [{"transformations": "x"}, {"p": 1.5}])
+@pytest.mark.parametrize(
+    "options", [{"transformations": "x"}, {"p": 1.5}, {"final_p": 2, "target": None}, {"final_p": 1}]
+)
 def test_unknown_options(options):
-    with pytest.raises(UserError, match=r"model\.augment\.(transformations=x|p=1\.5)"):
+    with pytest.raises(UserError, match=r"model\.augment(\.transformations=x|\.p=1\.5|\.final_p=2| has a target)"):
         AdaptiveAugment(**options)
