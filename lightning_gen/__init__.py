@@ -1,8 +1,120 @@
-"""Train, evaluate and compare autoencoders, VAEs and GANs: PyTorch Lightning, Hydra, wandb."""
+"""Train, evaluate and compare autoencoders, VAEs and GANs: PyTorch Lightning, Hydra, wandb.
+
+    import lightning_gen as lg
+
+    run = lg.train("model=vae", "dataset=digits")
+    run.sample(64)
+    lg.load("runs/latest").metrics
+
+Importing this package imports neither torch nor Lightning nor Hydra: each function does when it is called.
+"""
+
+from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from lightning_gen.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+    from lightning_gen.metrics.image_sets import Features
+    from lightning_gen.runs.trained import TrainedRun
+
+__all__ = ["UserError", "__version__", "frechet_distance", "load", "train"]
 
 try:
     __version__ = version("lightning-gen")
 except PackageNotFoundError:  # run from a checkout that was not installed
     __version__ = "0+unknown"
+
+
+def load(path: str | Path, checkpoint: str = "best", device: torch.device | str | None = None) -> TrainedRun:
+    """Open a run directory: its model in evaluation mode, its record, and its data on demand.
+
+    Args:
+        path: a run directory, such as `runs/latest`.
+        checkpoint: `best` (by the run's `checkpoint.monitor`), `last`, or the path of a checkpoint file. The model
+            has the averaged weights of the checkpoint if it holds any.
+        device: where the model goes; None: a GPU if there is one, else the CPU.
+
+    Returns:
+        The run, with `sample`, `encode`, `decode`, `reconstruct`, `interpolate`, `metrics`, `summary`, `config`,
+        `data` and `model`.
+
+    Raises:
+        UserError: there is no run at `path`, or its checkpoint is missing or cannot be read.
+    """
+    from lightning_gen.runs.trained import load
+
+    return load(path, checkpoint, device)
+
+
+def train(*overrides: str) -> TrainedRun:
+    """Train in this process as `python train.py` does with these overrides, and return the run.
+
+    The checks, the run directory (`runs/<dataset>/<model>/<time>-<id>` below the working directory, or
+    `hydra.run.dir=DIR`) and the messages on standard error are those of the command. `resume=RUN` goes on with a run.
+    The global random generators of torch, numpy and Python, the handlers of signals and a Hydra that the caller has
+    initialized are as before when it returns.
+
+    Ctrl-C, or interrupting a notebook's cell, ends training after the step at hand, saves its checkpoint and raises
+    KeyboardInterrupt: `train("resume=runs/latest")` goes on from there.
+
+    Args:
+        overrides: such as `"model=vae"`, `"dataset=mnist"`, `"trainer.max_steps=1000"`, each a string of its own. The
+            flags of the command line (`-m` for a grid or a search, `--cfg`) are not for this function: a grid is a
+            loop over `train`.
+
+    Returns:
+        The run as `load` gives it, from its best checkpoint, or from the last if it has no best one.
+
+    Raises:
+        UserError: a mistake in the overrides, told before training starts; or a loss that is not finite.
+        JobFailed: with `trainer.devices=2` or more, one of the processes failed, and has told why.
+        KeyboardInterrupt: training was asked to stop, and has saved its checkpoint.
+    """
+    from lightning_gen.commands.train_here import train_here
+
+    return train_here(overrides)
+
+
+def frechet_distance(
+    images_a: torch.Tensor | np.ndarray,
+    images_b: torch.Tensor | np.ndarray,
+    extractor: Features = "classifier",
+    dataset: str | None = None,
+    device: torch.device | str | None = None,
+) -> float:
+    """The (squared) Frechet distance between two sets of images in the features of a network (Heusel et al. 2017).
+
+    With `extractor="inception"` it is the FID of the literature; with other features it is another number, and the
+    two do not compare. It is the number that the evaluation of a run gives for the same images.
+
+    The estimate is biased: it falls as the number of images grows, on either side about in proportion to 1/n
+    (Chong & Forsyth 2020). So compare distances at equal numbers of images only, and with more images than features
+    (64 of the classifier and of `random`, 2048 of Inception); and look at the distance between two sets of real
+    images of that size to know how low it can get.
+
+    Args:
+        images_a: [N, C, H, W], uint8 or floating point in [0, 1], N at least 2; a tensor or a numpy array. They are
+            rounded to 8 bits.
+        images_b: likewise, not necessarily as many.
+        extractor: `classifier`, the last hidden layer of a small classifier that comes with the package; `inception`
+            and `dinov2`, whose weights must be on this machine; `random`, the classifier's network untrained;
+            `pixels`.
+        dataset: whose classifier: `digits`, `mnist` or `fashion_mnist`. Only `extractor="classifier"` needs it.
+        device: where the features are computed; None: a GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: images of another shape, type or range, or fewer than two.
+        UserError: an extractor that is unknown, or that cannot be had here.
+    """
+    from lightning_gen.metrics.image_sets import image_distance
+    from lightning_gen.runs.loading import default_device
+
+    return image_distance(images_a, images_b, extractor, dataset, device or default_device())

@@ -19,15 +19,16 @@ SMALLEST_SIDE = 40  # smaller images are enlarged by a whole factor, without smo
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """Images float [N, C, H, W] in [0, 1] side by side, `columns` in a row, with a white line between.
+    """Images [N, C, H, W], uint8 or float in [0, 1], side by side, `columns` in a row, with a white line between.
 
     Points of the plane, [N, 1, 1, 2], become one scatter plot.
     """
     from torchvision.utils import make_grid
 
+    images = to_float(images.detach())
     if images.shape[1:] == POINTS:
         return scatter(images.flatten(1))
-    images = images.detach().float().cpu().clamp(0, 1)
+    images = images.float().cpu().clamp(0, 1)
     factor = -(-SMALLEST_SIDE // min(images.shape[-2:]))
     images = images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     return to_picture(make_grid(images, nrow=columns, padding=2, pad_value=1.0))
@@ -94,3 +95,34 @@ def to_uint8(images: Tensor) -> Tensor:
 def to_float(images: Tensor) -> Tensor:
     """8-bit images as float32 in [0, 1]; float images as they are."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
+
+
+def as_images(images: Tensor | np.ndarray, shape: tuple[int, int, int] | None = None) -> Tensor:
+    """Images that a user gives, checked: a tensor [N, C, H, W], uint8 or floating point in [0, 1].
+
+    Args:
+        images: a tensor on any device, or a numpy array, which is copied.
+        shape: (C, H, W) that they must have; None: any.
+
+    Raises:
+        ValueError: another shape or type, no images, or floating-point values outside [0, 1].
+    """
+    found = images.detach() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
+    if found.ndim != 4:
+        raise ValueError(
+            f"expected images [N, C, H, W], got {list(found.shape)}: one image is image[None], grey images without "
+            f"a channel are images[:, None]."
+        )
+    if len(found) == 0:
+        raise ValueError("expected one image or more, got none.")
+    if shape is not None and found.shape[1:] != tuple(shape):
+        wanted = ", ".join(map(str, shape))
+        raise ValueError(f"expected images [N, {wanted}], as the model was trained on, got {list(found.shape)}.")
+    if found.dtype == torch.uint8:
+        return found
+    if not found.is_floating_point():
+        raise ValueError(f"expected uint8 images or float images in [0, 1], got {found.dtype}.")
+    low, high = found.min().item(), found.max().item()
+    if not (low >= 0 and high <= 1):  # also true of NaN
+        raise ValueError(f"expected float images in [0, 1], got values from {low:.4g} to {high:.4g}: rescale them.")
+    return found

@@ -35,9 +35,9 @@ def run(installed, folder, *arguments):
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_wheel_holds_configs_sweeps_and_weights(installed):
+def test_the_wheel_holds_types_configs_sweeps_and_weights(installed):
     package = installed / "lightning_gen"
-    for path in ("conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml"):
+    for path in ("py.typed", "conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml"):
         assert (package / path).is_file()
     assert {p.stem for p in (package / "metrics" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
 

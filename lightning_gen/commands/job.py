@@ -14,11 +14,11 @@ from lightning_gen.training.launch import launch
 from lightning_gen.training.train import objective, prepare, train
 
 
-class JobFailed(Exception):
-    """Training ended early; the reason has been told, `code` is for the exit."""
+class JobFailed(RuntimeError):
+    """One of several processes failed; it has told why on standard error, `code` is for the exit."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
+        super().__init__(f"a process of this run ended with exit code {code}; standard error says why")
         self.code = code
 
 

@@ -9,13 +9,10 @@ import torch
 from lightning_gen.commands.terminal import shortest
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
-from lightning_gen.models.gan import GAN
+from lightning_gen.models.use import draw_samples
 from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
-from lightning_gen.randomness import mix
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
-
-CHUNK = 250  # images drawn at once
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,7 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
     model = load_model(run, checkpoint)
     if draw.prior is not None:
         attach_prior(run, model, draw.prior, checkpoint)
-    if draw.label is not None and draw.label >= model.num_classes:
-        raise UserError(f"--label {draw.label}: this model is conditioned on {model.num_classes} classes.")
-    if draw.truncation is not None:
-        if not isinstance(model, GAN):
-            raise UserError(f"--truncation is for GANs, and {run.path} holds model={run.config.model.name}.")
-        model.truncation = draw.truncation
-    generator = torch.Generator().manual_seed(mix(draw.seed))
-    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    labels = [None if draw.label is None else torch.full((size,), draw.label, device=model.device) for size in sizes]
-    images = torch.cat([model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)])
+    images = draw_samples(model, count, draw.seed, draw.label, draw.truncation)
     try:
         return _write_images(images, out, format)
     except OSError as error:

@@ -29,15 +29,10 @@ _failures: list[int] = []  # exit codes of the jobs that failed
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def hydra_main(config: DictConfig) -> float:
     """One job: a single run, or one of a multirun."""
-    from lightning_gen.commands.job import JobFailed, run_job
+    from lightning_gen.commands.job import JobFailed
 
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    with open_dict(config):
-        config.command = _command
     try:
-        if config.resume:
-            config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
-        return run_job(config, directory)
+        return one_job(config, _command)
     except UserError as error:
         if _wants_traceback():
             raise
@@ -46,6 +41,22 @@ def hydra_main(config: DictConfig) -> float:
     except JobFailed as failure:
         _failures.append(failure.code)
     return math.nan
+
+
+def one_job(config: DictConfig, command: str) -> float:
+    """Train what Hydra has composed, in the run directory that it has made; what a sweep optimizes.
+
+    Raises:
+        UserError, JobFailed, KeyboardInterrupt: as `run_job`.
+    """
+    from lightning_gen.commands.job import run_job
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    with open_dict(config):
+        config.command = command
+    if config.resume:
+        config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
+    return run_job(config, directory)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,9 +1,12 @@
 """Hydra's composition of a config, and the functions that configs may call."""
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import hydra
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -31,9 +34,22 @@ def compose(overrides: list[str]) -> DictConfig:
     Raises:
         UserError: a name that does not exist, or an override that cannot be parsed.
     """
-    GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with initialized():
             return hydra.compose("train", overrides=[o for o in overrides if not o.startswith("hydra")])
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from error
+
+
+@contextmanager
+def initialized() -> Iterator[Hydra]:
+    """Hydra with our configs; afterwards the Hydra that the caller had initialized, in a notebook say, is back."""
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(config_dir()), job_name="train", version_base="1.3"):
+            ours = GlobalHydra.instance().hydra
+            assert ours is not None
+            yield ours
+    finally:
+        GlobalHydra.instance().hydra = before

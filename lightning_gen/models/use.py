@@ -1,12 +1,18 @@
 """Using a model outside of training."""
 
+import copy
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.gan import GAN
+from lightning_gen.randomness import mix
+
+CHUNK = 250  # images drawn at once; part of what a seed means
 
 
 def in_precision(model: GenerativeModel, batches: Iterable[Batch]) -> Iterator[Batch]:
@@ -24,3 +30,34 @@ def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> tuple[Tensor, 
         labels.append(batch.labels)
     together = None if labels[0] is None else torch.cat([part.cpu() for part in labels if part is not None])
     return torch.cat(codes), together
+
+
+def draw_samples(
+    model: GenerativeModel, count: int, seed: int = 0, label: int | None = None, truncation: float | None = None
+) -> Tensor:
+    """Images float [count, C, H, W] in [0, 1] on the CPU, the same for the same seed on every device.
+
+    Args:
+        model: in evaluation mode.
+        count: how many images, 1 or more.
+        seed: of the latents; the global random generators are not touched.
+        label: the class, for a model that is conditioned on classes; None draws the classes too.
+        truncation: the codes of a GAN are drawn within +-this: fewer kinds of images, each more typical.
+
+    Raises:
+        UserError: a count below 1, a class that the model does not know, or a truncation of what is not a GAN.
+    """
+    if count < 1:
+        raise UserError(f"count={count}: draw 1 image or more.")
+    if label is not None and not 0 <= label < model.num_classes:
+        classes = f"is conditioned on {model.num_classes} classes" if model.num_classes else "knows no classes"
+        raise UserError(f"label={label}: this model {classes}.")
+    if truncation is not None:
+        if not isinstance(model, GAN):
+            raise UserError(f"truncation is for GANs, and this is a {type(model).__name__}.")
+        model = copy.copy(model)  # the weights are shared; the caller's model keeps its own truncation
+        model.truncation = truncation
+    generator = torch.Generator().manual_seed(mix(seed))
+    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+    labels = [None if label is None else torch.full((size,), label, device=model.device) for size in sizes]
+    return torch.cat([model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)])

@@ -145,6 +145,13 @@ def _wandb_login() -> bool:
         return False
 
 
+def finish_wandb(run: Run, failed: bool) -> None:
+    """End the run's wandb record: a process has one at a time, and the next training would write into this one."""
+    wandb = sys.modules.get("wandb")  # there if a logger has imported it
+    if wandb is not None and wandb.run is not None and wandb.run.id == run.config.id:
+        wandb.finish(exit_code=int(failed))
+
+
 def tensorboard_logger(run: Run, mode: None = None) -> Logger:
     """TensorBoard in the run directory.
 

@@ -24,7 +24,7 @@ from lightning_gen.training.callbacks.random_state import RandomState
 from lightning_gen.training.callbacks.training_log import TrainingLog
 from lightning_gen.training.devices import accelerator_of, process_count
 from lightning_gen.training.fill_in import fill_in, load_encoder
-from lightning_gen.training.loggers import MetricsCSV
+from lightning_gen.training.loggers import MetricsCSV, finish_wandb
 from lightning_gen.training.trainer import make_trainer
 
 
@@ -87,6 +87,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
         raise
     finally:
         summary = record_summary(run, parts, status)
+        finish_wandb(run, failed=status == "failed")
     return summary
 
 

@@ -37,16 +37,20 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
 def test_wandb_offline_goes_on_under_its_id(tmp_path):
     options = ("model=vae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=2")
     run, _ = train_run(tmp_path, *options)
-    import wandb
-
-    wandb.finish()
     resume_run(tmp_path, 4)
-    wandb.finish()
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(folders) == 2 or len({f.name for f in folders}) == 1
     assert all(folder.name.endswith(run.config.id) for folder in folders)
     pictures = {p.name.rsplit("_", 2)[0] for folder in folders for p in folder.rglob("media/images/*.png")}
     assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals", "kl_per_dimension"}
+
+
+def test_each_of_two_trainings_in_a_process_has_its_own_wandb_record(tmp_path):
+    options = ("model=ae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=1")
+    for name in ("one", "other"):
+        run, _ = train_run(tmp_path / name, *options)
+        (folder,) = (tmp_path / name / "wandb").glob("offline-run-*")
+        assert folder.name.endswith(run.config.id)
 
 
 def test_tensorboard(tmp_path):

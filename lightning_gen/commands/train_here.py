@@ -1,0 +1,94 @@
+"""What `lightning_gen.train` does: `python train.py` in this process, for scripts and notebooks."""
+
+import random
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_gen.commands.job import JobFailed
+from lightning_gen.commands.train import one_job, with_resume
+from lightning_gen.config.compose import initialized
+from lightning_gen.config.explain import explain
+from lightning_gen.distributed import rank_from_environment
+from lightning_gen.errors import UserError
+from lightning_gen.runs.run import Run
+from lightning_gen.runs.trained import TrainedRun
+
+
+def train_here(overrides: Sequence[str]) -> TrainedRun:
+    """Train by these overrides and load the run; `lightning_gen.train` documents it."""
+    command = f"lightning_gen.train({', '.join(map(repr, overrides))})"
+    failures: list[Exception] = []
+
+    def job(config: DictConfig) -> Path:
+        try:
+            one_job(config, command)
+        except (UserError, JobFailed) as error:
+            failures.append(error)  # what is raised in here Hydra comments on, on standard error
+        return Path(HydraConfig.get().runtime.output_dir)
+
+    with process_put_back():
+        try:
+            check(overrides)
+            with initialized() as hydra:
+                done = hydra.run("train", job, with_resume(list(overrides)))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error)) from error
+        except SystemExit:  # what Lightning makes of a second Ctrl-C
+            raise KeyboardInterrupt from None
+    if failures:
+        raise failures[0]
+    run = Run.load(done.return_value)
+    return TrainedRun(run, "best" if run.checkpoint_path("best").exists() else "last")
+
+
+def check(overrides: Sequence[str]) -> None:
+    """Refuse what only the command line can do.
+
+    Raises:
+        UserError: an argument that is no override, a grid or a search, or a process that torchrun or srun started.
+    """
+    for given in overrides:
+        if not isinstance(given, str):
+            raise UserError(f'lightning_gen.train takes overrides as strings, such as "model=vae"; got {given!r}.')
+    not_here = [given for given in overrides if given.startswith("-")]
+    if not not_here:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        several = (o for o in parsed if o.is_sweep_override() or o.key_or_group in ("hydra.mode", "sweeps"))
+        not_here = [str(override.input_line) for override in several]
+    if not_here:
+        raise UserError(
+            f"{not_here[0]} is for the command line (python train.py -m ...): lightning_gen.train does one run, and "
+            f"a grid is a loop over it."
+        )
+    if rank_from_environment()[1] > 1:
+        raise UserError(
+            "lightning_gen.train starts its own processes: run it without torchrun or srun, with trainer.devices=N."
+        )
+
+
+@contextmanager
+def process_put_back() -> Iterator[None]:
+    """The global random generators and the handlers of Ctrl-C and SIGTERM, afterwards as before, however it ends."""
+    on_main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 it is the global one
+    devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        for number, handler in handlers.items() if on_main_thread else ():
+            signal.signal(number, handler)
