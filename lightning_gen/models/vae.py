@@ -89,6 +89,12 @@ class VAE(GenerativeModel):
             raise UserError("model/objective=beta_tc needs densities by dimension: set model/posterior=diagonal.")
         if self.objective.stops_q and not (diagonal or isinstance(self.posterior, FullCovariance)):
             raise UserError("model/objective=dreg needs model/posterior=diagonal or full_covariance.")
+        if self.objective.needs_own_weights and self.likelihood.couples_images:
+            raise UserError(
+                "model/objective=dreg needs weights that depend on their own latents alone, and the sigma of "
+                "model/likelihood=optimal_gaussian depends on the whole batch: use model/likelihood=gaussian, or "
+                "model/objective=iwae."
+            )
         if self.prior.of_images and not diagonal:
             raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")
         if self.prior.of_images and self.num_classes:

@@ -59,6 +59,7 @@ class ELBO:
     stops_q: ClassVar[bool] = False  # log q is taken with parameters that get no gradient
     needs_prior_draws: ClassVar[bool] = False
     needs_diagonal: ClassVar[bool] = False  # posteriors that are diagonal Gaussians
+    needs_own_weights: ClassVar[bool] = False  # weights w_i that depend on the latent z_i alone
 
     def __init__(self, beta: float = 1.0, samples: int = 1) -> None:
         if samples < 1:
@@ -224,6 +225,7 @@ class DReG(ELBO):
 
     densities = True
     stops_q = True
+    needs_own_weights = True
 
     def __init__(self, samples: int) -> None:
         super().__init__(1.0, samples)

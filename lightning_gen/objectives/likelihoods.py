@@ -34,6 +34,7 @@ class Likelihood(nn.Module):
 
     discrete: ClassVar[bool] = False
     binary: ClassVar[bool] = False
+    couples_images: ClassVar[bool] = False  # in training, an image's density depends on the rest of the batch
 
     def channels(self, image_channels: int) -> int:
         return image_channels
@@ -145,10 +146,13 @@ class OptimalGaussian(Likelihood):
     """log N(x; mean, sigma^2 I) with the best sigma in closed form: sigma^2 is the mean squared error (Rybkin et al.
     2021, eq. 6).
 
-    In training it is the error of the batch. What is held out is scored with the running average of these, over
-    about `memory` batches, since a sigma fitted to the images that it scores would bound nothing.
+    In training it is the error of the batch, a function of the weights like any other, with a gradient: the ELBO's
+    does not change through it, since it is the best sigma there, but that of an importance-weighted bound does. What
+    is held out is scored with the running average of these, over about `memory` batches, since a sigma fitted to the
+    images that it scores would bound nothing.
     """
 
+    couples_images = True
     variance: Tensor
     batches: Tensor
 
@@ -161,10 +165,9 @@ class OptimalGaussian(Likelihood):
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
         raw, variance = full_precision(raw), self.variance
         if self.training and torch.is_grad_enabled():
-            # No gradient through sigma: at its optimum there is none.
-            error = mean_over_processes((images - raw).detach().square().mean())
+            error = mean_over_processes((images - raw).square().mean())
             variance = error.clamp_min(self.min_variance)
-            self._remember(variance)
+            self._remember(variance.detach())
         return gaussian_log_prob(raw, images, 0.5 * variance.log())
 
     @torch.no_grad()

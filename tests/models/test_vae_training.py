@@ -85,6 +85,7 @@ def test_the_floor_of_grey_mnist(tmp_path, capsys, data_root):
         (("evaluation.nll.k=10", "evaluation.nll.method=exact"), "importance or ais"),
         (("evaluation.nll.k=10", "evaluation.nll.images=0"), r"nll.images=0"),
         (("model/objective=iwae", "model.objective.samples=0"), r"objective.samples=0"),
+        (("model/objective=dreg", "model/likelihood=optimal_gaussian"), "likelihood=gaussian"),
     ],
 )
 def test_mistakes_are_told_before_training(tmp_path, options, said):

@@ -9,6 +9,7 @@ from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 from torch.distributions import Normal
 
 from lightning_gen.errors import UserError
+from lightning_gen.objectives.bounds import importance_bound
 from lightning_gen.objectives.discrete_likelihoods import Categorical, LogisticMixture, bits_per_dimension
 from lightning_gen.objectives.likelihoods import (
     Bernoulli,
@@ -100,6 +101,23 @@ def test_optimal_sigma_is_the_root_mean_square_error():
         likelihood.log_prob(raw, images), Normal(0.0, remembered**0.5).log_prob(raw).sum(dim=(1, 2, 3))
     )
     assert likelihood.variance.item() == remembered
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        importance_bound,
+        lambda w: importance_bound(w.unflatten(0, (2, -1))).mean(dim=0),
+        lambda w: 0.05 * w.mean(dim=0) + 0.95 * importance_bound(w),
+    ],
+    ids=["iwae", "miwae", "ciwae"],
+)
+def test_the_optimal_sigma_moves_importance_weighted_bounds(bound):
+    """The gradient through sigma is part of them: it agrees with finite differences of the whole."""
+    torch.manual_seed(0)
+    images, likelihood = torch.rand(3, 1, 2, 2, dtype=torch.float64), OptimalGaussian().double()
+    raw = torch.rand(4, 3, 1, 2, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda raw: bound(likelihood.log_prob(raw, images)).mean(), raw)
 
 
 def test_categorical_sums_to_one_over_256_values():
