@@ -13,6 +13,7 @@ from lightning_gen.data.loader import in_order, permutation
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.probing import PCA, cluster_quality, probe
 from lightning_gen.models.use import codes_of
+from lightning_gen.randomness import Stream
 from lightning_gen.runs.loading import load_encoder_and_data
 from lightning_gen.runs.run import Run
 
@@ -28,7 +29,7 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
     train, test = data.train, data.test
     if train.labels is None or test.labels is None:
         raise UserError(f"dataset={data.dataset} has no labels to probe with.")
-    chosen = train.subset(permutation(data.seed, -1, len(train))[: labels or len(train)])
+    chosen = train.subset(permutation(data.seed, Stream.FIT, len(train))[: labels or len(train)])
     width = min(model.latent_dim, train.images[0].numel())
     pca = PCA(train.images, width)
     spaces: dict[str, Callable[[ImageSet], Tensor]] = {

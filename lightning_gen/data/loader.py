@@ -18,9 +18,7 @@ from torch.utils.data import DataLoader
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.transforms import BatchTransform
 from lightning_gen.pictures import to_float
-from lightning_gen.randomness import StepNoise, mix
-
-TRANSFORM_STREAM, TEST_TRANSFORM_STREAM = 5, 6
+from lightning_gen.randomness import StepNoise, Stream, mix
 
 
 class Batch(NamedTuple):
@@ -82,7 +80,7 @@ class TrainLoader:
             yield indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
 
     def __iter__(self) -> Iterator[Batch]:
-        noise, position = StepNoise(mix(self.seed, TRANSFORM_STREAM), self.rank, self.world_size), self.start
+        noise, position = StepNoise(mix(self.seed, Stream.TRANSFORM), self.rank, self.world_size), self.start
         for images, labels in self.gathered():
             images = images.to(self.device, non_blocking=True)
             if labels is not None:
@@ -153,7 +151,7 @@ def in_order(
     data: ImageSet, batch_size: int, device: torch.device, transform: BatchTransform | None = None, seed: int = 0
 ) -> Iterator[Batch]:
     """Every image once, in order: for evaluation. What is drawn is the same at every call."""
-    transform, noise = transform or BatchTransform(), StepNoise(mix(seed, TEST_TRANSFORM_STREAM))
+    transform, noise = transform or BatchTransform(), StepNoise(mix(seed, Stream.TEST_TRANSFORM))
     for start in range(0, len(data), batch_size):
         part = slice(start, start + batch_size)
         noise.start(start)

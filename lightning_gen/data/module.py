@@ -15,9 +15,7 @@ from lightning_gen.data.loader import Batch, TrainLoader, in_order, permutation
 from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
-from lightning_gen.randomness import mix
-
-SUBSET_STREAM, STATIC_STREAM = 7, 8
+from lightning_gen.randomness import Stream, mix
 
 
 class ImageDataModule(LightningDataModule):
@@ -111,7 +109,7 @@ class ImageDataModule(LightningDataModule):
         return self._binary(seen) if self.binarize == "dynamic" else seen
 
     def _binary(self, data: ImageSet) -> ImageSet:
-        return data.with_images(binarize_all(data.images, mix(self.seed, STATIC_STREAM)))
+        return data.with_images(binarize_all(data.images, mix(self.seed, Stream.BINARIZATION)))
 
     def _transformed(self, data: ImageSet) -> ImageSet:
         """Cropped, resized, in the channels asked for; nothing is left to do where decoding has done it."""
@@ -136,7 +134,7 @@ class ImageDataModule(LightningDataModule):
         """Which training images to keep, in order: the smaller choice of a seed is part of the larger."""
         keep = count if self.fraction is None else max(round(self.fraction * count), 1)
         keep = min(keep, self.limit or keep)
-        return permutation(mix(self.seed, SUBSET_STREAM), 0, count)[:keep].sort().values
+        return permutation(mix(self.seed, Stream.SUBSET), 0, count)[:keep].sort().values
 
     # -- what can be wrong -------------------------------------------------------------------------------------
 
@@ -226,7 +224,7 @@ class ImageDataModule(LightningDataModule):
 
     def train_batches(self, device: torch.device, batch_size: int = 500, limit: int = 10_000) -> Iterator[Batch]:
         """A fixed random subset of the training images, in batches on `device`: to fit things to."""
-        chosen = permutation(self.seed, -1, len(self.train))[:limit]
+        chosen = permutation(self.seed, Stream.FIT, len(self.train))[:limit]
         return in_order(self.train.subset(chosen), batch_size, device, self._test_transform, self.seed)
 
     def test_batches(

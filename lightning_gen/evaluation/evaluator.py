@@ -15,7 +15,7 @@ from lightning_gen.evaluation.likelihood import LikelihoodEvaluator, build_likel
 from lightning_gen.evaluation.rae_distances import four_distances
 from lightning_gen.metrics.disentanglement import disentanglement
 from lightning_gen.metrics.extractors import build_extractor, default_kind
-from lightning_gen.metrics.feature_pass import mix, seeded_subset
+from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.reconstruction import Score, build_lpips, evaluate_reconstruction
@@ -23,12 +23,12 @@ from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
 from lightning_gen.metrics.set_metrics import METRICS
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import codes_of, in_precision
+from lightning_gen.randomness import Stream, mix
 
 Metrics = dict[str, float]
 Protocols = dict[str, dict[str, Any]]
 
 OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # models without an encoder go without
-RECONSTRUCTION_STREAM = -5  # of the evaluation's seed
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Evaluator:
             return {}, {}
         assert isinstance(self.samples, SampleEvaluator)
         images, seed = data.test.images, self.samples.seed
-        chosen = seeded_subset(len(images), self.samples.num_samples, mix(seed, RECONSTRUCTION_STREAM)).sort().values
+        chosen = seeded_subset(len(images), self.samples.num_samples, mix(seed, Stream.RECONSTRUCTION)).sort().values
         return evaluate_reconstruction(
             lambda batch, labels=None: model.reconstruct(batch.to(model.dtype), labels),
             images[chosen],

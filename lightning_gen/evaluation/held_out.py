@@ -14,10 +14,7 @@ from lightning_gen.metrics.probing import PCA, cluster_quality
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import codes_of, in_precision
-from lightning_gen.randomness import StepNoise, mix
-
-TEST_STREAM = 3
-
+from lightning_gen.randomness import StepNoise, Stream, mix
 
 PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
 
@@ -29,7 +26,7 @@ def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
     """
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
     for index, batch in enumerate(in_precision(model, data.test_batches(model.device))):
-        noise = StepNoise(mix(model.seed, TEST_STREAM))
+        noise = StepNoise(mix(model.seed, Stream.TEST))
         noise.start(index)
         for name, values in model.test_metrics(batch, noise).items():
             sums[name] = sums[name] + values.double().sum().cpu()

@@ -11,14 +11,13 @@ from torch import Tensor
 from lightning_gen import distributed
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
-from lightning_gen.metrics.feature_pass import mix, seeded_subset
+from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.likelihood import annealed, importance_sampled
 from lightning_gen.metrics.sample_evaluator import versions
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
-from lightning_gen.randomness import StepNoise
+from lightning_gen.randomness import StepNoise, Stream, mix
 
-NLL_STREAM = -6  # of the evaluation's seed
 BATCH = 20  # images at a time; part of the protocol: batch j is drawn from its own seed
 METHODS = ("importance", "ais")
 
@@ -45,7 +44,7 @@ class LikelihoodEvaluator:
         """`eval/nll`, `eval/nll_standard_error`, for 8-bit data `eval/nll_bits_per_dim`; and protocols."""
         total = len(data.test)
         count = min(self.images or total, total)
-        chosen = seeded_subset(total, count, mix(self.seed, NLL_STREAM)).sort().values
+        chosen = seeded_subset(total, count, mix(self.seed, Stream.LIKELIHOOD)).sort().values
         found, discrete = self._log_likelihoods(model, data, chosen)
         if found is None:
             return {}, {}
@@ -72,7 +71,7 @@ class LikelihoodEvaluator:
         for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
             if index % world != rank and index > 0:  # each process learns from the first batch what it is
                 continue
-            noise = StepNoise(mix(self.seed, NLL_STREAM))
+            noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_NOISE))
             noise.start(index)
             with torch.no_grad():
                 densities = model.densities(batch._replace(images=batch.images.to(model.dtype)), noise)
@@ -81,7 +80,7 @@ class LikelihoodEvaluator:
             discrete = densities.discrete
             if index % world != rank:
                 continue
-            generator = torch.Generator(model.device).manual_seed(mix(mix(self.seed, NLL_STREAM), index))
+            generator = torch.Generator(model.device).manual_seed(mix(self.seed, Stream.LIKELIHOOD_DRAWS, index))
             estimate = (
                 partial(importance_sampled, k=self.k)
                 if self.method == "importance"

@@ -7,11 +7,10 @@ from torch import Tensor
 
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.fitted_priors import COMPONENTS, fit_density
-from lightning_gen.metrics.feature_pass import CHUNK, Source, from_sampler, mix, seeded_subset
+from lightning_gen.metrics.feature_pass import CHUNK, Source, from_sampler, seeded_subset
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
 from lightning_gen.models.base import GenerativeModel
-
-STARTS, ENDS = -6, -7  # streams of the evaluation's seed
+from lightning_gen.randomness import Stream, mix
 
 
 def four_distances(
@@ -28,15 +27,17 @@ def four_distances(
     """
     n, seed = samples.num_samples, samples.seed
     at_hand = min(n, len(data.test))  # held-out images, for reconstructions and interpolations
-    first, second = (seeded_subset(len(data.test), at_hand, mix(seed, stream)) for stream in (STARTS, ENDS))
+    ends = (Stream.INTERPOLATION_START, Stream.INTERPOLATION_END)
+    first, second = (seeded_subset(len(data.test), at_hand, mix(seed, stream)) for stream in ends)
+    drawn = mix(seed, Stream.SAMPLES)
     made = {
         "reconstruction": samples.distance(decoded(model, data, first), at_hand, "reconstructions"),
-        "prior": samples.distance(from_sampler(model.sample, seed, samples.device), n, "samples"),
+        "prior": samples.distance(from_sampler(model.sample, drawn, samples.device), n, "samples"),
     }
     own, (mixture, _) = model.density, fit_density(model, data, "gmm", seed=seed)
     model.density = mixture
     try:
-        source = from_sampler(model.sample, seed, samples.device)
+        source = from_sampler(model.sample, drawn, samples.device)
         made["gmm"] = samples.distance(source, n, f"samples of {COMPONENTS} Gaussians fitted to codes")
     finally:
         model.density = own

@@ -13,6 +13,7 @@ from lightning_gen import distributed
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import Moments
 from lightning_gen.pictures import to_float, to_uint8
+from lightning_gen.randomness import mix
 
 CHUNK = 250
 """Images in a chunk. It is part of the protocol: chunk j is drawn from its own seed."""
@@ -24,27 +25,18 @@ Source = Callable[[int, int], Tensor]
 """Gives the images of chunk (index, size)."""
 
 
-def mix(seed: int, index: int) -> int:
-    """A well-spread 63-bit seed for stream ``index`` of ``seed`` (SplitMix64; Steele, Lea & Flood 2014)."""
-    mask = 2**64 - 1
-    z = (seed * 0x9E3779B97F4A7C15 + (index + 1) * 0xD1342543DE82EF95) & mask
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    return (z ^ (z >> 31)) >> 1
-
-
 def seeded_subset(total: int, n: int, seed: int) -> Tensor:
     """n of ``range(total)``, at random without replacement. Never a prefix: MNIST's order is not i.i.d."""
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
 
 
 def from_sampler(sampler: Sampler, seed: int, device: torch.device | str = "cpu") -> Source:
-    """Chunks of samples; chunk j comes from a generator seeded with ``mix(seed, j)``."""
+    """Chunks of samples; chunk j comes from a generator seeded with ``mix(seed, j)``; ``seed``: of a stream."""
 
     def chunk(index: int, size: int) -> Tensor:
-        generator = torch.Generator().manual_seed(mix(seed, index))
-        with isolated_rng(torch.device(device), mix(seed, index)):
-            images = sampler(size, generator)
+        drawn = mix(seed, index)
+        with isolated_rng(torch.device(device), drawn):
+            images = sampler(size, torch.Generator().manual_seed(drawn))
         if len(images) != size:
             raise ValueError(f"the sampler gave {len(images)} images where {size} were asked for")
         return images

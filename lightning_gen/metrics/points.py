@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gen.metrics.feature_pass import seeded_subset
+from lightning_gen.randomness import Stream, mix
+
 ROWS = 2048  # of distances at a time: 2048 x 10,000 in float64 are 160 MB
 GOOD = 3.0  # standard deviations from the nearest mode
 
@@ -87,14 +90,18 @@ class PointEvaluator:
         split: str = "test",
     ) -> None:
         self.modes, self.num_samples, self.seed, self.split = modes, num_samples, seed, split
-        self.reference, self.other = (self._subset(side.flatten(1).cpu()) for side in (reference, other))
+        self.reference, self.other = (
+            self._subset(side.flatten(1).cpu(), stream)
+            for side, stream in ((reference, Stream.REFERENCE), (other, Stream.FLOOR))
+        )
         self.floor = energy_distance(self.other, self.reference)
 
     def __call__(
         self, sampler: Callable[[int, torch.Generator], Tensor], **context: Any
     ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
         """The metrics by name, and the protocol of each; every process computes the same."""
-        samples = sampler(self.num_samples, torch.Generator().manual_seed(self.seed)).flatten(1).float().cpu()
+        generator = torch.Generator().manual_seed(mix(self.seed, Stream.SAMPLES))
+        samples = sampler(self.num_samples, generator).flatten(1).float().cpu()
         values = {"energy_distance": energy_distance(samples, self.reference), "energy_distance_floor": self.floor}
         if self.modes is not None:
             values = mode_metrics(samples, *self.modes) | values
@@ -113,6 +120,5 @@ class PointEvaluator:
             **context,
         }
 
-    def _subset(self, points: Tensor) -> Tensor:
-        order = torch.randperm(len(points), generator=torch.Generator().manual_seed(self.seed))
-        return points[order[: self.num_samples]]
+    def _subset(self, points: Tensor, stream: Stream) -> Tensor:
+        return points[seeded_subset(len(points), self.num_samples, mix(self.seed, stream))]

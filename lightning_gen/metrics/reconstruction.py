@@ -14,10 +14,11 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from lightning_gen import distributed
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
-from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, mix, my_chunks
+from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, my_chunks
 from lightning_gen.metrics.features import FeatureExtractor, adapt_channels
 from lightning_gen.metrics.frechet import Moments, frechet_distance
 from lightning_gen.pictures import to_float, to_uint8
+from lightning_gen.randomness import Stream, mix
 
 Reconstruct = Callable[..., Tensor]  # of images, and of their labels where there are any
 """Images float [N, C, H, W] in [0, 1] to their reconstructions, of the same shape and range."""
@@ -120,7 +121,7 @@ def evaluate_reconstruction(
     sides = [] if extractor is None else [Moments.empty(extractor.num_features, device) for _ in range(2)]
     source = from_images(images, torch.arange(len(images)))
     for index, size in my_chunks(len(images)):
-        with isolated_rng(device, mix(seed, index)):
+        with isolated_rng(device, mix(seed, Stream.RECONSTRUCTION, index)):
             chunk = source(index, size)
             known = (None,) if labels is None else labels[index * CHUNK :][:size].to(device).split(batch_size)
             for part, its in zip_longest(chunk.split(batch_size), known):

@@ -24,17 +24,15 @@ from lightning_gen.metrics.feature_pass import (
     feature_pass,
     from_images,
     from_sampler,
-    mix,
     seeded_subset,
 )
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import cached_moments, frechet_distance
 from lightning_gen.metrics.memorization import neighbour_picture
 from lightning_gen.metrics.set_metrics import METRICS, Comparison
+from lightning_gen.randomness import Stream, mix
 
 log = logging.getLogger(__name__)
-# Streams of the evaluation's seed that are not chunks of samples (those count from 0).
-REFERENCE, OTHER, NOISE = -2, -3, -4
 SAMPLES, REAL, UNIFORM = "samples", "other real images", "uniform noise"  # what is compared with the reference
 
 Number = tuple[float, dict[str, Any]]  # a value and its protocol
@@ -108,7 +106,7 @@ class SampleEvaluator:
             The metrics by name, and the protocol of each.
         """
         real, bounds = self.real_side()
-        source = from_sampler(sampler, self.seed, self.device)
+        source = from_sampler(sampler, mix(self.seed, Stream.SAMPLES), self.device)
         self.samples = self._pass(source, self.num_samples, self.keep_fake)
         numbers = self._measure(self.metrics, replace(real, fake=self.samples), SAMPLES, self.num_samples) | bounds
         context["versions"] = versions()
@@ -124,17 +122,17 @@ class SampleEvaluator:
     def real_side(self) -> tuple[Comparison, dict[str, Number]]:
         """The real sets, and the ends of the scale: other real images (floor) and uniform noise."""
         if self._real is None:
-            reference = self._real_set(self.reference, self.num_reference, REFERENCE, self.keep)
+            reference = self._real_set(self.reference, self.num_reference, Stream.REFERENCE, self.keep)
             comparison = Comparison(reference, reference, self.extractor, self.seed)
             if self.labels[0] is not None:
                 comparison.labels["reference"] = self.labels[0].cpu()
             bounds: dict[str, Number] = {}
             if self.other is not None:
-                floor = replace(comparison, fake=self._real_set(self.other, self.num_floor, OTHER, self.keep))
+                floor = replace(comparison, fake=self._real_set(self.other, self.num_floor, Stream.FLOOR, self.keep))
                 with_floor = [name for name in self.metrics if METRICS[name].floor]
                 bounds |= self._measure(with_floor, floor, REAL, self.num_floor, "_floor")
             if "fid" in self.metrics:
-                noise = self._pass(from_sampler(self._noise, mix(self.seed, NOISE)), self.num_samples)
+                noise = self._pass(from_sampler(self._noise, mix(self.seed, Stream.UNIFORM)), self.num_samples)
                 bounds |= self._measure(["fid"], replace(comparison, fake=noise), UNIFORM, self.num_samples, "_noise")
             self._add_splits(comparison)
             self._real = comparison, bounds
@@ -217,7 +215,7 @@ class SampleEvaluator:
         keep = self.keep
         sides = [(self.reference, self.labels[0]), (self.other, self.labels[1])]
         train, held_out = sides if self.split == "train" else sides[::-1]
-        pick = seeded_subset(len(held_out[0]), self.num_samples, mix(self.seed, OTHER)).sort().values
+        pick = seeded_subset(len(held_out[0]), self.num_samples, mix(self.seed, Stream.FLOOR)).sort().values
         everything = torch.arange(len(train[0]))
         for name, (images, labels), index in (("train", train, everything), ("held_out", held_out, pick)):
             comparison.real[name] = self._pass(from_images(images, index), len(index), keep)
@@ -230,7 +228,7 @@ class SampleEvaluator:
     def _pass(self, source: Source, n: int, keep: Collection[str] = ()) -> FeatureSet:
         return feature_pass(source, n, self.extractor, keep=keep, batch_size=self.batch_size, device=self.device)
 
-    def _real_set(self, images: Tensor, n: int, stream: int, keep: Collection[str]) -> FeatureSet:
+    def _real_set(self, images: Tensor, n: int, stream: Stream, keep: Collection[str]) -> FeatureSet:
         index = seeded_subset(len(images), n, mix(self.seed, stream))
         if n == len(images):
             index = index.sort().values  # all of them: the seed does not matter, nor should the cache's key

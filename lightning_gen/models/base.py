@@ -15,7 +15,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.latent_density import Density
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.densities import Densities
-from lightning_gen.randomness import StepNoise, mix
+from lightning_gen.randomness import StepNoise, Stream, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
@@ -25,8 +25,6 @@ Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor o
 Picture = tuple[Tensor, int] | Image.Image
 
 MOST_COLUMNS = 20  # of classes in a picture
-
-LATENT_STREAM, NOISE_STREAM = 1, 2  # the model's random streams, apart from the data order's
 
 
 class GenerativeModel(LightningModule):
@@ -62,7 +60,7 @@ class GenerativeModel(LightningModule):
         self.scalars: dict[str, Tensor] = {}
         self.phase = ""  # of the training step, where it has several
         self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
-        self.noise = StepNoise(mix(seed, NOISE_STREAM))
+        self.noise = StepNoise(mix(seed, Stream.TRAINING))
         self.schedule: Schedule | None = None
         self.density: Density | None = None
 
@@ -164,7 +162,7 @@ class GenerativeModel(LightningModule):
 
     def fixed_generator(self) -> torch.Generator:
         """The generator of the fixed evaluation latents: the same draws at every call."""
-        return torch.Generator().manual_seed(mix(self.seed, LATENT_STREAM))
+        return torch.Generator().manual_seed(mix(self.seed, Stream.PICTURES))
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
@@ -200,7 +198,7 @@ class GenerativeModel(LightningModule):
         return self.trainer.global_step
 
     def on_fit_start(self) -> None:
-        self.noise = StepNoise(mix(self.seed, NOISE_STREAM), self.trainer.global_rank, self.trainer.world_size)
+        self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self.noise.start(self.trainer.global_step)

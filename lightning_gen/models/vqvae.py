@@ -15,9 +15,7 @@ from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
 from lightning_gen.objectives.reconstruction import squared_error
-from lightning_gen.randomness import StepNoise, mix
-
-SHARED_STREAM = 7  # random numbers that all processes must agree on
+from lightning_gen.randomness import StepNoise, Stream, mix
 
 
 class VQVAE(GenerativeModel):
@@ -63,7 +61,7 @@ class VQVAE(GenerativeModel):
         self.codebook = Codebook(num_codes, code_dim, decay, revive_after)
         self.decoder = decoder(latent_dim=self.latent_dim, image_shape=image_shape, spatial=True)
         self.prior = prior(num_codes=num_codes, positions=positions, num_classes=num_classes)
-        self.shared_noise = StepNoise(mix(seed, SHARED_STREAM))
+        self.shared_noise = StepNoise(mix(seed, Stream.CODEBOOK))
 
     # -- use -------------------------------------------------------------------------------------------------
 

@@ -15,12 +15,11 @@ from lightning_gen.data.decode import Entry
 from lightning_gen.data.decoded import cache_lock, splits_of
 from lightning_gen.data.imageset import Decoding, Splits
 from lightning_gen.errors import UserError
-from lightning_gen.randomness import mix
+from lightning_gen.randomness import Stream, mix
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
-SPLIT_STREAM = 4
 
 
 def image_folder(decoding: Decoding, root: str, test_fraction: float = 0.1) -> Splits:
@@ -194,5 +193,5 @@ def hold_out_rows(total: int, fraction: float) -> tuple[list[int], list[int]]:
     count = max(round(total * fraction), 1)
     if count >= total:
         raise UserError(f"{total} image cannot be split in two: give more images.")
-    order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, SPLIT_STREAM)))
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, Stream.SPLIT)))
     return order[count:].sort().values.tolist(), order[:count].sort().values.tolist()

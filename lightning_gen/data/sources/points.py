@@ -7,12 +7,11 @@ from torch import Tensor
 
 from lightning_gen.data.imageset import Decoding, ImageSet, Modes, Splits
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.randomness import mix
+from lightning_gen.randomness import Stream, mix
 
 KINDS = ("ring", "grid", "swiss_roll", "two_moons")
 EXTENT = {"ring": 1.5, "grid": 5.0, "swiss_roll": 15.0, "two_moons": 2.0}  # the plane shown: [-extent, extent]^2
 RING_STD, GRID_STD, MOON_STD, ROLL_STD = 0.01, 0.05, 0.05, 0.5
-POINT_STREAM = 9
 
 
 def gaussians(decoding: Decoding, kind: str = "ring", num_points: int = 100_000, num_test: int = 10_000) -> Splits:
@@ -30,7 +29,7 @@ def gaussians(decoding: Decoding, kind: str = "ring", num_points: int = 100_000,
         )
     if min(num_points, num_test) < 2:
         raise UserError(f"dataset.num_points={num_points}, dataset.num_test={num_test}: use 2 or more points.")
-    return Splits(*(draw(kind, count, mix(POINT_STREAM, i)) for i, count in enumerate((num_points, num_test))))
+    return Splits(*(draw(kind, count, mix(Stream.POINTS, i)) for i, count in enumerate((num_points, num_test))))
 
 
 def draw(kind: str, count: int, seed: int) -> ImageSet:
