@@ -9,16 +9,18 @@ import tempfile
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.config.explain import explain
-from lightning_gen.config.tree import config_dir, search_path
+from lightning_gen.config.tree import config_dir
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
+from lightning_gen.runs.upgrade import renamed
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # it was us who set it
@@ -72,7 +74,8 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ[OWN] = "" if traceback else "1"
     _failures.clear()
     try:
-        sys.argv = [program, *multirun_first(with_resume(given)), *search_path(), *quiet_rank()]
+        overrides, flags = overrides_and_flags(given)
+        sys.argv = [program, *with_resume(present_names(overrides)), *quiet_rank(), *flags]
         hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -93,10 +96,22 @@ def _wants_traceback() -> bool:
     return os.environ.get(FULL_ERROR, "0") not in ("", "0") and not os.environ.get(OWN)
 
 
-def multirun_first(arguments: list[str]) -> list[str]:
-    """`-m` may stand anywhere: Hydra's parser takes it only before or after all overrides."""
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    return [*flags[:1], *(argument for argument in arguments if argument not in flags)]
+def overrides_and_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What sets config keys, and Hydra's own flags with their values, which may stand anywhere among them."""
+    overrides = list(get_args_parser().parse_intermixed_args(arguments).overrides)
+    flags = list(arguments)
+    for override in overrides:
+        flags.remove(override)
+    return overrides, flags
+
+
+def present_names(arguments: list[str]) -> list[str]:
+    """The arguments with the present names of keys that had another name in an earlier version, and a note of it."""
+    result = [renamed(argument) for argument in arguments]
+    for old, new in zip(arguments, result, strict=True):
+        if old != new:
+            print(f"note: {old} is now {new}", file=sys.stderr)
+    return result
 
 
 def with_resume(arguments: list[str]) -> list[str]:

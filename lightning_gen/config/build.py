@@ -1,18 +1,16 @@
 """From a config to its objects."""
 
+import inspect
 from functools import partial
 from typing import Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig
 
 from lightning_gen.errors import UserError
-from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.initialization import activation_of, initialize
 from lightning_gen.networks.spectral import normalize, normalized
-
-# Keys of `model` that are no arguments of its class.
-OF_THE_RUN = ("name", "monitor", "ema_half_life", "schedule", "encoder_from", "conditional", "ema_buffers")
 
 
 def build(node: DictConfig, **arguments: Any) -> Any:
@@ -29,23 +27,45 @@ def build(node: DictConfig, **arguments: Any) -> Any:
         raise UserError(" ".join(line.strip() for line in str(error).splitlines()[:2])) from error
 
 
+def model_class(config: DictConfig) -> Any:
+    """The class of a config's model.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    try:
+        return get_class(config.model._target_)
+    except Exception as error:  # whatever importing a module of the user's raises
+        raise UserError(f"model._target_={config.model._target_} cannot be imported: {error}") from error
+
+
 def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
-    """The LightningModule of a config: its networks as factories, the rest as arguments."""
+    """The LightningModule of a config: its networks as factories, the keys of `model` as arguments.
+
+    Raises:
+        UserError: the model's own, or `conditional=true` for a model that takes no classes.
+    """
     networks = build(config.networks)
-    arguments = {key: value for key, value in config.model.items() if key not in OF_THE_RUN}
+    arguments = {key: value for key, value in config.model.items() if key != "name"}
     if "source" in arguments:  # a model inside the model
         arguments["source"] = build_model(arguments["source"], image_shape)
+    if config.get("num_classes"):
+        if "num_classes" not in inspect.signature(model_class(config)).parameters:
+            raise UserError(f"model={config.model.name} cannot be conditioned on the class: set conditional=false.")
+        arguments["num_classes"] = config.num_classes
+    spectral = {name: networks["spectral_norm"] in (name, "both") for name in ("encoder", "decoder")}
     model = build(
         DictConfig(arguments, flags={"allow_objects": True}),
         image_shape=image_shape,
-        encoder=normalized(networks["encoder"], networks["spectral_norm"] in ("encoder", "both")),
-        decoder=normalized(networks["decoder"], networks["spectral_norm"] in ("decoder", "both")),
+        encoder=normalized(networks["encoder"], spectral["encoder"]),
+        decoder=normalized(networks["decoder"], spectral["decoder"]),
         seed=config.seed,
     )
-    if networks["spectral_norm"] in ("encoder", "both") and hasattr(model, "discriminator"):
+    if spectral["encoder"] and hasattr(model, "discriminator"):
         normalize(model.discriminator)  # its heads too
-    initialize(model, networks["init"], networks["encoder"].keywords.get("activation", "relu"))
-    model.schedule = plain(build(config.model.schedule))
+    initialize(model, networks["init"], activation_of(model))
+    if "schedule" in config:  # a model inside a model has none
+        model.schedule = plain(build(config.schedule))
     return model
 
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).parents[1]
@@ -14,14 +17,15 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
-def search_path() -> list[str]:
-    """The folder that holds sweeps/, where it is not in `conf/` already: Hydra's argument for it."""
-    root = PACKAGE.parent
-    return (
-        [f"hydra.searchpath=['file://{root}']"]
-        if (root / "sweeps").is_dir() and config_dir() == root / "conf"
-        else []
-    )
+class Sweeps(SearchPathPlugin):
+    """Lets Hydra find `sweeps/` beside `conf/`; an installed package has it inside."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if config_dir() != PACKAGE / "conf":
+            search_path.append("lightning_gen", f"file://{PACKAGE.parent}")
+
+
+Plugins.instance().register(Sweeps)
 
 
 def all_keys() -> list[str]:

@@ -122,8 +122,6 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
             build_likelihood(options),
         )
     own, of_encoder = _chosen_metrics(options, data)
-    if "fid" not in own and config.checkpoint.monitor == "fid":
-        raise UserError("checkpoint.monitor=fid needs fid among evaluation.metrics.")
     if options.split not in ("train", "test"):
         raise UserError(f"evaluation.split={options.split}: use test or train.")
     cache_dir = Path(options.cache_dir).expanduser()
@@ -194,7 +192,13 @@ def _point_evaluator(options: DictConfig, data: ImageDataModule) -> PointEvaluat
 
 
 def distance_name(evaluator: Evaluator) -> str:
-    """The distance of this evaluator: `eval/fid_classifier`, say, or for points `eval/energy_distance`."""
+    """The distance of this evaluator: `eval/fid_classifier`, say, or for points `eval/energy_distance`.
+
+    Raises:
+        UserError: the Frechet distance is not among its metrics.
+    """
     if isinstance(evaluator.samples, PointEvaluator):
         return evaluator.samples.metric
+    if "fid" not in evaluator.samples.metrics:
+        raise UserError("checkpoint.monitor=fid needs fid among evaluation.metrics: add it, or watch another one.")
     return f"eval/{evaluator.samples.extractor.metric_name('fid')}"

@@ -30,6 +30,7 @@ class Autoencoder(GenerativeModel):
     """
 
     encodes = True
+    monitor = ("eval/reconstruction_mse", "min")
     fits_latents = True
 
     def __init__(
@@ -63,7 +64,7 @@ class Autoencoder(GenerativeModel):
         self.density = GaussianMixture(latent_dim)
         pretrain = pretrain or {"steps_per_layer": 0}
         if num_classes and pretrain["steps_per_layer"]:
-            raise UserError("model.conditional=true does not go with model.pretrain.steps_per_layer: set that to 0.")
+            raise UserError("conditional=true does not go with model.pretrain.steps_per_layer: set that to 0.")
         layers = layers_of(self.encoder, self.code, self.decoder) if pretrain["steps_per_layer"] else []
         self.pretraining = Pretraining(layers, **pretrain)
         self.leaves_parameters_out = bool(layers)

@@ -47,6 +47,8 @@ class GenerativeModel(LightningModule):
     samples = True  # draws images from a prior
     fits_latents = False  # needs `fit_latents` before it can sample
     leaves_parameters_out = False  # some steps give some parameters no gradient
+    needs_labels = False  # trains on labels, also where it is not conditioned on them
+    monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
     clips_itself = False  # clips and accumulates gradients under manual optimization
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:

@@ -22,6 +22,8 @@ class Classifier(GenerativeModel):
     """
 
     samples = False
+    needs_labels = True
+    monitor = ("eval/accuracy", "max")
 
     def __init__(
         self,
@@ -38,11 +40,9 @@ class Classifier(GenerativeModel):
     ) -> None:
         super().__init__(image_shape, source.latent_dim, seed)
         if not source.encodes:
-            raise UserError("model.encoder_from needs a run whose model encodes, such as model=ae or model=vae.")
+            raise UserError("encoder_from needs a run whose model encodes, such as model=ae or model=vae.")
         if source.num_classes:
-            raise UserError(
-                "model.encoder_from needs a run without model.conditional: its codes would know the class."
-            )
+            raise UserError("encoder_from needs a run without conditional=true: its codes would know the class.")
         self.make_optimizer, self.freeze_source = optimizer, freeze
         self.corruption, self.max_shift = corruption or None, max_shift
         self.source = source

@@ -88,6 +88,7 @@ class HierarchicalVAE(GenerativeModel):
     """
 
     encodes = True
+    monitor = ("eval/bound", "max")
     shown: ClassVar[dict[str, str]] = {"bound": "train/bound", "elbo": "train/elbo"}
 
     def __init__(

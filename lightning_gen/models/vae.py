@@ -54,6 +54,7 @@ class VAE(GenerativeModel):
     """
 
     encodes = True
+    monitor = ("eval/elbo", "max")
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
 
     def __init__(
@@ -98,7 +99,7 @@ class VAE(GenerativeModel):
         if self.prior.of_images and not diagonal:
             raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")
         if self.prior.of_images and self.num_classes:
-            raise UserError("model/prior=vamp has pseudo-inputs without classes: set model.conditional=false.")
+            raise UserError("model/prior=vamp has pseudo-inputs without classes: set conditional=false.")
         if self.output_bias not in ("default", "data_mean"):
             raise UserError(f"model.output_bias={self.output_bias}: use default or data_mean.")
 

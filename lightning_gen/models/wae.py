@@ -59,6 +59,7 @@ class WAE(GenerativeModel):
     """
 
     encodes = True
+    monitor = ("eval/reconstruction_mse", "min")
 
     def __init__(
         self,

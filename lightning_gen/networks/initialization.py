@@ -10,8 +10,19 @@ from torch import Tensor, nn
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "linear": 1.0}
 RECTIFIER_GAIN = 2**0.5
 
+ACTIVATIONS: dict[type[nn.Module], str] = {
+    nn.Sigmoid: "sigmoid",
+    nn.Tanh: "tanh",
+    **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU), "relu"),
+}
+
 INITIALIZATIONS = ("default", "glorot", "xavier_uniform", "he", "orthogonal", "dcgan")
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+
+
+def activation_of(model: nn.Module) -> str:
+    """The name of the first activation in a model, `linear` if it has none."""
+    return next((ACTIVATIONS[type(module)] for module in model.modules() if type(module) in ACTIVATIONS), "linear")
 
 
 def initialize(model: nn.Module, kind: str, activation: str) -> None:

@@ -125,7 +125,7 @@ def tie(decoder: nn.Module, *encoder: nn.Module) -> None:
     if theirs != [(layer.in_features, layer.out_features) for layer in transposed]:
         raise UserError(
             "networks.decoder.tied=true needs a decoder that mirrors the encoder: set networks.decoder.widths to "
-            "networks.encoder.widths in reverse order, both of networks=mlp, and model.conditional=false."
+            "networks.encoder.widths in reverse order, both of networks=mlp, and conditional=false."
         )
     for layer, linear in zip(transposed, reversed(linears), strict=True):
         layer.mirrored = (linear,)

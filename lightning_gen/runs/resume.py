@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
+from lightning_gen.runs.upgrade import renamed
 
 
 def keys_of(overrides: list[str]) -> set[str]:
@@ -18,7 +19,7 @@ def keys_of(overrides: list[str]) -> set[str]:
 def overrides_of(run: Path, new: list[str]) -> list[str]:
     """The overrides that the run was started with, without those that are given anew."""
     file = run / ".hydra" / "overrides.yaml"
-    old = [str(o) for o in OmegaConf.load(file)] if file.exists() else []
+    old = [renamed(str(o)) for o in OmegaConf.load(file)] if file.exists() else []
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
     return [o for o in old if not keys_of([o]) & (taken | {"resume"})]
 

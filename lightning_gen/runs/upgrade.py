@@ -1,5 +1,6 @@
-"""Configs of earlier versions, brought to the names that are in use now."""
+"""Configs and overrides of earlier versions, brought to the names that are in use now."""
 
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,11 +11,47 @@ MOVED = {
     "lightning_gen.loggers.": "lightning_gen.training.loggers.",
     "lightning_gen.objectives.mmd.": "lightning_gen.objectives.divergences.",
 }
+# Keys and groups of overrides that had another name before; what follows them (`.lr`, `=3`) stays.
+RENAMED = {
+    "model.ema_half_life": "ema.half_life",
+    "model.ema_buffers": "ema.buffers",
+    "model.schedule": "schedule",
+    "model/schedule": "schedule",
+    "model.conditional": "conditional",
+    "model.num_classes": "num_classes",
+    "model.encoder_from": "encoder_from",
+}
+# What groups that did not exist hold for a run that was started before them.
+NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
+
+
+def renamed(override: str) -> str:
+    """An override with its key's present name; overrides of present keys come back as they are."""
+    for old, new in RENAMED.items():
+        found = re.match(rf"([+~]*){re.escape(old)}(?=[.@=]|$)", override)
+        if found:
+            return found[1] + new + override[found.end() :]
+    return override
 
 
 def upgraded(config: DictConfig) -> DictConfig:
     """The config of a run of any earlier version, as the present version reads it; the argument stays as it is."""
-    return OmegaConf.create(_with_targets(OmegaConf.to_container(config)))
+    tree = _with_targets(OmegaConf.to_container(config))
+    if isinstance(tree.get("model"), dict) and "ema" not in tree:
+        tree = _with_groups(tree)
+    return OmegaConf.create(tree)
+
+
+def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
+    """Keys of `model` that are not arguments of its class move to groups of their own."""
+    model = dict(tree["model"])
+    average = {"half_life": model.pop("ema_half_life", None), "buffers": model.pop("ema_buffers", "average")}
+    moved = {key: model.pop(key) for key in ("schedule", *NEW) if key in model}
+    model.pop("monitor", None)  # checkpoint.monitor of the same config holds it
+    if isinstance(model.get("source"), dict):  # a model inside the model
+        inner = _with_groups(model["source"])
+        model["source"] = {key: inner[key] for key in ("model", "networks", "seed", "num_classes")}
+    return {**tree, "ema": average, **NEW, **moved, "model": model}
 
 
 def _with_targets(node: Any) -> Any:

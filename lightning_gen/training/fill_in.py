@@ -1,9 +1,10 @@
-"""What a model takes from elsewhere: the classes of the data, the encoder of another run."""
+"""What a model takes from elsewhere: the number of classes from its data, an encoder from another run."""
 
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from lightning_gen.config.build import model_class
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
@@ -12,43 +13,46 @@ from lightning_gen.runs.run import Run
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:
-    """Write into the config what the model takes from elsewhere: the classes, and another run's encoder.
-
-    After that the run directory is enough: the other run may go.
+    """Write into the config what the model takes from elsewhere, so that the run directory is enough from then on.
 
     Raises:
-        UserError: the data have no labels, or there is no such run.
+        UserError: the data have no labels, the model needs no encoder, or there is no such run.
     """
-    model = run.config.model
-    wanted = model.get("conditional") or "encoder_from" in model
-    if not wanted or model.num_classes:
+    config = run.config
+    needs_labels = model_class(config).needs_labels
+    if config.encoder_from is not None and "source" not in config.model:
+        raise UserError(
+            f"encoder_from={config.encoder_from} is for model=classifier, not for model={config.model.name}."
+        )
+    if not (config.conditional or needs_labels) or config.num_classes:
         return
     if data.train.labels is None:
-        asked = "model.conditional=true" if model.get("conditional") else f"model={model.name}"
+        asked = f"model={config.model.name}" if needs_labels else "conditional=true"
         raise UserError(f"{asked} needs labels, and dataset={data.dataset} has none.")
-    model.num_classes = data.num_classes
-    if model.get("encoder_from") is not None:
-        source = Run.load(model.encoder_from).config
-        model.encoder_from = str(Path(model.encoder_from).resolve())
-        OmegaConf.set_struct(model, False)
-        model.source = {"model": source.model, "networks": source.networks, "seed": source.seed}
+    config.num_classes = data.num_classes
+    if config.encoder_from is not None:
+        source = Run.load(config.encoder_from).config
+        config.encoder_from = str(Path(config.encoder_from).resolve())
+        OmegaConf.set_struct(config, False)
+        kept = ("model", "networks", "seed", "num_classes")
+        config.model.source = {key: source[key] for key in kept}
     if (run.path / "config.yaml").exists():  # else it is saved once everything has been checked
         run.save()
 
 
 def load_encoder(run: Run, model: GenerativeModel) -> None:
-    """Put the weights of `model.encoder_from` into a new model (its last checkpoint, averaged where it has them).
+    """Put the weights of `encoder_from` into a new model: its last checkpoint, averaged where that has an average.
 
     Raises:
         UserError: the images are of another shape, or the other run's checkpoint cannot be read.
     """
-    origin = run.config.model.get("encoder_from")
+    origin = run.config.encoder_from
     if origin is None:
         return
     trained = load_model(Run.load(origin), "last")
     if trained.image_shape != model.image_shape:
         raise UserError(
-            f"model.encoder_from={origin} was trained on images of {tuple(trained.image_shape)}, these are "
+            f"encoder_from={origin} was trained on images of {tuple(trained.image_shape)}, these are "
             f"{tuple(model.image_shape)}: use the same dataset.size and dataset.channels."
         )
     model.source.load_state_dict(trained.cpu().state_dict())  # type: ignore[union-attr]

@@ -12,8 +12,10 @@ from pytorch_lightning.loggers import Logger
 from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluation.evaluator import build_evaluator, distance_name
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation.evaluator import Evaluator, build_evaluator, distance_name
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.provenance import provenance
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
@@ -64,7 +66,7 @@ def prepare(run: Run) -> Parts:
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, config.evaluation.projection)
-    callbacks = build_callbacks(run, evaluation)
+    callbacks = build_callbacks(run, model, evaluation)
     trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
     return Parts(data, model, evaluation, callbacks, trainer, checkpoint)
 
@@ -96,14 +98,10 @@ def find(callbacks: list[Callback], kind: type) -> Any:
     return next(callback for callback in callbacks if isinstance(callback, kind))
 
 
-def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
+def build_callbacks(run: Run, model: GenerativeModel, evaluation: Evaluation) -> list[Callback]:
     """In the order in which they act after a step: average, log, evaluate, draw, save."""
     config = run.config
-    monitor = config.checkpoint.monitor
-    if monitor == "fid":
-        monitor = distance_name(evaluation.evaluator)
-    half_life, buffers = config.model.ema_half_life, config.model.get("ema_buffers", "average")
-    average = [EMA(half_life, buffers)] if half_life else []
+    average = [EMA(config.ema.half_life, config.ema.buffers)] if config.ema.half_life else []
     return [
         RandomState(config.seed),
         *average,
@@ -111,8 +109,31 @@ def build_callbacks(run: Run, evaluation: Evaluation) -> list[Callback]:
         evaluation,
         *(build(node) for node in config.callbacks.values()),
         *([StepProgress()] if config.trainer.enable_progress_bar else []),
-        SaveCheckpoints(run.path / "checkpoints", config.checkpoint.every_n_steps, monitor, config.checkpoint.mode),
+        SaveCheckpoints(
+            run.path / "checkpoints", config.checkpoint.every_n_steps, *monitored(run, model, evaluation.evaluator)
+        ),
     ]
+
+
+def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
+    """The metric that best.ckpt is best by, and its better end: `checkpoint`, or else the model's own.
+
+    Raises:
+        UserError: `checkpoint.mode` is null and the better end of `checkpoint.monitor` is not known.
+    """
+    metric, mode = run.config.checkpoint.monitor, run.config.checkpoint.mode
+    if metric in (None, model.monitor[0]):
+        metric, mode = model.monitor[0], mode or model.monitor[1]
+    if metric == "fid":
+        metric, mode = distance_name(evaluator), mode or "min"
+    if mode is None:
+        better = direction(metric)
+        if better is None:
+            raise UserError(f"checkpoint.monitor={metric}: say which end is better, checkpoint.mode=min or max.")
+        mode = better.__name__
+    if mode not in ("min", "max"):
+        raise UserError(f"checkpoint.mode={mode} is not known: use min, max, or null for the metric's better end.")
+    return metric, mode
 
 
 def build_loggers(run: Run) -> list[Logger]:

@@ -152,7 +152,7 @@ def test_samples_of_one_class_and_of_typical_codes(tmp_path, capsys):
     """A generator that is shown the label can be asked for it; what there is no class of is told."""
     from lightning_gen.errors import UserError
 
-    conditional = ("model=gan", "model.conditional=true", "networks=mlp", "trainer.max_steps=30")
+    conditional = ("model=gan", "conditional=true", "networks=mlp", "trainer.max_steps=30")
     run = train_run(tmp_path / "run", *conditional, "model.generator_optimizer.lr=1e-2")[0]
 
     def drawn(*options):

@@ -119,7 +119,7 @@ def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop):
         "model.pretrain.steps_per_layer=4",
         "model.pretrain.amounts=[0.1,0.2,0.3]",
         "model.max_shift=1",
-        "model.ema_half_life=100",
+        "ema.half_life=100",
     )
     options = (*options, "trainer.max_steps=16")
     straight, _ = train_run(tmp_path / "straight", *options)

@@ -20,7 +20,7 @@ def source(request, tmp_path_factory):
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_the_encoder_starts_from_the_run_and_moves_unless_frozen(tmp_path, source, freeze):
-    options = (f"model.encoder_from={source.path}", f"model.freeze={freeze}")
+    options = (f"encoder_from={source.path}", f"model.freeze={freeze}")
     start, _ = train_run(tmp_path / "start", *CLASSIFIER, *options, "trainer.max_steps=0")
     run, summary = train_run(tmp_path / "run", *CLASSIFIER, *options)
     assert summary["metrics"]["eval/accuracy"] > 0.3  # chance is 0.1
@@ -33,7 +33,7 @@ def test_the_encoder_starts_from_the_run_and_moves_unless_frozen(tmp_path, sourc
 def test_the_directory_is_enough_once_training_has_begun(tmp_path, source):
     copy = tmp_path / "copy"
     shutil.copytree(source.path, copy)
-    options = (*CLASSIFIER, f"model.encoder_from={copy}", "model.ema_half_life=500")
+    options = (*CLASSIFIER, f"encoder_from={copy}", "ema.half_life=500")
     straight, _ = train_run(tmp_path / "straight", *options)
     stopped, _ = train_run(tmp_path / "resumed", *options, "trainer.max_steps=15")
     shutil.rmtree(copy)
@@ -59,6 +59,6 @@ def build(run):
 
 def test_mistakes_name_their_override(tmp_path, source):
     with pytest.raises(UserError, match="not a run directory"):
-        train_run(tmp_path / "none", *CLASSIFIER, f"model.encoder_from={tmp_path / 'nowhere'}")
+        train_run(tmp_path / "none", *CLASSIFIER, f"encoder_from={tmp_path / 'nowhere'}")
     with pytest.raises(UserError, match=r"dataset\.size"):
-        train_run(tmp_path / "size", *CLASSIFIER, f"model.encoder_from={source.path}", "dataset.size=16")
+        train_run(tmp_path / "size", *CLASSIFIER, f"encoder_from={source.path}", "dataset.size=16")

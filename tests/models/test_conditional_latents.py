@@ -1,4 +1,4 @@
-"""model.conditional=true of models with codes: the label decides the class of what is decoded."""
+"""conditional=true of models with codes: the label decides the class of what is decoded."""
 
 import pytest
 import torch
@@ -21,9 +21,9 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_the_label_decides_the_class(tmp_path, name):
     """Samples are nearest to the mean image of their own class, more often than not; by chance one in ten."""
-    options = ("trainer.max_steps=150", *MODELS[name], "model.conditional=true", "networks=mlp")
+    options = ("trainer.max_steps=150", *MODELS[name], "conditional=true", "networks=mlp")
     small = () if name == "hierarchical_vae" else ("model.latent_dim=2",)
-    run, summary = train_run(tmp_path / "run", *options, *small, "dataset.batch_size=100", "model.ema_half_life=null")
+    run, summary = train_run(tmp_path / "run", *options, *small, "dataset.batch_size=100", "ema.half_life=null")
     assert summary["status"] == "completed"
     model, data = load_model(run, "last"), build_data(run.config)
     assert model.num_classes == 10
@@ -38,10 +38,10 @@ def test_the_label_decides_the_class(tmp_path, name):
 
 
 def test_what_cannot_be_conditioned_is_told(tmp_path):
-    common = ("model=ae", "networks=mlp", "model.conditional=true")
+    common = ("model=ae", "networks=mlp", "conditional=true")
     with pytest.raises(UserError, match=r"model\.pretrain\.steps_per_layer"):
         train_run(tmp_path / "a", *common, "model.pretrain.steps_per_layer=3")
-    with pytest.raises(UserError, match=r"model\.conditional=false"):
+    with pytest.raises(UserError, match=r"conditional=false"):
         train_run(tmp_path / "b", *common, "networks.decoder.tied=true")
     with pytest.raises(UserError, match="needs labels"):
         train_run(tmp_path / "c", *common, "dataset.labels=false")

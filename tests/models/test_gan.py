@@ -234,7 +234,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
 def test_clipping_bounds_the_gradients(tmp_path, precision):
     """Plain gradient descent moves by the learning rate times the clipped norm."""
     sgd = "{_target_: torch.optim.SGD, _partial_: true, lr: 1.0}"
-    options = [*SMALL, "trainer.gradient_clip_val=1e-3", f"trainer.precision={precision}", "model.ema_half_life=null"]
+    options = [*SMALL, "trainer.gradient_clip_val=1e-3", f"trainer.precision={precision}", "ema.half_life=null"]
     for player in ("generator", "discriminator"):
         options += [f"~model.{player}_optimizer", f"+model.{player}_optimizer={sgd}"]
     first, _ = train_run(tmp_path / "a", *options, "trainer.max_steps=0")
@@ -251,7 +251,7 @@ def test_clipping_bounds_the_gradients(tmp_path, precision):
     [
         ("model/penalty=[r1,lecam]", "model.penalty.r1.interval=3", "model.d_steps=2"),
         (
-            "model.conditional=true",
+            "conditional=true",
             "model.conditioning=auxiliary",
             "model/loss=hinge",
             "model.generator_batch_size=32",
@@ -310,8 +310,8 @@ def test_stop_on_collapse_ends_the_run(tmp_path, monkeypatch):
 def test_conditional_runs_need_labels(tmp_path):
     from lightning_gen.training.train import prepare
 
-    run = make_run(tmp_path, *SMALL, "model.conditional=true", "dataset.labels=false")
-    with pytest.raises(UserError, match=r"model\.conditional=true needs labels"):
+    run = make_run(tmp_path, *SMALL, "conditional=true", "dataset.labels=false")
+    with pytest.raises(UserError, match=r"conditional=true needs labels"):
         prepare(run)
 
 

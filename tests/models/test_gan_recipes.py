@@ -56,7 +56,7 @@ def test_the_buffers_of_an_average(tmp_path, buffers):
     """Copied, batch norm's statistics are those of the generator; averaged, they lag behind. Weights always lag."""
     from lightning_gen.training.train import train
 
-    run = make_run(tmp_path, "model=gan", f"model.ema_buffers={buffers}", "trainer.max_steps=5")
+    run = make_run(tmp_path, "model=gan", f"ema.buffers={buffers}", "trainer.max_steps=5")
     train(run)
     state = run.read_checkpoint()
     average = state["callbacks"]["EMA"]["average"]

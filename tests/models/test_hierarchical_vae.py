@@ -166,7 +166,7 @@ def test_the_published_recipe():
     ]
     sizes += [(100, 200), (200, 200), (200, 784)]
     assert [(m.in_features, m.out_features) for m in linear] == sizes
-    schedule, epochs = build(config.model.schedule), 3280
+    schedule, epochs = build(config.schedule), 3280
     assert config.trainer.max_steps * config.dataset.batch_size == epochs * 60_000
     for i in range(8):
         begins = (3**i - 1) // 2

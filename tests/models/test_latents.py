@@ -18,7 +18,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_resume_is_bit_identical(tmp_path, name):
-    options = (*MODELS[name], "model.ema_half_life=500", "checkpoint.every_n_steps=4")
+    options = (*MODELS[name], "ema.half_life=500", "checkpoint.every_n_steps=4")
     straight, summary = train_run(tmp_path / "straight", *options, "trainer.max_steps=9")
     assert summary["progress"]["step"] == 9
     assert summary["progress"]["images_seen"] == 9 * 16

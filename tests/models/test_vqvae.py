@@ -172,7 +172,7 @@ def test_both_stages_are_in_the_log_and_each_moves_its_own(tmp_path):
 
 @pytest.mark.parametrize("stop", [3, 7, 10])
 def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop):
-    options = (*SMALL, "model.prior_steps=5", "trainer.max_steps=12", "model.ema_half_life=100")
+    options = (*SMALL, "model.prior_steps=5", "trainer.max_steps=12", "ema.half_life=100")
     straight, _ = train_run(tmp_path / "straight", *options)
     train_run(tmp_path / "stopped", *options, STOP.format(stop))
     resumed, _ = resume_run(tmp_path / "stopped", 12)
@@ -195,7 +195,7 @@ def test_codes_are_revived_and_the_error_falls(tmp_path):
 
 
 def test_a_conditional_prior_knows_the_class(tmp_path):
-    options = (*SMALL, "model.conditional=true", "trainer.max_steps=40", "model.prior_steps=20")
+    options = (*SMALL, "conditional=true", "trainer.max_steps=40", "model.prior_steps=20")
     run, _ = train_run(tmp_path / "run", *options, "trainer.log_every_n_steps=20")
     model = load_model(run, "last")
     assert model.num_classes == 10

@@ -35,14 +35,14 @@ def rates(run):
 
 @pytest.mark.parametrize("model", ["ae", "gan"])
 def test_every_optimizer_follows_the_schedule(tmp_path, model):
-    options = (f"model={model}", "networks=mlp", "model/schedule=linear")
+    options = (f"model={model}", "networks=mlp", "schedule=linear")
     straight, _ = train_run(tmp_path / "straight", *options, "trainer.max_steps=6")
     lr = {"ae": 1e-3, "gan": 2e-4}[model]
     assert rates(straight) == pytest.approx([lr / 6] * (1 if model == "ae" else 2))  # the sixth step, 5 of 6 done
 
 
 def test_a_stopped_run_goes_on_with_the_rate_of_its_step(tmp_path):
-    options = ("model=ae", "networks=mlp", "model/schedule=step", "model.schedule.milestones=[4]")
+    options = ("model=ae", "networks=mlp", "schedule=step", "schedule.milestones=[4]")
     straight, _ = train_run(tmp_path / "straight", *options, "trainer.max_steps=6")
     train_run(tmp_path / "resumed", *options, "trainer.max_steps=3")
     resumed, _ = resume_run(tmp_path / "resumed", 6)
@@ -52,7 +52,7 @@ def test_a_stopped_run_goes_on_with_the_rate_of_its_step(tmp_path):
 
 
 def test_a_step_calls_the_schedule_and_not_hydra(tmp_path):
-    config = make_run(tmp_path, "model=ae", "model/schedule=cosine").config
+    config = make_run(tmp_path, "model=ae", "schedule=cosine").config
     schedule = build_model(config, (1, 8, 8)).schedule
     assert type(schedule) is functools.partial
     assert (schedule.func, schedule(50, 100)) == (schedules.cosine, pytest.approx(0.5))

@@ -33,7 +33,7 @@ def rows(run):
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
 @pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (95, 49)])
 def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
-    options = (f"model={model}", *COMMON, "model.ema_half_life=500", f"evaluation.every_n_steps={evaluated}")
+    options = (f"model={model}", *COMMON, "ema.half_life=500", f"evaluation.every_n_steps={evaluated}")
     total = stop + 6
     straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
     train_run(tmp_path / "resumed", *options, f"trainer.max_steps={stop}")

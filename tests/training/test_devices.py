@@ -24,7 +24,7 @@ STAGES = (
 
 
 # Objectives and likelihoods that look at the whole batch, and the test likelihood, whose images are shared.
-BATCHWISE = ("model=vae", "model/objective=beta_tc", "model/likelihood=optimal_gaussian", "model.conditional=true")
+BATCHWISE = ("model=vae", "model/objective=beta_tc", "model/likelihood=optimal_gaussian", "conditional=true")
 BATCHWISE += ("evaluation.nll.k=20", "evaluation.nll.images=50")
 DISCREPANCY = ("model=vae", "model/objective=info_vae", "model/prior=mixture")
 
@@ -34,7 +34,7 @@ PENALIZED = (  # means over all processes, labels, several batches an update
     "model/loss=relativistic_average",
     "model/penalty=[lecam,dragan,r1]",
     "model.penalty.r1.interval=3",
-    "model.conditional=true",
+    "conditional=true",
     "model.d_steps=2",
     "trainer.accumulate_grad_batches=2",
 )

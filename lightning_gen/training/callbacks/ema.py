@@ -29,7 +29,7 @@ class EMA(Callback):
 
     def __init__(self, half_life: float, buffers: str = "average") -> None:
         if buffers not in BUFFERS:
-            raise UserError(f"model.ema_buffers={buffers} is not known: use {' or '.join(BUFFERS)}.")
+            raise UserError(f"ema.buffers={buffers} is not known: use {' or '.join(BUFFERS)}.")
         self.half_life, self.copies_buffers = half_life, buffers == "copy"
         self.average: dict[str, Tensor] = {}
         self._images_seen = 0

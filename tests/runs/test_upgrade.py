@@ -1,0 +1,46 @@
+"""Keys of earlier versions are understood: in saved configs, in saved overrides, and on the command line."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from lightning_gen.runs.run import Run
+from lightning_gen.runs.upgrade import renamed, upgraded
+from tests.helpers import QUICK, make_run
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("model.ema_half_life=500", "ema.half_life=500"),
+        ("model/schedule=cosine", "schedule=cosine"),
+        ("model.schedule.warmup_steps=5", "schedule.warmup_steps=5"),
+        ("+model.conditional=true", "+conditional=true"),
+        ("model.encoder_from=runs/a=b", "encoder_from=runs/a=b"),
+        ("model.conditioning=projection", "model.conditioning=projection"),  # only begins alike
+        ("model.latent_dim=8", "model.latent_dim=8"),
+    ],
+)
+def test_overrides_are_renamed(old, new):
+    assert renamed(old) == new
+
+
+def test_a_config_of_now_stays_as_it_is(tmp_path):
+    config = make_run(tmp_path, "model=classifier", "networks=mlp").config
+    assert upgraded(config) == config
+
+
+def test_the_model_inside_a_classifier_is_upgraded_too():
+    inner = {"model": {"name": "ae", "num_classes": 0, "ema_half_life": None}, "networks": {}, "seed": 0}
+    model = {"name": "classifier", "source": inner, "num_classes": 10, "monitor": {}, "encoder_from": "runs/a"}
+    config = upgraded(OmegaConf.create({"model": {**model, "ema_half_life": 5}, "seed": 0}))
+    assert config.model == {"name": "classifier", "source": {**inner, "model": {"name": "ae"}, "num_classes": 0}}
+    assert (config.ema.half_life, config.num_classes, config.encoder_from) == (5, 10, "runs/a")
+
+
+def test_old_names_work_on_the_command_line_and_are_told(tmp_path, train_command):
+    options = (*QUICK, "model=ae", "networks=mlp", "trainer.max_steps=1", f"hydra.run.dir={tmp_path}/run")
+    done = train_command(*options, "model.ema_half_life=500", "model/schedule=linear")
+    assert done.returncode == 0, done.stderr
+    assert "note: model.ema_half_life=500 is now ema.half_life=500" in done.stderr
+    config = Run.load(tmp_path / "run").config
+    assert (config.ema.half_life, config.schedule.final) == (500, 0.0)
