@@ -34,7 +34,7 @@ class TrainedRun:
     [N, C, H, W], of the shape that the model was trained on. Results are float32 tensors on the CPU. A large N is
     processed in parts, so that memory does not grow with it.
 
-    `labels`, integers [N], are needed by models that are conditioned on classes (`model.conditional=true`), and not
+    `labels`, integers [N], are needed by models that are conditioned on classes (`conditional=true`), and not
     used by others.
 
     Every method raises ValueError for arrays of a wrong shape, type or range, and UserError for what the model cannot

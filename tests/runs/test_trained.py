@@ -22,7 +22,7 @@ def vae(tmp_path_factory):
 @pytest.fixture(scope="module")
 def gan(tmp_path_factory):
     path = tmp_path_factory.mktemp("gan")
-    train_run(path, "model=gan", "model.conditional=true", "networks=mlp", "trainer.max_steps=3")
+    train_run(path, "model=gan", "conditional=true", "networks=mlp", "trainer.max_steps=3")
     return lg.load(str(path), checkpoint="last")
 
 
