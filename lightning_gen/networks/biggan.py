@@ -1,6 +1,6 @@
 """BigGAN for small images (Brock et al. 2019, app. B), as its reproductions train it on CIFAR-10.
 
-Orthogonal weights, biases 0. The published networks add networks.spectral_norm=both.
+Weights start orthogonal and biases at 0. The published networks use networks.spectral_norm=both.
 """
 
 import itertools
@@ -18,10 +18,10 @@ from lightning_gen.networks.shapes import ImageShape, halvings, halvings_above_s
 
 
 def widths(multipliers: int | Sequence[int], width: int, count: int, part: str) -> list[int]:
-    """`count` numbers of channels: `width` times each multiplier, or times the one number.
+    """The channels of `count` layers: `width` times each multiplier, or times the same number for all.
 
     Raises:
-        UserError: a list of another length.
+        UserError: the list has another length than `count`.
     """
     if isinstance(multipliers, int):
         multipliers = [multipliers] * count
@@ -34,9 +34,10 @@ def widths(multipliers: int | Sequence[int], width: int, count: int, part: str) 
 
 
 class BigGANEncoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, F]: blocks that halve, plain ones, pooling over positions.
+    """Image [B, C, H, W] in [-1, 1] to features [B, F], by residual blocks and pooling over positions.
 
-    The attention stands behind block number `attention_after`, counted from 1; 0: nowhere.
+    The first blocks halve the resolution, the last `plain_blocks` keep it. Self-attention follows block number
+    `attention_after`, counted from 1; 0 means none.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class BigGANEncoder(nn.Module):
         initialize(self, "orthogonal", "relu")
 
     def make_head(self, outputs: int) -> nn.Module:
-        """The linear layer on the features, initialized as the recipe has it."""
+        """A linear layer on the features, with the initial weights of the published recipe."""
         head = nn.Linear(self.num_features, outputs)
         initialize(head, "orthogonal", "linear")
         return head
@@ -72,11 +73,12 @@ class BigGANEncoder(nn.Module):
 
 
 class BigGANDecoder(nn.Module):
-    """Latent [B, Z (+ K)] to raw image [B, C, H, W], the code in chunks: one for the start and one for each block.
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W].
 
-    Each block's batch norm is conditioned on its chunk, which with `num_classes` = K > 0 stands behind an `embedding`
-    of the one-hot label, the last K values of the latent, that all blocks share. The attention stands behind block
-    number `attention_after`, counted from 1; 0: nowhere.
+    The code is split into chunks, one for the first layer and one for each block. A block's batch norm is conditioned
+    on its chunk. With `num_classes` = K > 0, the last K values of the latent are a one-hot label; all blocks share
+    its embedding of size `embedding`, which is put in front of each chunk. Self-attention follows block number
+    `attention_after`, counted from 1; 0 means none.
     """
 
     def __init__(

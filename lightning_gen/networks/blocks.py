@@ -1,4 +1,4 @@
-"""Residual blocks of convolutional GANs, with class-conditional normalization (Miyato et al. 2018, app. B.4)."""
+"""Residual blocks for convolutional GANs, with class-conditional normalization (Miyato et al. 2018, app. B.4)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +8,16 @@ from lightning_gen.networks.conv import normalization
 
 
 def split_labels(latents: Tensor, num_classes: int) -> tuple[Tensor, Tensor | None]:
-    """A latent [B, Z + K] as its code [B, Z] and its one-hot label [B, K]; None, if K = 0."""
+    """Split a latent [B, Z + K] into its code [B, Z] and its one-hot label [B, K], which is None if K = 0."""
     if not num_classes:
         return latents, None
     return latents[:, :-num_classes], latents[:, -num_classes:]
 
 
 class ConditionalNorm(nn.Module):
-    """Batch norm with the gain 1 + A c and the bias B c, linear in a condition c [B, D] (de Vries et al. 2017).
+    """Batch norm whose gain 1 + A c and bias B c are linear in a condition c [B, D] (de Vries et al. 2017).
 
-    With D = 0 it is the plain normalization `kind` with a gain and a bias of its own.
+    With D = 0 it is the plain normalization `kind`, with a learned gain and bias.
     """
 
     def __init__(self, channels: int, condition_dim: int = 0, kind: str = "batch") -> None:
@@ -27,7 +27,7 @@ class ConditionalNorm(nn.Module):
         if condition_dim:
             self.gain = nn.Linear(condition_dim, channels, bias=False)
             self.bias = nn.Linear(condition_dim, channels, bias=False)
-            for layer in (self.gain, self.bias):  # near the identity; not at 0, which spectral norm cannot scale
+            for layer in (self.gain, self.bias):  # near the identity; spectral norm cannot scale weights of 0
                 nn.init.normal_(layer.weight, std=0.02)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
@@ -38,7 +38,10 @@ class ConditionalNorm(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Norm, ReLU, nearest x2, conv 3x3, norm, ReLU, conv 3x3; shortcut: conv 1x1, nearest x2."""
+    """Residual block that doubles the resolution.
+
+    Norm, ReLU, nearest-neighbour x2, conv 3x3, norm, ReLU, conv 3x3; shortcut: conv 1x1, nearest-neighbour x2.
+    """
 
     def __init__(self, channels: int, out: int, condition_dim: int = 0, norm: str = "batch") -> None:
         super().__init__()
@@ -51,14 +54,15 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         y = self.conv1(double(F.relu(self.norm1(x, condition))))
         y = self.conv2(F.relu(self.norm2(y, condition)))
-        return y + double(self.shortcut(x))  # a 1x1 convolution commutes with the copying, at a quarter of the work
+        return y + double(self.shortcut(x))  # before doubling, the 1x1 convolution costs a quarter
 
 
 class DownBlock(nn.Module):
-    """ReLU, conv 3x3, ReLU, conv 3x3, mean pooling if `down`; shortcut: mean pooling, conv 1x1.
+    """Residual block that halves the resolution if `down`.
 
-    `first`: the block on the image, without the ReLU in front. A plain block of equal width has the identity as
-    its shortcut. The ReLUs are not in place: in place, the shortcut would get ReLU(x), which is another network.
+    ReLU, conv 3x3, ReLU, conv 3x3, mean pooling if `down`; shortcut: mean pooling, conv 1x1. The block on the image
+    (`first`) has no ReLU at its start. A block that keeps resolution and width has the identity as its shortcut. The
+    ReLUs are not in place: otherwise the shortcut would receive ReLU(x), which is a different network.
     """
 
     def __init__(self, channels: int, out: int, down: bool = True, first: bool = False) -> None:
@@ -72,7 +76,7 @@ class DownBlock(nn.Module):
         y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
         if not self.down:
             return y + self.shortcut(x)
-        return F.avg_pool2d(y, 2) + self.shortcut(F.avg_pool2d(x, 2))  # in either order the same, up to rounding
+        return F.avg_pool2d(y, 2) + self.shortcut(F.avg_pool2d(x, 2))  # pooling commutes with the 1x1 convolution
 
 
 def double(x: Tensor) -> Tensor:
@@ -81,7 +85,10 @@ def double(x: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """x + gamma attention(x) over positions, keys and values pooled 2x2 (Zhang et al. 2019, as in BigGAN)."""
+    """Self-attention over positions: x + gamma attention(x), with keys and values pooled 2x2.
+
+    As in BigGAN (Zhang et al. 2019, "Self-attention generative adversarial networks"). gamma starts at 0.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -95,6 +102,6 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         query = self.query(x).flatten(2)  # [B, C / 8, HW]
         key, value = (F.max_pool2d(part(x), 2).flatten(2) for part in (self.key, self.value))  # [B, ., HW / 4]
-        weights = (query.mT @ key).softmax(dim=2)  # written out: the fused attention has no second derivative
+        weights = (query.mT @ key).softmax(dim=2)  # not the fused attention, which has no second derivative
         seen = (value @ weights.mT).unflatten(2, x.shape[2:])  # [B, C / 2, H, W]
         return x + self.gamma * self.out(seen)

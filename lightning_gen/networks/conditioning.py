@@ -1,4 +1,4 @@
-"""How a network learns which class is wanted."""
+"""How class labels reach a network."""
 
 import inspect
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from lightning_gen.networks.shapes import ImageShape
 def conditional_decoder(
     decoder: Callable[..., nn.Module], latent_dim: int, num_classes: int, image_shape: ImageShape
 ) -> nn.Module:
-    """A decoder of latents [B, Z + K]: the code and its one-hot label; K = 0 for a model without classes.
+    """Build a decoder of latents [B, Z + K], a code and its one-hot label; K = 0 for a model without classes.
 
-    A network that takes `num_classes` uses the label in its own way (conditional batch norm); for any other the
-    label is further latent dimensions (Mirza & Osindero 2014).
+    A network whose constructor takes `num_classes` uses the label in its own way, such as conditional batch norm. Any
+    other network sees the label as additional latent dimensions (Mirza & Osindero 2014).
     """
     if num_classes and "num_classes" in inspect.signature(decoder).parameters:
         return decoder(latent_dim=latent_dim, num_classes=num_classes, image_shape=image_shape)
@@ -22,6 +22,6 @@ def conditional_decoder(
 
 
 def with_label_channels(images: Tensor, labels: Tensor) -> Tensor:
-    """Images [B, C, H, W] followed by one constant channel a class, of one-hot labels [B, K]: [B, C + K, H, W]."""
+    """Append one constant channel per class: images [B, C, H, W], one-hot labels [B, K] to [B, C + K, H, W]."""
     maps = labels.to(images)[:, :, None, None].expand(-1, -1, *images.shape[2:])
     return cat([images, maps], dim=1)

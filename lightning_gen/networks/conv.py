@@ -1,4 +1,4 @@
-"""Strided convolutions in the manner of DCGAN (Radford et al. 2016), as deep as the image size allows."""
+"""Strided convolutions as in DCGAN (Radford et al. 2016), as deep as the image size allows."""
 
 import itertools
 
@@ -10,10 +10,12 @@ from lightning_gen.networks.shapes import ImageShape, halvings
 
 
 def normalization(kind: str, channels: int, affine: bool = True) -> nn.Module:
-    """`batch`, `group` (8 channels a group) or `none`; `affine`: with a gain and a bias of its own.
+    """A normalization layer: `batch`, `group` (8 channels per group) or `none`.
+
+    `affine`: whether it learns a gain and a bias.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: an unknown `kind`.
     """
     if kind == "batch":
         return nn.BatchNorm2d(channels, affine=affine)
@@ -26,10 +28,18 @@ def normalization(kind: str, channels: int, affine: bool = True) -> nn.Module:
 
 
 class ConvEncoder(nn.Module):
-    """Image [B, C, H, W] to features [B, F]: each layer halves both sides, until 4 to 7 pixels are left.
+    """Image [B, C, H, W] to features [B, F]; each layer halves both sides.
 
-    `width` is the number of channels of the first layer; it doubles with each halving up to `max_width`. `kernel` is
-    4 or 5, `smallest` the fewest pixels that may be left; `norm_last` puts the activation before the norm.
+    Args:
+        image_shape: (C, H, W).
+        width: channels of the first layer; doubled at each halving, up to `max_width`.
+        max_width: the most channels.
+        norm: `batch`, `group` or `none`.
+        activation: a name from `mlp.ACTIVATIONS`.
+        bias: whether the convolutions have one.
+        kernel: 4 or 5 pixels a side.
+        smallest: halving stops before the shorter side has fewer pixels than this; by default 4 to 7 are left.
+        norm_last: put the normalization after the activation.
     """
 
     def __init__(
@@ -52,7 +62,7 @@ class ConvEncoder(nn.Module):
         for i, out in enumerate(widths):
             layers.append(nn.Conv2d(channels, out, kernel, stride=2, padding=(kernel - 1) // 2, bias=bias))
             pair = [normalization(norm, out), make_activation(activation)]
-            if i == 0:  # no norm on the first layer: the discriminator would lose the images' mean (DCGAN)
+            if i == 0:  # no norm in the first layer, as in DCGAN: it would hide the images' mean
                 pair = pair[1:]
             layers += reversed(pair) if norm_last else pair
             channels = out
@@ -64,7 +74,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W], the mirror of `ConvEncoder`, without an output activation."""
+    """Latent [B, Z] to raw image [B, C, H, W] without an output activation; the mirror of `ConvEncoder`."""
 
     def __init__(
         self,

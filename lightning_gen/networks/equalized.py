@@ -1,8 +1,8 @@
 """The layers of StyleGAN2 (Karras et al. 2020, "Analyzing and improving the image quality of StyleGAN").
 
-Equalized learning rate (Karras et al. 2018, sec. 4.1): weights are kept at unit variance and scaled by He's constant
-when used, so that Adam moves all of them at the same relative speed. Their inits and scales belong together:
-`networks.init` and `networks.spectral_norm` leave these layers alone.
+They use an equalized learning rate (Karras et al. 2018, sec. 4.1): weights start with unit variance and are scaled by
+He's constant when they are used, so that Adam changes all of them at the same relative speed. Initial weights and
+scales belong together, so `networks.init` and `networks.spectral_norm` do not change these layers.
 """
 
 import math
@@ -17,18 +17,18 @@ TAPS = (1, 3, 3, 1)
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU 0.2, times sqrt(2)."""
+    """Leaky ReLU with slope 0.2, times sqrt(2), which keeps the variance."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 def unit_moment(x: Tensor) -> Tensor:
-    """Each row of [B, D] divided by the root of its mean square."""
+    """Divide each row of x [B, D] by its root mean square."""
     x = x.float()
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
 class EqualLinear(nn.Module):
-    """A linear layer [B, in] to [B, out]; `rate` is the learning rate's factor, `bias` the bias at the beginning."""
+    """A linear layer [B, in] to [B, out]; `rate` is a factor on the learning rate, `bias` the initial bias."""
 
     def __init__(self, in_features: int, out_features: int, rate: float = 1.0, bias: float = 0.0) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """A convolution that keeps the size, or halves it (`down`) behind a low-pass filter."""
+    """A convolution that keeps the resolution, or low-pass filters and halves it (`down`)."""
 
     def __init__(self, channels: int, out: int, kernel: int, down: bool = False, bias: bool = True) -> None:
         super().__init__()
@@ -59,9 +59,10 @@ class EqualConv2d(nn.Module):
 
 
 def modulate(weight: Tensor, styles: Tensor, demodulate: bool) -> Tensor:
-    """Weights [B, O, I, k, k] of each image: [O, I, k, k] times its styles [B, I], in float32 (eq. 1).
+    """Scale the weights [O, I, k, k] by the styles [B, I] of each image: [B, O, I, k, k], in float32 (eq. 1).
 
-    `demodulate` divides each filter by its norm (eq. 3), so that unit-variance inputs give unit-variance outputs.
+    `demodulate` divides each filter by its norm (eq. 3), so that inputs of unit variance give outputs of unit
+    variance.
     """
     weights = weight.float() * styles.float()[:, None, :, None, None]
     if demodulate:
@@ -70,7 +71,7 @@ def modulate(weight: Tensor, styles: Tensor, demodulate: bool) -> Tensor:
 
 
 def convolve_each(x: Tensor, weights: Tensor) -> Tensor:
-    """Each image of [B, I, H, W] with its own filters [B, O, I, k, k], as one convolution in B groups."""
+    """Convolve each image of x [B, I, H, W] with its own filters [B, O, I, k, k], as one convolution in B groups."""
     count, out = weights.shape[:2]
     joined = x.reshape(1, -1, *x.shape[2:])
     result = F.conv2d(joined, weights.flatten(0, 1).to(x.dtype), padding=weights.shape[3] // 2, groups=count)
@@ -78,9 +79,9 @@ def convolve_each(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def double_each(x: Tensor, weights: Tensor, kernel: Tensor) -> Tensor:
-    """As `convolve_each`, with the filters mirrored, on images that are doubled with a low-pass filter.
+    """Like `convolve_each`, with mirrored filters, on images doubled with a low-pass filter.
 
-    Convolution and filter commute: transposed, the convolution works at the lower resolution.
+    Convolution and low-pass filter commute, so the transposed convolution can work at the lower resolution.
     """
     count, out = weights.shape[:2]
     joined = x.reshape(1, -1, *x.shape[2:])
@@ -90,7 +91,7 @@ def double_each(x: Tensor, weights: Tensor, kernel: Tensor) -> Tensor:
 
 
 class ModulatedConv2d(nn.Module):
-    """A convolution whose inputs are scaled by a linear function of the style [B, style_dim]: see `modulate`."""
+    """A convolution whose input channels are scaled by a function of the style [B, style_dim]; see `modulate`."""
 
     def __init__(
         self, channels: int, out: int, kernel: int, style_dim: int, demodulate: bool = True, up: bool = False
@@ -108,9 +109,9 @@ class ModulatedConv2d(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Appends one channel: the standard deviation over a group of images, averaged over channels and pixels.
+    """Append one channel with the standard deviation over a group of images, averaged over channels and pixels.
 
-    (Karras et al. 2018, sec. 3.) A group has the most images, up to `group`, into which the batch can be divided.
+    A group has the largest number of images, at most `group`, that divides the batch (Karras et al. 2018, sec. 3).
     """
 
     def __init__(self, group: int) -> None:

@@ -1,12 +1,12 @@
-"""Initial weights, where a network's own are not what is wanted."""
+"""Initial weights other than a network's own."""
 
 import math
 
 import torch
 from torch import Tensor, nn
 
-# What keeps the variance of the sums from layer to layer (Glorot & Bengio 2010 for tanh and its 4 for logistic
-# units; He et al. 2015 for rectifiers, with which the smooth ones go along).
+# Gains that keep the variance from layer to layer: Glorot & Bengio 2010 for tanh and logistic units, He et al. 2015
+# for rectifiers, which also serves smooth ones such as GELU and SiLU.
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "linear": 1.0}
 RECTIFIER_GAIN = 2**0.5
 
@@ -26,16 +26,21 @@ def activation_of(model: nn.Module) -> str:
 
 
 def initialize(model: nn.Module, kind: str, activation: str) -> None:
-    """Draw the matrices of all linear layers, convolutions and embeddings anew, biases 0.
+    """Draw new weights for all linear layers, convolutions and embeddings, and set their biases to 0.
 
-    `default`: leaves everything as it is. `glorot`: N(0, 2 gain^2 / (fan in + fan out)) (Glorot & Bengio 2010), with
-    the gain of the activation; `xavier_uniform`: uniform with that variance and gain 1; `he`: N(0, gain^2 / fan in)
-    (He et al. 2015); `orthogonal`: orthonormal rows or columns (Saxe et al. 2014); `dcgan`: N(0, 0.02^2), and
-    N(1, 0.02^2) for the gains of batch norm (Radford et al. 2016).
+    PyTorch's own U(+-1/sqrt(fan in)) lets signals die out in deep autoencoders: the variance of a layer's output is a
+    third of that of its input. Weights that a network sets to 0 stay 0: they end residual branches that are meant to
+    start as zero.
 
-    nn.Linear's own U(+-1/sqrt(fan in)) lets signals die out in deep autoencoders: the variance of a layer's sums is
-    a third of that of its inputs. Weights that a network set to 0 stay 0: they are the ends of branches that are
-    meant to begin as nothing.
+    Args:
+        model: changed in place.
+        kind: `default`: change nothing;
+            `glorot`: N(0, 2 gain^2 / (fan in + fan out)) with the gain of the activation (Glorot & Bengio 2010);
+            `xavier_uniform`: uniform with that variance and gain 1;
+            `he`: N(0, gain^2 / fan in) (He et al. 2015);
+            `orthogonal`: orthonormal rows or columns (Saxe et al. 2014);
+            `dcgan`: N(0, 0.02^2), and N(1, 0.02^2) for the gains of batch norm (Radford et al. 2016).
+        activation: name of the activation, for the gain.
     """
     if kind == "default":
         return
@@ -66,12 +71,12 @@ def _draw(module: nn.Module, kind: str, gain: float) -> None:
     elif kind == "dcgan":
         nn.init.normal_(weight, std=0.02)
     if parametrized is not None and module.training:
-        for _ in range(15):  # power iterations: the singular vectors were those of the former weights
+        for _ in range(15):  # power iterations, since the singular vectors belong to the old weights
             module.weight  # noqa: B018
 
 
 def _fan_in(module: nn.Module, weight: Tensor) -> float:
-    """How many inputs a sum has; a transposed convolution of stride s spreads its kernel over s^2 pixels."""
+    """The number of inputs to one output; a transposed convolution of stride s spreads its kernel over s^2 pixels."""
     if isinstance(module, nn.ConvTranspose2d):
         return weight.size(0) * weight[0, 0].numel() / math.prod(module.stride)
     if isinstance(module, nn.Embedding):

@@ -1,4 +1,4 @@
-"""Masked networks whose output i depends on the inputs before i alone (MADE, Germain et al. 2015)."""
+"""Masked networks whose output i depends only on inputs before i (MADE, Germain et al. 2015)."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class MaskedLinear(nn.Linear):
-    """W x + b with a fixed pattern of zeros in W: mask [out, in]."""
+    """W x + b with fixed zeros in W, given by a mask [out, in]."""
 
     mask: Tensor
 
@@ -25,9 +25,9 @@ class MaskedLinear(nn.Linear):
 class MADE(nn.Module):
     """x [..., Z] and a context [..., H] to `outputs` numbers for each dimension, [..., outputs, Z].
 
-    Those of dimension i depend on x_j for j < i and on the whole context; `context` = 0: there is none. The context
-    reaches the outputs through the hidden units, and directly: no hidden unit is left for the first dimension, which
-    depends on no x. The direct weights begin at 0.
+    The numbers of dimension i depend on x_j for j < i and on the whole context. `context` is the size H of the
+    context, 0 for none. It reaches the outputs through the hidden units and also directly, because the first
+    dimension depends on no x and so has no hidden unit. The direct weights start at 0.
     """
 
     def __init__(self, dim: int, widths: Sequence[int], outputs: int = 2, context: int = 0) -> None:
@@ -58,6 +58,6 @@ class MADE(nn.Module):
         return result.unflatten(-1, (self.outputs, self.dim))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if self.context is not None:  # weights of before version 0.2 have no direct ones, which is the same as 0
+        if self.context is not None:  # weights from before version 0.2 have no direct ones, which equals 0
             state_dict.setdefault(f"{prefix}direct", torch.zeros_like(self.direct))
         super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -1,4 +1,4 @@
-"""Fully connected networks, as in the classic papers (Kingma & Welling 2014; Goodfellow et al. 2014)."""
+"""Fully connected networks as in the classic papers (Kingma & Welling 2014; Goodfellow et al. 2014)."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def activation(name: str) -> nn.Module:
-    """The activation of that name; leaky_relu has slope 0.2, as GANs use it (Radford et al. 2016).
+    """The activation of this name. leaky_relu has slope 0.2, as usual for GANs (Radford et al. 2016).
 
     Raises:
         UserError: an unknown name.
@@ -47,12 +47,12 @@ def _layers(
 
 
 def perceptron(sizes: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers from sizes[0] to sizes[-1], with the activation between them and none at the end."""
+    """Linear layers from sizes[0] to sizes[-1] with an activation between them, but not at the end."""
     return nn.Sequential(*_layers(sizes[:-1], activation, dropout=0.0), nn.Linear(sizes[-2], sizes[-1]))
 
 
 class MLPEncoder(nn.Module):
-    """Image [B, C, H, W] to features [B, widths[-1]]; without widths, to the pixels [B, C * H * W]."""
+    """Image [B, C, H, W] to features [B, widths[-1]]; without widths, the pixels [B, C * H * W] themselves."""
 
     def __init__(
         self, image_shape: ImageShape, widths: Sequence[int], activation: str = "relu", dropout: float = 0.0
@@ -67,9 +67,9 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W], without an output activation.
+    """Latent [B, Z] to raw image [B, C, H, W] without an output activation.
 
-    `tied`: its matrices are the transposes of the encoder's (`tie`), and only the biases are its own.
+    `tied`: the matrices are the transposes of the encoder's (see `tie`); only the biases belong to the decoder.
     """
 
     def __init__(
@@ -94,17 +94,17 @@ class MLPDecoder(nn.Module):
 
 
 class TransposedLinear(nn.Module):
-    """x W + b [B, out], where the matrix W [in, out] belongs to another layer, `tie`d to this one.
+    """x W + b [B, out], where the matrix W [in, out] belongs to another layer; see `tie`.
 
-    Only the bias is a parameter here: optimizers, averages and checkpoints see each matrix once.
+    Only the bias is a parameter of this layer, so optimizers, averages and checkpoints see each matrix once.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        bound = 1 / math.sqrt(in_features)  # as nn.Linear has it
+        bound = 1 / math.sqrt(in_features)  # as in nn.Linear
         self.bias = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound))
-        self.mirrored: tuple[nn.Linear, ...] = ()  # in a tuple, so that it is not registered a second time
+        self.mirrored: tuple[nn.Linear, ...] = ()  # in a tuple, so that the layer is not registered twice
 
     def forward(self, values: Tensor) -> Tensor:
         (linear,) = self.mirrored
@@ -112,7 +112,7 @@ class TransposedLinear(nn.Module):
 
 
 def tie(decoder: nn.Module, *encoder: nn.Module) -> None:
-    """Give the decoder's transposed layers, if it has any, the matrices of the encoder's layers in reverse order.
+    """Let the decoder's transposed layers, if it has any, use the matrices of the encoder's layers in reverse order.
 
     Raises:
         UserError: the layers do not mirror each other.

@@ -1,7 +1,7 @@
 """The networks of R3GAN (Huang et al. 2024, "The GAN is dead; long live the GAN!"): residual, without normalization.
 
-Fix-up initialization (Zhang et al. 2019): the last convolution of each block is 0, the others have He's variance
-times L^(-1/2), for L blocks in all.
+Initial weights follow Fixup (Zhang et al. 2019): the last convolution of each block starts at 0, the others with He's
+variance times L^(-1/2) for L blocks in total.
 """
 
 import math
@@ -17,24 +17,24 @@ from lightning_gen.networks.blocks import split_labels
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 SLOPE = 0.2
-GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through the leaky ReLU
+GAIN = math.sqrt(2 / (1 + SLOPE**2))  # a leaky ReLU then keeps the variance
 TAPS = (1, 2, 1)
 
 
 def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
-    """The layer with weights from N(0, gain^2 / fan in)."""
+    """Draw the weights of the layer from N(0, gain^2 / fan in), and return it."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
     nn.init.normal_(weight, std=gain / math.sqrt(weight[0].numel()))
     return layer
 
 
 def convolution(channels: int, out: int, kernel: int = 1, groups: int = 1, gain: float = 1.0) -> nn.Module:
-    """A convolution without bias that keeps the size."""
+    """A convolution without bias that keeps the resolution."""
     return scaled(nn.Conv2d(channels, out, kernel, padding=kernel // 2, groups=groups, bias=False), gain)
 
 
 class BiasedLeakyReLU(nn.Module):
-    """Leaky ReLU of x + a bias per channel: the bias comes before it, and the convolutions have none."""
+    """Leaky ReLU of x plus a bias per channel; the convolutions before it have no bias."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -45,7 +45,10 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class Block(nn.Module):
-    """x + f(x), f: 1x1 to `expansion` times the channels, grouped 3x3, 1x1 back; `gain` is of the first two."""
+    """Residual block x + f(x): conv 1x1 to `expansion` times the channels, grouped conv 3x3, conv 1x1 back.
+
+    `gain` scales the initial weights of the first two convolutions; the last starts at 0.
+    """
 
     def __init__(self, channels: int, group_width: int, expansion: int, gain: float) -> None:
         super().__init__()
@@ -71,7 +74,10 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Doubles or halves with [1, 2, 1], and changes the number of channels where it must, at the lower resolution."""
+    """Double or halve the resolution with the filter [1, 2, 1].
+
+    Changes the number of channels, where needed, at the lower resolution.
+    """
 
     def __init__(self, channels: int, out: int, up: bool) -> None:
         super().__init__()
@@ -85,10 +91,10 @@ class Resample(nn.Module):
 
 
 def stage_widths(image_shape: ImageShape, widths: int | Sequence[int], part: str) -> list[int]:
-    """One width for each of the resolutions, from the lowest; a single number is for all.
+    """One width per resolution, lowest first; a single number holds for all.
 
     Raises:
-        UserError: a list of another length.
+        UserError: the list has another length than there are resolutions.
     """
     depth = halvings(image_shape, network="r3gan")
     if isinstance(widths, int):
@@ -103,16 +109,17 @@ def stage_widths(image_shape: ImageShape, widths: int | Sequence[int], part: str
 
 
 def make_blocks(widths: Sequence[int], blocks: int, group_width: int, expansion: int) -> list[list[Block]]:
-    """`blocks` blocks for each stage; with three layers in a branch, fix-up's exponent is -1 / (2 * 3 - 2)."""
+    """`blocks` blocks for each stage; for three layers in a branch, Fixup's exponent is -1 / (2 * 3 - 2)."""
     gain = GAIN * (len(widths) * blocks) ** -0.25
     return [[Block(width, group_width, expansion, gain) for _ in range(blocks)] for width in widths]
 
 
 class R3GANEncoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, F]: stages of blocks, halving in between, a 4x4 depthwise basis.
+    """Image [B, C, H, W] in [-1, 1] to features [B, F].
 
-    `features` > 0 adds a bias-free linear layer to that many features, with which the conditional discriminator of
-    the paper compares its embedding of the label.
+    Stages of residual blocks, halved in between, end in a depthwise 4x4 convolution. `features` > 0 adds a linear
+    layer without bias to that many features, which the paper's conditional discriminator compares with its embedding
+    of the label.
     """
 
     def __init__(
@@ -140,7 +147,7 @@ class R3GANEncoder(nn.Module):
         self.num_features = features or last
 
     def make_head(self, outputs: int) -> nn.Module:
-        """The linear layer on the features, as the paper has it: without a bias."""
+        """A linear layer on the features, without a bias as in the paper."""
         return scaled(nn.Linear(self.num_features, outputs, bias=False))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -148,10 +155,10 @@ class R3GANEncoder(nn.Module):
 
 
 class R3GANDecoder(nn.Module):
-    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: a learned 4x4 basis, scaled by the latent; stages of blocks.
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: a learned 4x4 basis scaled by the latent, then stages of blocks.
 
-    With `num_classes` = K > 0 the last K values of the latent are a one-hot label, of which a linear `embedding`
-    stands beside the code.
+    With `num_classes` = K > 0 the last K values of the latent are a one-hot label; its linear embedding of size
+    `embedding` is appended to the code.
     """
 
     def __init__(

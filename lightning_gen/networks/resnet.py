@@ -1,7 +1,7 @@
-"""The residual networks of SNGAN for 32x32 (Miyato et al. 2018, table 4); without spectral norm, of WGAN-GP.
+"""The residual networks of SNGAN for 32x32 (Miyato et al. 2018, table 4) and, without spectral norm, of WGAN-GP.
 
-Inits of the published recipe: Xavier uniform, gain sqrt(2) for the 3x3 convolutions inside blocks and 1 for the
-rest, biases 0.
+Initial weights as in the published recipe: Xavier uniform with gain sqrt(2) for the 3x3 convolutions inside blocks
+and gain 1 elsewhere, biases 0.
 """
 
 from torch import Tensor, nn
@@ -29,20 +29,21 @@ def xavier(layer: nn.Linear | nn.Conv2d) -> None:
 
 
 def pooled(x: Tensor, pool: str) -> Tensor:
-    """[B, C, H, W] to [B, C], by the `sum` or the `mean` over positions."""
+    """[B, C, H, W] to [B, C]: the `sum` or the `mean` over positions."""
     return x.sum(dim=(2, 3)) if pool == "sum" else x.mean(dim=(2, 3))
 
 
 def check_pool(pool: str) -> None:
-    """Raises UserError for anything but `sum` and `mean`."""
+    """Raise a UserError unless `pool` is `sum` or `mean`."""
     if pool not in ("sum", "mean"):
         raise UserError(f"networks.encoder.pool={pool}: use sum or mean.{did_you_mean(pool, ('sum', 'mean'))}")
 
 
 class ResNetEncoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, width]: blocks that halve, plain ones, pooling over positions.
+    """Image [B, C, H, W] in [-1, 1] to features [B, width], by residual blocks and pooling over positions.
 
-    `pool` is `sum` (SNGAN) or `mean` (WGAN-GP, Gulrajani et al. 2017).
+    The first blocks halve the resolution, the last `plain_blocks` keep it. `pool` is `sum` (SNGAN) or `mean`
+    (WGAN-GP, Gulrajani et al. 2017).
     """
 
     def __init__(self, image_shape: ImageShape, width: int = 128, plain_blocks: int = 2, pool: str = "sum") -> None:
@@ -57,7 +58,7 @@ class ResNetEncoder(nn.Module):
         _initialize(self)
 
     def make_head(self, outputs: int) -> nn.Module:
-        """The linear layer on the features, initialized as the recipe has it."""
+        """A linear layer on the features, with the initial weights of the published recipe."""
         head = nn.Linear(self.num_features, outputs)
         xavier(head)
         return head
@@ -67,10 +68,10 @@ class ResNetEncoder(nn.Module):
 
 
 class ResNetDecoder(nn.Module):
-    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: a block that doubles for each halving, all of one width.
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W] by residual blocks of one width, each doubling the resolution.
 
-    With `num_classes` = K > 0 the last K values of the latent are a one-hot label, and the blocks' normalization has
-    a gain and a bias per class.
+    With `num_classes` = K > 0 the last K values of the latent are a one-hot label, and the normalization in the
+    blocks has a gain and a bias for each class.
     """
 
     def __init__(

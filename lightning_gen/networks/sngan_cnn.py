@@ -1,4 +1,7 @@
-"""The plain convolutional networks of SNGAN (Miyato et al. 2018, table 3), weights from N(0, 0.02^2), biases 0."""
+"""The plain convolutional networks of SNGAN (Miyato et al. 2018, table 3).
+
+Weights start from N(0, 0.02^2) and biases at 0.
+"""
 
 import itertools
 
@@ -10,12 +13,15 @@ from lightning_gen.networks.shapes import ImageShape, halvings
 
 
 def _widths(depth: int, width: int, max_width: int) -> list[int]:
-    """Channels at the image's size and after each halving."""
+    """Channels at the image's resolution and after each halving."""
     return [min(width * 2**i, max_width) for i in range(depth + 1)]
 
 
 class SNGANEncoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, F]: 3x3 and 4x4 stride-2 convolutions in turn, leaky ReLU 0.1."""
+    """Image [B, C, H, W] in [-1, 1] to features [B, F].
+
+    Convolutions of 3x3 and of 4x4 with stride 2 alternate, each followed by a leaky ReLU with slope 0.1.
+    """
 
     def __init__(self, image_shape: ImageShape, width: int = 64, max_width: int = 512) -> None:
         super().__init__()
@@ -37,7 +43,7 @@ class SNGANEncoder(nn.Module):
         initialize(self, "dcgan", "leaky_relu")
 
     def make_head(self, outputs: int) -> nn.Module:
-        """The linear layer on the features, initialized as the recipe has it."""
+        """A linear layer on the features, with the initial weights of the published recipe."""
         head = nn.Linear(self.num_features, outputs)
         initialize(head, "dcgan", "linear")
         return head
@@ -47,7 +53,7 @@ class SNGANEncoder(nn.Module):
 
 
 class SNGANDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W]: a linear layer, transposed convolutions, a 3x3 convolution."""
+    """Latent [B, Z] to raw image [B, C, H, W]: a linear layer, transposed convolutions, and a 3x3 convolution."""
 
     def __init__(
         self,
@@ -70,7 +76,7 @@ class SNGANDecoder(nn.Module):
         initialize(self, "dcgan", "relu")
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight)  # the recipe's own, unlike DCGAN's
+                nn.init.ones_(module.weight)  # as in the recipe, unlike in DCGAN
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.net(latents)  # [B, C, H, W]

@@ -13,18 +13,18 @@ NORMALIZED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 
 def normalize(network: nn.Module) -> nn.Module:
-    """Divide each matrix of the network by its largest singular value, once; the network itself is returned.
+    """Let every layer of the network divide its matrix by the largest singular value; returns the network.
 
-    The singular value follows the weights by one power iteration at each forward pass in training mode (sec. 2.1),
-    with torch's eps of 1e-12. Layers that are normalized already stay as they are.
+    The singular value is tracked by one power iteration per forward pass in training mode (sec. 2.1), with PyTorch's
+    eps of 1e-12. Layers that are normalized already are left unchanged.
 
     Raises:
-        UserError: a layer's weights are all 0, or there is no layer that can be normalized.
+        UserError: the weights of a layer are all 0, or no layer can be normalized.
     """
     layers = [module for module in network.modules() if isinstance(module, NORMALIZED)]
     if not layers:
         raise UserError(
-            f"{type(network).__name__} has no layer with a matrix of its own to normalize: use "
+            f"{type(network).__name__} has no layer that spectral norm can be applied to: use "
             "networks.spectral_norm=none, or other networks."
         )
     for layer in layers:
@@ -32,7 +32,7 @@ def normalize(network: nn.Module) -> nn.Module:
             continue
         if not layer.weight.is_meta and not layer.weight.any():
             raise UserError(
-                f"{type(network).__name__} begins with some weights 0, which have no singular value to divide by: "
+                f"{type(network).__name__} has a layer whose weights start at 0, which spectral norm cannot scale: "
                 "use networks.spectral_norm=none, or other networks."
             )
         spectral_norm(layer)
@@ -40,10 +40,10 @@ def normalize(network: nn.Module) -> nn.Module:
 
 
 def normalized(network: Callable[..., nn.Module], wanted: bool = True) -> Callable[..., nn.Module]:
-    """The factory of a network that is spectrally normalized if `wanted`: see `normalize`."""
+    """A factory like `network` whose result is spectrally normalized if `wanted`; see `normalize`."""
 
     def make(**arguments: Any) -> nn.Module:
         return normalize(network(**arguments))
 
-    make.__wrapped__ = network  # type: ignore[attr-defined]  # so that its parameters can be asked for
+    make.__wrapped__ = network  # type: ignore[attr-defined]  # so that inspect.signature sees its parameters
     return make if wanted else network

@@ -1,4 +1,4 @@
-"""The networks of StyleGAN2 (Karras et al. 2020), as StyleGAN2-ADA has them for CIFAR-10."""
+"""The networks of StyleGAN2 (Karras et al. 2020), as StyleGAN2-ADA uses them for CIFAR-10."""
 
 import itertools
 import math
@@ -27,16 +27,18 @@ def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def channels_by_size(image_shape: ImageShape, channel_base: int, channel_max: int) -> list[int]:
-    """Channels at each resolution from the lowest: `channel_base` / longer side, at most `channel_max`."""
+    """Channels at each resolution, lowest first: `channel_base` / longer side, but at most `channel_max`."""
     depth, longer = halvings(image_shape, network="stylegan2"), max(image_shape[1:])
     return [min(max(channel_base // (longer >> i), 1), channel_max) for i in reversed(range(depth + 1))]
 
 
 class StyleGAN2Encoder(nn.Module):
-    """Image [B, C, H, W] in [-1, 1] to features [B, F]: two convolutions a resolution, minibatch deviation, a layer.
+    """Image [B, C, H, W] in [-1, 1] to features [B, F].
 
-    `architecture` is `orig` or `resnet`. With `minibatch_std` > 0, the most images in a group, the features of an
-    image depend on those beside it: 0 for encoders that shall be functions of one image.
+    Two convolutions per resolution, then the minibatch standard deviation, a convolution and a linear layer.
+    `architecture` is `orig` or `resnet`. `minibatch_std` is the largest number of images in a group of the minibatch
+    standard deviation; above 0, the features of an image depend on the other images of its group. Use 0 for encoders,
+    whose codes must depend on one image only.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class StyleGAN2Encoder(nn.Module):
         self.num_features = last
 
     def make_head(self, outputs: int) -> nn.Module:
-        """The linear layer on the features, at the equalized learning rate of the others."""
+        """A linear layer on the features, with an equalized learning rate like the others."""
         return EqualLinear(self.num_features, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -70,7 +72,7 @@ class StyleGAN2Encoder(nn.Module):
 
 
 class HalvingBlock(nn.Module):
-    """Two convolutions, the second to half the size; `residual`: the mean (times sqrt(2)) with a linear shortcut."""
+    """Two convolutions, the second halving the resolution; `residual` adds a linear shortcut, divided by sqrt(2)."""
 
     def __init__(self, channels: int, out: int, residual: bool) -> None:
         super().__init__()
@@ -84,7 +86,7 @@ class HalvingBlock(nn.Module):
 
 
 class Mapping(nn.Module):
-    """Latent [B, Z (+ K)] to style [B, style_dim]: code and embedded label, each normalized, through a few layers."""
+    """The mapping network: latent [B, Z (+ K)] to style [B, style_dim]; normalizes code and embedded label first."""
 
     def __init__(self, latent_dim: int, num_classes: int, style_dim: int, layers: int) -> None:
         super().__init__()
@@ -104,7 +106,7 @@ class Mapping(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """A modulated 3x3 convolution, the noise if there is any, a bias, a leaky ReLU."""
+    """A modulated 3x3 convolution, optional fixed noise, a bias and a leaky ReLU."""
 
     def __init__(self, channels: int, out: int, style_dim: int, up: bool, noise: tuple[int, int] | None) -> None:
         super().__init__()
@@ -122,7 +124,7 @@ class StyledConv(nn.Module):
 
 
 class ToImage(nn.Module):
-    """A modulated 1x1 convolution to the image's channels, without demodulation, and a bias."""
+    """A modulated 1x1 convolution to the channels of the image, without demodulation, and a bias."""
 
     def __init__(self, channels: int, out: int, style_dim: int) -> None:
         super().__init__()
@@ -135,12 +137,19 @@ class ToImage(nn.Module):
 
 
 class StyleGAN2Decoder(nn.Module):
-    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: a learned constant, convolutions modulated by the mapped latent.
+    """Latent [B, Z (+ K)] to raw image [B, C, H, W]: convolutions of a learned constant, modulated by the style.
 
-    `architecture` `skip` sums the images of all resolutions, `orig` has only that of the last. `noise` is `none` or
-    `fixed`: maps drawn once, with a learned strength per layer. There are no random inputs at each call, for an image
-    shall be a function of its latent, and training of (seed, step).
-    With `num_classes` = K > 0 the last K values of the latent are a one-hot label.
+    Args:
+        latent_dim: Z.
+        image_shape: (C, H, W).
+        num_classes: K; if above 0, the last K values of the latent are a one-hot label.
+        channel_base: channels at a resolution are channel_base / longer side,
+        channel_max: but at most this many.
+        style_dim: size of the style.
+        mapping_layers: layers of the mapping network.
+        architecture: `skip` sums the images of all resolutions; `orig` uses that of the last one only.
+        noise: `none`, or `fixed`: maps drawn once, with a learned strength per layer. There is no new noise at each
+            call, so that an image is a function of its latent, and training a function of seed and step.
     """
 
     def __init__(

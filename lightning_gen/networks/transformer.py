@@ -9,7 +9,7 @@ from lightning_gen.networks.precision import full_precision
 
 
 class Block(nn.Module):
-    """Self-attention and a perceptron, each on normalized inputs and added (Radford et al. 2019)."""
+    """Self-attention and a perceptron, each with layer norm at its input and a shortcut (Radford et al. 2019)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class Block(nn.Module):
         self.perceptron = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x: Tensor, cache: Tensor | None = None, position: int = 0) -> Tensor:
-        """x [B, T, width]; with a `cache` [2, B, heads, P, width / heads], T is 1 and x stands at `position`."""
+        """[B, T, width] to the same; with a `cache` [2, B, heads, P, width / heads], x is one token at `position`."""
         projected = self.project_in(self.before_attention(x))
         query, key, value = projected.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # [B, heads, T, .]
         if cache is None:
@@ -32,13 +32,13 @@ class Block(nn.Module):
 
 
 class CodeTransformer(nn.Module):
-    """Codes int64 [B, P] in [0, num_codes) to the logits of each given those before it, [B, P, num_codes].
+    """Codes int64 [B, P] in [0, num_codes) to the logits of each code given those before it, [B, P, num_codes].
 
-    `num_classes`: the sequence begins with its class; 0: with a learned start. Untrained it is the uniform
-    distribution, for the last layer begins at 0.
+    The sequence starts with its class if `num_classes` is above 0, otherwise with a learned start. The last layer
+    starts at 0, so an untrained transformer is the uniform distribution.
 
     Raises:
-        UserError: a width that the heads do not divide.
+        UserError: `heads` does not divide `width`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class CodeTransformer(nn.Module):
     ) -> None:
         super().__init__()
         if width % heads:
-            raise UserError(f"model.prior.width={width} does not divide by model.prior.heads={heads}.")
+            raise UserError(f"model.prior.width={width} must be a multiple of model.prior.heads={heads}.")
         self.num_codes, self.positions, self.heads = num_codes, positions, heads
         self.start = nn.Embedding(max(num_classes, 1), width)
         self.embedding = nn.Embedding(num_codes, width)
@@ -66,15 +66,15 @@ class CodeTransformer(nn.Module):
         return self.head(self.norm(x))
 
     def nll(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """-log p(c), nats, [B]."""
+        """-log p(c) in nats, [B]."""
         logits = full_precision(self(codes, labels)).flatten(0, 1)
         return F.cross_entropy(logits, codes.flatten(), reduction="none").view_as(codes).sum(dim=1)
 
     @torch.no_grad()
     def sample(self, uniform: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Codes int64 [B, P] from U[0, 1) noise [B, P], one position after the other, whole batches at a time.
+        """Draw codes int64 [B, P] from U[0, 1) noise [B, P], one position after the other for the whole batch.
 
-        Keys and values are kept, so that each position costs one token.
+        Keys and values are cached, so each position costs one token.
         """
         codes = torch.zeros(uniform.shape, dtype=torch.int64, device=uniform.device)
         shape = (2, len(codes), self.heads, self.positions, self.places.shape[1] // self.heads)

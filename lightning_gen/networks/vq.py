@@ -1,4 +1,4 @@
-"""The residual convolutions of the VQ-VAE (van den Oord et al. 2017, sec. 4.1): features at a quarter of the size."""
+"""The residual convolutions of the VQ-VAE (van den Oord et al. 2017, sec. 4.1), at a quarter of the resolution."""
 
 import math
 
@@ -9,16 +9,16 @@ from lightning_gen.networks.shapes import ImageShape
 
 
 def quartered(image_shape: ImageShape) -> tuple[int, int]:
-    """Height and width of the map of features.
+    """Height and width of the feature map.
 
     Raises:
-        UserError: sides that are no multiples of 4.
+        UserError: a side is not a multiple of 4.
     """
     _, height, width = image_shape
     if height % 4 or width % 4:
         nearest = max(height // 4, 1) * 4
         raise UserError(
-            f"networks=vq needs sides that are multiples of 4, these are {height}x{width}: "
+            f"networks=vq needs images whose sides are multiples of 4, but these are {height}x{width}: "
             f"set dataset.size to {nearest}."
         )
     return height // 4, width // 4
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class VQEncoder(nn.Module):
-    """Image [B, C, H, W] to features [B, F]: the map `feature_shape` = [width, H / 4, W / 4], flattened."""
+    """Image [B, C, H, W] to features [B, F]: a flattened map of shape `feature_shape` = (width, H / 4, W / 4)."""
 
     def __init__(self, image_shape: ImageShape, width: int = 64, blocks: int = 2, hidden: int = 32) -> None:
         super().__init__()
@@ -58,10 +58,10 @@ class VQEncoder(nn.Module):
 
 
 class VQDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W], without an output activation.
+    """Latent [B, Z] to raw image [B, C, H, W] without an output activation.
 
-    `spatial`: the latent is a flattened map [Z / (h w), h, w], h = H / 4, w = W / 4, which a convolution reads in
-    place; otherwise a linear layer spreads it over the map, so that every model can use this network.
+    If `spatial`, the latent is a flattened map [Z / (h w), h, w] with h = H / 4 and w = W / 4. Otherwise a linear
+    layer turns the latent into such a map, so that every model can use this network.
     """
 
     def __init__(
