@@ -86,7 +86,7 @@ def test_spectral_norm_is_applied_once():
 def test_what_spectral_norm_cannot_do():
     zeros = nn.Linear(3, 3)
     nn.init.zeros_(zeros.weight)
-    with pytest.raises(UserError, match=r"weights 0.*networks\.spectral_norm=none"):
+    with pytest.raises(UserError, match=r"weights start at 0.*networks\.spectral_norm=none"):
         normalize(zeros)
     with pytest.raises(UserError, match=r"no layer.*networks\.spectral_norm=none"):
         normalize(nn.Flatten())
