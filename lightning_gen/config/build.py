@@ -61,8 +61,8 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
         decoder=normalized(networks["decoder"], spectral["decoder"]),
         seed=config.seed,
     )
-    if spectral["encoder"] and hasattr(model, "discriminator"):
-        normalize(model.discriminator)  # its heads too
+    for module in model.spectral_modules() if spectral["encoder"] else []:
+        normalize(module)
     initialize(model, networks["init"], activation_of(model))
     if "schedule" in config:  # a model inside a model has none
         model.schedule = plain(build(config.schedule))

@@ -30,6 +30,10 @@ def validate(config: DictConfig) -> None:
     for key, (value, minimum) in (least | {key: (value, 1) for key, value in positive.items()}).items():
         if not isinstance(value, int) or value < minimum:
             raise UserError(f"{key}={value} must be a whole number, {minimum} or more.")
+    if trainer.gradient_clip_algorithm not in (None, "norm", "value"):
+        raise UserError(
+            f"trainer.gradient_clip_algorithm={trainer.gradient_clip_algorithm} is not known: use norm or value."
+        )
     if config.networks.spectral_norm not in ("none", "encoder", "decoder", "both"):
         raise UserError(
             f"networks.spectral_norm={config.networks.spectral_norm}: use none, encoder, decoder or both."

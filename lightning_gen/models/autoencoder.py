@@ -110,15 +110,15 @@ class Autoencoder(GenerativeModel):
         if stage < len(self.pretraining.layers):
             errors = self.pretraining.loss(stage, images, self.corruption, self.reconstruction, self.noise)
             loss = errors.mean()
-            self.scalars = {f"train/loss_layer{stage + 1}": loss.detach()}
+            self.log_scalars({f"train/loss_layer{stage + 1}": loss})
         else:
             error, penalty = (term.mean() for term in self.joint_terms(images, batch.labels))
             loss = error + penalty
-            self.scalars = {"train/loss": loss.detach(), "train/reconstruction": error.detach()}
+            self.log_scalars({"train/loss": loss, "train/reconstruction": error})
             if type(self.regularizer) is not Regularizer:
-                self.scalars["train/penalty"] = penalty.detach()
+                self.log_scalars({"train/penalty": penalty})
         if self.pretraining.layers:
-            self.scalars["train/stage"] = torch.tensor(stage + 1.0, device=loss.device)
+            self.log_scalars({"train/stage": torch.tensor(stage + 1.0, device=loss.device)})
         return loss
 
     def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -13,6 +12,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.latent_density import Density
+from lightning_gen.models.steps import StepModule
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.densities import Densities
 from lightning_gen.randomness import StepNoise, Stream, mix
@@ -20,50 +20,37 @@ from lightning_gen.randomness import StepNoise, Stream, mix
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
 OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optimizer
-Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor on the learning rates
 
 Picture = tuple[Tensor, int] | Image.Image
 
 MOST_COLUMNS = 20  # of classes in a picture
 
 
-class GenerativeModel(LightningModule):
+class GenerativeModel(StepModule):
     """A model that samples images; images are float [B, C, H, W] in [0, 1] wherever they come in or go out.
 
-    A *step* is one call of `training_step`, whatever the number of optimizer updates in it, and
-    `trainer.global_step` counts just these. `images_seen` counts the real images over all devices.
-
-    Subclasses give `decode`, and `encode` where they have an encoder, and set `self.scalars` in
-    `training_step`: a dict of tensors that are read, averaged over ranks and logged every
-    `trainer.log_every_n_steps` steps, so that no step waits for the device.
+    Subclasses give `decode`, and `encode` where they have an encoder; their `training_step` calls `count_images` and
+    `log_scalars`.
 
     A *code* is [B, Z]. A *latent*, what `decode` takes, is the code, and for a model that is conditioned on K
     classes the code followed by the one-hot label: [B, Z + K].
     """
 
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
-    batches_per_step = 1  # global batches that one training step takes
     encodes = False  # has an encoder: codes, reconstructions, interpolations between images
     samples = True  # draws images from a prior
     fits_latents = False  # needs `fit_latents` before it can sample
     leaves_parameters_out = False  # some steps give some parameters no gradient
     needs_labels = False  # trains on labels, also where it is not conditioned on them
     monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
-    clips_itself = False  # clips and accumulates gradients under manual optimization
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
-        super().__init__()
-        self.image_shape, self.latent_dim, self.seed = image_shape, latent_dim, seed
+        super().__init__(seed)
+        self.image_shape, self.latent_dim = image_shape, latent_dim
         self.num_classes = num_classes  # that the model is conditioned on; 0: none
-        self.images_seen = 0
         self.latents_fitted_at: int | None = None
         self.averaged = False  # loaded with the averaged weights of its checkpoint
         self.step_loaded: int | None = None  # the step of that checkpoint
-        self.scalars: dict[str, Tensor] = {}
-        self.phase = ""  # of the training step, where it has several
-        self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
-        self.noise = StepNoise(mix(seed, Stream.TRAINING))
-        self.schedule: Schedule | None = None
         self.density: Density | None = None
 
     # -- to be given by the models -------------------------------------------------------------------------
@@ -113,6 +100,10 @@ class GenerativeModel(LightningModule):
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average follows, by their attribute names."""
         return dict(self.named_children())
+
+    def spectral_modules(self) -> list[nn.Module]:
+        """What `networks.spectral_norm=encoder` covers beside the encoder, such as a discriminator's heads."""
+        return []
 
     def fit_latents(self, batches: Callable[[], Any]) -> None:
         """Fit what sampling needs and training does not give, from real batches; nothing by default."""
@@ -192,43 +183,6 @@ class GenerativeModel(LightningModule):
         result["interpolations"] = (self.interpolate(start, end).flatten(0, 1), 8)
         return result
 
-    # -- bookkeeping ---------------------------------------------------------------------------------------
-
-    @property
-    def step(self) -> int:
-        """Completed training steps."""
-        return self.trainer.global_step
-
-    def on_fit_start(self) -> None:
-        self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        self.noise.start(self.trainer.global_step)
-        if self.schedule is not None:
-            self.set_learning_rates(self.schedule(*self.schedule_progress()))
-
-    def on_before_backward(self, loss: Tensor) -> None:
-        """Remember where the loss was not finite, without waiting for the device."""
-        at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
-        self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
-
-    def schedule_progress(self) -> tuple[int, int]:
-        """Where the learning-rate schedule stands: steps done, and steps in all."""
-        return self.trainer.global_step, self.trainer.max_steps
-
-    def set_learning_rates(self, factor: float) -> None:
-        """Each optimizer's own learning rate, which its checkpoint keeps as `initial_lr`, times this factor."""
-        for optimizer in self.trainer.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-
-    def count_images(self, batch: Batch) -> None:
-        """To be called in every training step, with its whole batch."""
-        self.images_seen += len(batch.images) * self.trainer.world_size
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["images_seen"] = self.images_seen
+        super().on_save_checkpoint(checkpoint)
         checkpoint["image_shape"] = list(self.image_shape)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.images_seen = checkpoint["images_seen"]

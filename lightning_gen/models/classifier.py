@@ -73,7 +73,7 @@ class Classifier(GenerativeModel):
         logits = full_precision(self(images))
         loss = F.cross_entropy(logits, batch.labels)
         accuracy = (logits.argmax(dim=1) == batch.labels).float().mean()
-        self.scalars = {"train/loss": loss.detach(), "train/accuracy": accuracy}
+        self.log_scalars({"train/loss": loss, "train/accuracy": accuracy})
         return loss
 
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:

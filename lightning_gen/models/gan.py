@@ -64,7 +64,6 @@ class GAN(GenerativeModel):
     """
 
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
-    clips_itself = True
 
     def __init__(
         self,
@@ -124,6 +123,9 @@ class GAN(GenerativeModel):
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
         return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, self.truncation)
+
+    def spectral_modules(self) -> list[nn.Module]:
+        return [self.discriminator]
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator}
@@ -247,7 +249,7 @@ class GAN(GenerativeModel):
 
         def loss(part: Batch) -> Tensor:
             value, scalars = phase.loss(part, update)
-            self.scalars = self.scalars | scalars
+            self.log_scalars(scalars)
             return value
 
         adversarial.update(self, phase.name, optimizer, [partial(loss, part) for part in parts])
@@ -256,10 +258,10 @@ class GAN(GenerativeModel):
                 penalty.after_update(self.discriminator)  # type: ignore[operator]
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.scalars = self.scalars | self.clipping(self, optimizer)
+        self.log_scalars(self.clipping(self, optimizer))
 
-    def accumulate(self, batches: int) -> None:
-        """Let each update take the gradients of so many batches."""
+    def clip_and_accumulate(self, limit: float | None, algorithm: str, batches: int) -> None:
+        self.clipping.limit, self.clipping.algorithm = limit, algorithm
         self.batches_per_step = self.d_steps * batches
 
     def on_fit_start(self) -> None:

@@ -220,8 +220,7 @@ class HierarchicalVAE(GenerativeModel):
         self.count_images(batch)
         terms = {name: term.mean() for name, term in self.bounds(batch, self.noise, self.k).items()}
         loss = -terms["bound" if self.objective == "iwae" else "elbo"]
-        self.scalars = {f"train/{name}": term.detach() for name, term in terms.items()}
-        self.scalars["train/loss"] = loss.detach()
+        self.log_scalars({f"train/{name}": term for name, term in terms.items()} | {"train/loss": loss})
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

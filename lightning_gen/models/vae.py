@@ -192,12 +192,8 @@ class VAE(GenerativeModel):
         terms = self.terms(batch, self.noise)
         loss = self.objective(terms).mean()
         reconstruction, kl = terms.reconstruction.detach().mean(), terms.kl.detach().sum(dim=1).mean()
-        self.scalars = {
-            "train/loss": loss.detach(),
-            "train/elbo": -reconstruction - kl,
-            "train/reconstruction": reconstruction,
-            "train/kl": kl,
-        }
+        scalars = {"train/loss": loss, "train/elbo": -reconstruction - kl}
+        self.log_scalars(scalars | {"train/reconstruction": reconstruction, "train/kl": kl})
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -80,6 +80,9 @@ class VAEGAN(GenerativeModel):
     def decode(self, latents: Tensor) -> Tensor:
         return self.decoder(latents).sigmoid()
 
+    def spectral_modules(self) -> list[nn.Module]:
+        return [self.discriminator]
+
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder}
 
@@ -123,7 +126,7 @@ class VAEGAN(GenerativeModel):
             fakes = self.fakes(batch, epsilon, prior)
         real = self.discriminator(batch.images)[0]
         losses = [self.loss.discriminator(real, self.discriminator(fake)[0]).mean() for fake in fakes]
-        self.scalars = {"train/loss_discriminator": ((losses[0] + losses[1]) / 2).detach()}
+        self.log_scalars({"train/loss_discriminator": (losses[0] + losses[1]) / 2})
         return (losses[0] + losses[1]) / 2
 
     def encoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class VAEGAN(GenerativeModel):
         with torch.no_grad():
             features = self.discriminator(batch.images)[1]
         error = self.feature_error(features, self.decode(self.labelled(codes, batch.labels))).mean()
-        self.scalars |= {"train/feature_error": error.detach(), "train/kl": kl.mean().detach()}
+        self.log_scalars({"train/feature_error": error, "train/kl": kl.mean()})
         return error + kl.mean()
 
     def decoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
@@ -142,7 +145,7 @@ class VAEGAN(GenerativeModel):
         error = 0.5 * (wanted - features).square().sum(dim=1).mean()
         both = torch.cat([logits, self.discriminator(samples)[0]])
         fooling = self.loss.generator(both, torch.cat([real, real])).mean()
-        self.scalars |= {"train/loss_decoder": fooling.detach()}
+        self.log_scalars({"train/loss_decoder": fooling})
         return self.feature_weight * error + fooling
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:

@@ -131,8 +131,8 @@ class VQVAE(GenerativeModel):
                 "and leave none for the codes: set it lower, or to a fraction such as 0.4."
             )
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        super().on_train_batch_start(batch, batch_idx)
+    def begin_step(self) -> None:
+        super().begin_step()
         self.shared_noise.start(self.step)
 
     def schedule_progress(self) -> tuple[int, int]:
@@ -145,11 +145,11 @@ class VQVAE(GenerativeModel):
         second = self.step >= self.prior_starts
         if second:
             loss = self.prior_nll(batch).mean()
-            self.scalars = {"train/prior_nll": loss.detach()}
+            self.log_scalars({"train/prior_nll": loss})
         else:
             loss = self.first_stage(batch.images)
-        self.scalars["train/loss"] = loss.detach()
-        self.scalars["train/stage"] = torch.tensor(2.0 if second else 1.0, device=loss.device)
+        stage = torch.tensor(2.0 if second else 1.0, device=loss.device)
+        self.log_scalars({"train/loss": loss, "train/stage": stage})
         return loss
 
     def first_stage(self, images: Tensor) -> Tensor:
@@ -163,12 +163,13 @@ class VQVAE(GenerativeModel):
         commitment = (outputs - chosen).square().sum() / len(images)
         share = self.codebook.update(outputs, codes)
         share = share / share.sum()
-        self.scalars = {
-            "train/reconstruction": error.detach(),
-            "train/commitment": commitment.detach(),
+        scalars = {
+            "train/reconstruction": error,
+            "train/commitment": commitment,
             "train/perplexity": torch.special.entr(share).sum().exp(),
             "train/codes_used": (share > 0).float().mean(),
         }
+        self.log_scalars(scalars)
         return error + self.commitment * commitment
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -106,12 +106,7 @@ class WAE(GenerativeModel):
         error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
         divergence = self.divergence.penalty(full_precision(codes), prior)
         loss = error + self.divergence.weight * divergence
-        self.scalars = {
-            **self.scalars,
-            "train/loss": loss.detach(),
-            "train/reconstruction": error.detach(),
-            "train/divergence": divergence.detach(),
-        }
+        self.log_scalars({"train/loss": loss, "train/reconstruction": error, "train/divergence": divergence})
         return loss
 
     def discriminator_loss(self, batch: Batch, prior: Tensor) -> Tensor:
@@ -120,7 +115,7 @@ class WAE(GenerativeModel):
         with torch.no_grad():
             codes = full_precision(self.encode(batch.images))
         loss = self.divergence.discriminator_loss(codes, prior)
-        self.scalars = {"train/loss_discriminator": loss.detach()}
+        self.log_scalars({"train/loss_discriminator": loss})
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:

@@ -56,8 +56,9 @@ def make_trainer(
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
-    if not model.automatic_optimization:
-        leave_to_model(options, model)
+    if not model.automatic_optimization:  # under which Lightning does not do it
+        clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
+        model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
     try:
         return _trainer(options, run_dir, callbacks, loggers)
     except (ValueError, MisconfigurationException) as error:
@@ -66,26 +67,6 @@ def make_trainer(
             f"trainer.{k}={v}" for k, v in config.trainer.items() if str(k) in message.lower() and str(v) in message
         ]
         raise UserError(f"{', '.join(named) or 'trainer'} is not possible: {message}") from error
-
-
-def leave_to_model(options: dict[str, Any], model: Any) -> None:
-    """Clipping and accumulation, which Lightning does not do under manual optimization.
-
-    Raises:
-        UserError: this model does not do them either, or an algorithm that is not known.
-    """
-    limit, algorithm = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
-    batches = options.pop("accumulate_grad_batches")
-    if algorithm not in ("norm", "value"):
-        raise UserError(f"trainer.gradient_clip_algorithm={algorithm} is not known: use norm or value.")
-    if model.clips_itself:
-        model.clipping.limit, model.clipping.algorithm = limit, algorithm
-        model.accumulate(batches)
-    elif limit is not None or batches != 1:
-        raise UserError(
-            f"trainer.gradient_clip_val and trainer.accumulate_grad_batches do not work with the steps of "
-            f"{type(model).__name__}; leave them null and 1."
-        )
 
 
 def _trainer(options: dict, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:

@@ -44,7 +44,7 @@ MISTAKES = {
     "negative seed": (["seed=-1"], "seed=-1"),
     "clipping where a model has steps of its own": (
         ["model=vae_gan", "trainer.gradient_clip_val=1"],
-        "do not work with the steps of VAEGAN",
+        "do not work with VAEGAN",
     ),
     "values of a penalty that was not chosen": (
         ["experiment=gan_ring8", "model/penalty=none"],

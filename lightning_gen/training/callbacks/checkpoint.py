@@ -11,10 +11,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.inference import fit_latents
+from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.callbacks.training_log import TrainingLog
 
 
-class SaveCheckpoints(Checkpoint):
+class SaveCheckpoints(StepCallback, Checkpoint):
     """Writes `folder`/last.ckpt and `folder`/best.ckpt.
 
     `every_n_steps`: cadence of last.ckpt; it is also written at the end and when Ctrl-C, SIGTERM or a job
@@ -34,15 +35,14 @@ class SaveCheckpoints(Checkpoint):
 
     # -- saving ----------------------------------------------------------------------------------------------
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         if self._stop_agreed(trainer):
             trainer.should_stop = True
         if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
-            assert isinstance(pl_module, GenerativeModel)
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(callback, TrainingLog):
-                    callback.check_finite(trainer, pl_module)
-            self.save_last(trainer, pl_module)
+                    callback.check_finite(trainer, model)
+            self.save_last(trainer, model)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_last(trainer, pl_module)

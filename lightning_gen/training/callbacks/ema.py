@@ -3,17 +3,18 @@
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_gen.errors import UserError
 from lightning_gen.models.averaging import EMA_STATE, averaged_tensors
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.callbacks.steps import StepCallback
 
 BUFFERS = ("average", "copy")
 
 
-class EMA(Callback):
+class EMA(StepCallback):
     """Follows the model's weights; evaluation and pictures use the average, training does not.
 
     `half_life`: images after which a weight's share in the average has halved, so that the average does not
@@ -44,15 +45,14 @@ class EMA(Callback):
         self._images_seen = pl_module.images_seen
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, GenerativeModel)
-        half_life = min(self.half_life, self.RAMP * pl_module.images_seen)
-        decay = 0.5 ** ((pl_module.images_seen - self._images_seen) / half_life)
-        self._images_seen = pl_module.images_seen
-        now = averaged_tensors(pl_module)
+    def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
+        half_life = min(self.half_life, self.RAMP * model.images_seen)
+        decay = 0.5 ** ((model.images_seen - self._images_seen) / half_life)
+        self._images_seen = model.images_seen
+        now = averaged_tensors(model)
         torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
         if self.copies_buffers:
-            parameters = dict(pl_module.named_parameters())
+            parameters = dict(model.named_parameters())
             for name in self.average.keys() - parameters.keys():
                 self.average[name].copy_(now[name])
 

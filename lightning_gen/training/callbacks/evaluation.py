@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.code_pictures import check_projection, latent_pictures
@@ -16,13 +16,14 @@ from lightning_gen.models.use import in_precision
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_latents
+from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.loggers import log_picture, record
 
 SETTLED, SETTLED_IMAGES = 10, 20_000  # no complaints in the first tenth of training, nor before so many images
 ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
 
 
-class Evaluation(Callback):
+class Evaluation(StepCallback):
     """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
 
     `run_dir` receives samples/, reconstructions/, interpolations/ and neighbours/, and latents/ where codes have a
@@ -44,9 +45,9 @@ class Evaluation(Callback):
         if trainer.global_step == 0:
             self.run(trainer, pl_module)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         if trainer.global_step % self.every_n_steps == 0:
-            self.run(trainer, pl_module)
+            self.run(trainer, model)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not any(isinstance(c, SaveCheckpoints) and c.interrupted for c in trainer.callbacks):  # type: ignore[attr-defined]

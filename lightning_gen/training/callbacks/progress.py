@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
@@ -12,12 +11,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.callbacks.training_log import TrainingLog
 
 REFRESH_SECONDS = 0.2
 
 
-class StepProgress(ProgressBar):
+class StepProgress(StepCallback, ProgressBar):
     """Counts steps, not epochs. Where standard error is no terminal, a line at each tenth of the way instead."""
 
     def __init__(self) -> None:
@@ -54,9 +54,8 @@ class StepProgress(ProgressBar):
             self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
             self._bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        assert isinstance(pl_module, GenerativeModel)
-        self._images = pl_module.images_seen
+    def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
+        self._images = model.images_seen
         if not (self._enabled and trainer.is_global_zero):
             return
         step, total = trainer.global_step, trainer.max_steps

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.loggers import MetricsCSV, record
 
 
-class TrainingLog(Callback):
+class TrainingLog(StepCallback):
     """Reads `model.scalars`, averages them over the ranks and records them; stops at a loss that is not finite.
 
     Raises:
@@ -42,15 +43,17 @@ class TrainingLog(Callback):
             if isinstance(logger, MetricsCSV):
                 logger.drop_after(trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            assert isinstance(pl_module, GenerativeModel)
-            names = sorted(pl_module.scalars)
-            values = torch.stack([pl_module.scalars[name].float() for name in names])
-            values = trainer.strategy.reduce(values, reduce_op="mean")
-            self.latest = dict(zip(names, values.tolist(), strict=True))
-            self.check_finite(trainer, pl_module)
-            record(trainer, self.latest, pl_module.images_seen)
+            scalars = model.scalars
+            names = sorted(scalars)
+            self.latest = {}
+            if names:
+                values = torch.stack([scalars[name].float() for name in names])
+                values = trainer.strategy.reduce(values, reduce_op="mean")
+                self.latest = dict(zip(names, values.tolist(), strict=True))
+            self.check_finite(trainer, model)
+            record(trainer, self.latest, model.images_seen)
 
     def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Raises UserError: the loss of a phase, a scalar or a weight is not finite. In all processes at once.

@@ -1,0 +1,123 @@
+"""What a training step is to every model: its number, its noise, its learning rates, what it logs."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.randomness import StepNoise, Stream, mix
+
+Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor on the learning rates
+
+
+class StepModule(LightningModule):
+    """Keeps the account of training steps.
+
+    A *step* is what `trainer.global_step` counts: one update of the weights, or one round of updates where several
+    players take turns. With `trainer.accumulate_grad_batches=k` each update takes k batches. `images_seen` counts the
+    real images over all devices.
+    """
+
+    batches_per_step = 1  # global batches that one call of `training_step` takes
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self.seed = seed
+        self.images_seen = 0
+        self.noise = StepNoise(mix(seed, Stream.TRAINING))
+        self.schedule: Schedule | None = None
+        self.phase = ""  # of the training step, where it has several
+        self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
+        self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
+        self._step_begun: int | None = None
+
+    @property
+    def step(self) -> int:
+        """Completed training steps."""
+        return self.trainer.global_step
+
+    @property
+    def step_done(self) -> bool:
+        """Whether no step is under way; false while further batches are accumulated."""
+        return self.step != self._step_begun
+
+    # -- hooks of Lightning, in the order of a step ----------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
+        self._step_begun = None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self.step_done:
+            self._step_begun = self.step
+            self.begin_step()
+
+    def begin_step(self) -> None:
+        """Before the first batch of a step: set its noise and its learning rates, and forget what was logged."""
+        self._logged.clear()
+        self.noise.start(self.step)
+        if self.schedule is not None:
+            self.set_learning_rates(self.schedule(*self.schedule_progress()))
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Remember where the loss was not finite, without waiting for the device."""
+        at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
+        self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["images_seen"] = self.images_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.images_seen = checkpoint["images_seen"]
+
+    # -- what models call in `training_step` ------------------------------------------------------------------
+
+    def count_images(self, batch: Batch) -> None:
+        """Count these images as seen: to be called once with each batch that the loader gives."""
+        self.images_seen += len(batch.images) * self.trainer.world_size
+
+    def log_scalars(self, scalars: dict[str, Tensor]) -> None:
+        """Log scalar tensors [] by name; they stay on the device, so that no step waits for it."""
+        for name, value in scalars.items():
+            self._logged[name].append(value.detach())
+
+    @property
+    def scalars(self) -> dict[str, Tensor]:
+        """What this step has logged: each scalar's mean over the batches and the updates of the step.
+
+        It is read every `trainer.log_every_n_steps` steps, averaged over the processes and recorded.
+        """
+        return {name: torch.stack(values).mean() for name, values in self._logged.items()}
+
+    # -- learning rates ---------------------------------------------------------------------------------------
+
+    def schedule_progress(self) -> tuple[int, int]:
+        """Where the learning-rate schedule stands: steps done, and steps in all."""
+        return self.trainer.global_step, self.trainer.max_steps
+
+    def set_learning_rates(self, factor: float) -> None:
+        """Each optimizer's own learning rate, which its checkpoint keeps as `initial_lr`, times this factor."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+    # -- clipping and accumulation ----------------------------------------------------------------------------
+
+    def clip_and_accumulate(self, limit: float | None, algorithm: str, batches: int) -> None:
+        """Clip gradients at `limit`, by `norm` or by `value`, and take `batches` batches for each update.
+
+        The trainer asks this of models with manual optimization, for which Lightning does neither.
+
+        Raises:
+            UserError: this model does neither.
+        """
+        if limit is not None or batches != 1:
+            raise UserError(
+                "trainer.gradient_clip_val and trainer.accumulate_grad_batches do not work with "
+                f"{type(self).__name__}, which updates its weights itself: leave them null and 1."
+            )
