@@ -96,6 +96,6 @@ def latent_pictures(
     result: dict[str, Image.Image | tuple[Tensor, int]] = {
         "latents": scatter(project(shown, projection), labels, classes, title)
     }
-    if codes.shape[1] == 2 and model.samples and not model.num_classes:
+    if codes.shape[1] == 2 and model.can_sample and not model.num_classes:
         result["plane"] = (plane(model, codes), PLANE_SIDE)
     return result

@@ -39,7 +39,7 @@ class Evaluator:
     """
 
     name: str
-    samples: SampleEvaluator | PointEvaluator
+    sample_evaluator: SampleEvaluator | PointEvaluator
     of_encoder: tuple[str, ...]
     lpips: Score | None
     note: str
@@ -48,15 +48,15 @@ class Evaluator:
     def __call__(self, model: GenerativeModel, data: ImageDataModule, **context: Any) -> tuple[Metrics, Protocols]:
         """Measure a model in evaluation mode; `context` goes into the protocol of each number."""
         context = {"evaluation": self.name, **context}
-        metrics, protocols = self.samples(model.sample, **context) if model.samples else ({}, {})
-        if not (model.encodes and model.samples and isinstance(self.samples, SampleEvaluator)):
+        metrics, protocols = self.sample_evaluator(model.sample, **context) if model.can_sample else ({}, {})
+        if not (model.can_encode and model.can_sample and isinstance(self.sample_evaluator, SampleEvaluator)):
             return metrics, protocols
         context["versions"] = versions()
         for measure in (self._reconstruction, self._disentanglement):
             more, how = measure(model, data, context)
             metrics, protocols = more | metrics, how | protocols
         if "rae" in self.of_encoder:
-            more, how = four_distances(model, data, self.samples, context)
+            more, how = four_distances(model, data, self.sample_evaluator, context)
             metrics, protocols = metrics | more, protocols | how
         return metrics, protocols
 
@@ -66,17 +66,21 @@ class Evaluator:
         """Of as many held-out images as there are samples, so that the Frechet distances have equal n."""
         if not {"reconstruction", "lpips"} & set(self.of_encoder):
             return {}, {}
-        assert isinstance(self.samples, SampleEvaluator)
-        images, seed = data.test.images, self.samples.seed
-        chosen = seeded_subset(len(images), self.samples.num_samples, mix(seed, Stream.RECONSTRUCTION)).sort().values
+        assert isinstance(self.sample_evaluator, SampleEvaluator)
+        images, seed = data.test.images, self.sample_evaluator.seed
+        chosen = (
+            seeded_subset(len(images), self.sample_evaluator.num_samples, mix(seed, Stream.RECONSTRUCTION))
+            .sort()
+            .values
+        )
         return evaluate_reconstruction(
             lambda batch, labels=None: model.reconstruct(batch.to(model.dtype), labels),
             images[chosen],
-            self.samples.extractor,
+            self.sample_evaluator.extractor,
             labels=None if data.test.labels is None else data.test.labels[chosen],
             lpips=self.lpips,
             seed=seed,
-            device=self.samples.device,
+            device=self.sample_evaluator.device,
             split="test",
             **context,
         )
@@ -91,12 +95,12 @@ class Evaluator:
         factors = torch.cat([part.factors for part in parts if part.factors is not None])
         batches = chain.from_iterable(in_order(part, 500, model.device) for part in parts)
         codes, _ = codes_of(model, in_precision(model, batches))
-        found = disentanglement(codes, factors, data.train.categorical, seed=self.samples.seed)
+        found = disentanglement(codes, factors, data.train.categorical, seed=self.sample_evaluator.seed)
         shared = {
             "images": "codes",
             "n_real": len(codes),
             "split": "train+test",
-            "seed": self.samples.seed,
+            "seed": self.sample_evaluator.seed,
             **context,
         }
         return (
@@ -129,7 +133,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     sides = (data.test, data.train) if options.split == "test" else (data.train, data.test)
     if sides[0].labels is None or not hasattr(extractor, "logits_from_features"):
         own = [name for name in own if name != "modes"]  # a default, for where classes are known
-    samples = SampleEvaluator(
+    sample_evaluator = SampleEvaluator(
         extractor,
         sides[0].images,
         sides[1].images,
@@ -144,7 +148,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
         split=options.split,
     )
     lpips = build_lpips() if "lpips" in of_encoder else None
-    return Evaluator(options.name, samples, of_encoder, lpips, note, build_likelihood(options))
+    return Evaluator(options.name, sample_evaluator, of_encoder, lpips, note, build_likelihood(options))
 
 
 def _chosen_metrics(options: DictConfig, data: ImageDataModule) -> tuple[list[str], tuple[str, ...]]:
@@ -197,8 +201,8 @@ def distance_name(evaluator: Evaluator) -> str:
     Raises:
         UserError: the Frechet distance is not among its metrics.
     """
-    if isinstance(evaluator.samples, PointEvaluator):
-        return evaluator.samples.metric
-    if "fid" not in evaluator.samples.metrics:
+    if isinstance(evaluator.sample_evaluator, PointEvaluator):
+        return evaluator.sample_evaluator.metric
+    if "fid" not in evaluator.sample_evaluator.metrics:
         raise UserError("checkpoint.monitor=fid needs fid among evaluation.metrics: add it, or watch another one.")
-    return f"eval/{evaluator.samples.extractor.metric_name('fid')}"
+    return f"eval/{evaluator.sample_evaluator.extractor.metric_name('fid')}"

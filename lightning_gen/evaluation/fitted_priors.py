@@ -33,7 +33,7 @@ def build_density(kind: str, dim: int, components: int = COMPONENTS, seed: int =
         return KINDS[kind](dim, **options)
 
 
-def fit_density(
+def fitted_density(
     model: GenerativeModel, data: ImageDataModule, kind: str, components: int = COMPONENTS, seed: int = 0
 ) -> tuple[Density, int]:
     """A density fitted to the codes of all training images, on the model's device, and how many they are.
@@ -54,7 +54,7 @@ def fit_and_keep(
 ) -> dict[str, Any]:
     """Fit a density, write priors/<kind>.pt, and return what summary.json then says of it."""
     start = time.monotonic()
-    density, count = fit_density(model, data, kind, components, run.config.seed)
+    density, count = fitted_density(model, data, kind, components, run.config.seed)
     record = {"codes": count, "checkpoint": checkpoint, "images_seen": model.images_seen}
     if kind == "gmm":
         record["components"] = components
@@ -93,7 +93,7 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
 def check_codes(run: Run, model: GenerativeModel) -> None:
     """Raises UserError: a model without an encoder, or without a decoder."""
     name = run.config.model.name
-    if not model.encodes:
+    if not model.can_encode:
         raise UserError(f"{run.path} holds model={name}, which has no codes.")
-    if not model.samples:
+    if not model.can_sample:
         raise UserError(f"{run.path} holds model={name}, which has no decoder to sample with.")

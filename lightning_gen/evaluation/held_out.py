@@ -35,7 +35,7 @@ def test_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
 
 def code_metrics(model: GenerativeModel, data: ImageDataModule) -> Metrics:
     """How clusters of the held-out images' codes agree with their classes, and what PCA of that width does."""
-    if not (model.encodes and model.samples):
+    if not (model.can_encode and model.can_sample):
         return {}
     codes, labels = codes_of(model, in_precision(model, data.test_batches(model.device)))
     metrics: Metrics = {}
@@ -70,6 +70,9 @@ def evaluate_model(
 
 def neighbours(evaluator: Evaluator) -> dict[str, tuple[Tensor, int]]:
     """Ten samples, each followed by its nearest training images, four in a row; only with `memorization`."""
-    if not isinstance(evaluator.samples, SampleEvaluator) or "memorization" not in evaluator.samples.metrics:
+    if (
+        not isinstance(evaluator.sample_evaluator, SampleEvaluator)
+        or "memorization" not in evaluator.sample_evaluator.metrics
+    ):
         return {}
-    return {"neighbours": (to_float(evaluator.samples.neighbour_picture()), 4)}
+    return {"neighbours": (to_float(evaluator.sample_evaluator.neighbour_picture()), 4)}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluation.fitted_priors import COMPONENTS, fit_density
+from lightning_gen.evaluation.fitted_priors import COMPONENTS, fitted_density
 from lightning_gen.metrics.feature_pass import CHUNK, Source, from_sampler, seeded_subset
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
 from lightning_gen.models.base import GenerativeModel
@@ -14,7 +14,7 @@ from lightning_gen.randomness import Stream, mix
 
 
 def four_distances(
-    model: GenerativeModel, data: ImageDataModule, samples: SampleEvaluator, context: dict[str, Any]
+    model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, context: dict[str, Any]
 ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
     """Frechet distances of reconstructions, of samples of the prior and of a mixture, and of interpolations.
 
@@ -25,25 +25,25 @@ def four_distances(
     Returns:
         `eval/fid_..._reconstruction`, `_prior`, `_gmm` and `_interpolation`, and the protocol of each.
     """
-    n, seed = samples.num_samples, samples.seed
+    n, seed = evaluator.num_samples, evaluator.seed
     at_hand = min(n, len(data.test))  # held-out images, for reconstructions and interpolations
     ends = (Stream.INTERPOLATION_START, Stream.INTERPOLATION_END)
     first, second = (seeded_subset(len(data.test), at_hand, mix(seed, stream)) for stream in ends)
     drawn = mix(seed, Stream.SAMPLES)
     made = {
-        "reconstruction": samples.distance(decoded(model, data, first), at_hand, "reconstructions"),
-        "prior": samples.distance(from_sampler(model.sample, drawn, samples.device), n, "samples"),
+        "reconstruction": evaluator.distance(decoded(model, data, first), at_hand, "reconstructions"),
+        "prior": evaluator.distance(from_sampler(model.sample, drawn, evaluator.device), n, "samples"),
     }
-    own, (mixture, _) = model.density, fit_density(model, data, "gmm", seed=seed)
+    own, (mixture, _) = model.density, fitted_density(model, data, "gmm", seed=seed)
     model.density = mixture
     try:
-        source = from_sampler(model.sample, drawn, samples.device)
-        made["gmm"] = samples.distance(source, n, f"samples of {COMPONENTS} Gaussians fitted to codes")
+        source = from_sampler(model.sample, drawn, evaluator.device)
+        made["gmm"] = evaluator.distance(source, n, f"samples of {COMPONENTS} Gaussians fitted to codes")
     finally:
         model.density = own
-    made["interpolation"] = samples.distance(decoded(model, data, first, second), at_hand, "interpolations")
+    made["interpolation"] = evaluator.distance(decoded(model, data, first, second), at_hand, "interpolations")
     context = {"versions": versions(), **context}
-    names = {name: f"eval/{samples.extractor.metric_name('fid')}_{name}" for name in made}
+    names = {name: f"eval/{evaluator.extractor.metric_name('fid')}_{name}" for name in made}
     return (
         {names[name]: value for name, (value, _) in made.items()},
         {names[name]: {**how, **context} for name, (_, how) in made.items()},

@@ -1,7 +1,7 @@
 """Evaluation of generative models: plain PyTorch, without Lightning and without Hydra."""
 
 from lightning_gen.metrics.classifier import (
-    Classifier,
+    FeatureClassifier,
     cached_classifier,
     packaged_classifier,
     train_classifier,
@@ -16,7 +16,7 @@ from lightning_gen.metrics.set_metrics import METRICS
 
 __all__ = [
     "METRICS",
-    "Classifier",
+    "FeatureClassifier",
     "FeatureExtractor",
     "Moments",
     "SampleEvaluator",

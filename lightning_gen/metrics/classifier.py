@@ -38,7 +38,7 @@ class Recipe:
     min_steps: int = 1500  # small data sets get more epochs: 1,437 digits are 12 steps an epoch
 
 
-class Classifier(FeatureExtractor):
+class FeatureClassifier(FeatureExtractor):
     """conv5x5(24)-pool-conv3x3(48)-pool-fc64-relu-fc: the 64 rectified units are the features.
 
     Features are divided by their root mean square over the training set, so that their mean squared norm
@@ -102,7 +102,7 @@ def train_classifier(
     name: str = "classifier-trained",
     seed: int = 0,
     epochs: int | None = None,
-) -> Classifier:
+) -> FeatureClassifier:
     """Train the small classifier, the same for the same arguments; the global generators are not touched.
 
     Args:
@@ -116,12 +116,12 @@ def train_classifier(
         ValueError: images and labels do not match.
     """
     recipe = Recipe(seed=seed) if epochs is None else Recipe(seed=seed, epochs=epochs, min_steps=0)
-    return Classifier(fit_state(images, labels, recipe), name)
+    return FeatureClassifier(fit_state(images, labels, recipe), name)
 
 
 def cached_classifier(
     images: Tensor, labels: Tensor, *, name: str, cache_dir: Path | str, seed: int = 0
-) -> Classifier:
+) -> FeatureClassifier:
     """The classifier of a labelled data set: trained once, then read from ``cache_dir``.
 
     The file is named by the hash of images, labels and recipe. Several processes may ask at once: the first
@@ -136,10 +136,10 @@ def cached_classifier(
             if not path.exists():
                 state = fit_state(images, labels, recipe)
                 write_atomically(path, lambda file: torch.save(state, file))
-    return Classifier(_read(path.read_bytes()), f"classifier-{safe}-v1")
+    return FeatureClassifier(_read(path.read_bytes()), f"classifier-{safe}-v1")
 
 
-def packaged_classifier(dataset: str) -> Classifier | None:
+def packaged_classifier(dataset: str) -> FeatureClassifier | None:
     """The classifier that comes with the package: ``digits``, ``mnist``, ``fashion_mnist``; else ``None``.
 
     Raises:
@@ -152,11 +152,11 @@ def packaged_classifier(dataset: str) -> Classifier | None:
     data = (WEIGHTS / f"{dataset}.pt").read_bytes()
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise ValueError(f"the packaged {dataset}.pt differs from its record: reinstall lightning_gen")
-    return Classifier(_read(data), record["name"])
+    return FeatureClassifier(_read(data), record["name"])
 
 
 @torch.no_grad()
-def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
+def accuracy(classifier: FeatureClassifier, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
     """Fraction of uint8 images [N, C, H, W] that get their label int64 [N]."""
     right = torch.zeros((), dtype=torch.long, device=images.device)
     for part, target in zip(images.split(batch_size), labels.split(batch_size), strict=True):
@@ -169,7 +169,7 @@ def _read(data: bytes) -> dict[str, Tensor]:
 
 
 def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    """Train, and give the tensors that a ``Classifier`` is made of; the weights are float16."""
+    """Train, and give the tensors that a ``FeatureClassifier`` is made of; the weights are float16."""
     if len(images) != len(labels) or images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
             f"expected uint8 images [N, C, H, W] with N labels, got {images.dtype} {list(images.shape)} "

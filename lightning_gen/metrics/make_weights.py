@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.files import write_atomically
-from lightning_gen.metrics.classifier import WEIGHTS, Classifier, Recipe, accuracy, fit_state
+from lightning_gen.metrics.classifier import WEIGHTS, FeatureClassifier, Recipe, accuracy, fit_state
 
 
 def load_split(dataset: str, data: str, train: bool) -> tuple[Tensor, Tensor]:
@@ -47,7 +47,7 @@ def make(dataset: str, data: str, recipe: Recipe, folder: Path = WEIGHTS) -> dic
     state = fit_state(images, labels, recipe)
     buffer = BytesIO()
     torch.save(state, buffer)
-    classifier = Classifier(state, f"classifier-{dataset}-v1")
+    classifier = FeatureClassifier(state, f"classifier-{dataset}-v1")
     record = {
         "name": classifier.name,
         "test_accuracy": round(accuracy(classifier, *load_split(dataset, data, train=False)), 4),

@@ -107,8 +107,10 @@ class SampleEvaluator:
         """
         real, bounds = self.real_side()
         source = from_sampler(sampler, mix(self.seed, Stream.SAMPLES), self.device)
-        self.samples = self._pass(source, self.num_samples, self.keep_fake)
-        numbers = self._measure(self.metrics, replace(real, fake=self.samples), SAMPLES, self.num_samples) | bounds
+        self.fake_features = self._pass(source, self.num_samples, self.keep_fake)
+        numbers = (
+            self._measure(self.metrics, replace(real, fake=self.fake_features), SAMPLES, self.num_samples) | bounds
+        )
         context["versions"] = versions()
         values = {f"eval/{name}": value for name, (value, _) in numbers.items()}
         return values, {f"eval/{name}": {**protocol, **context} for name, (_, protocol) in numbers.items()}
@@ -147,7 +149,7 @@ class SampleEvaluator:
             uint8 [rows * 4, C, H, W].
         """
         train = self.real_side()[0].real["train"]
-        fake = self.samples
+        fake = self.fake_features
         if fake.images is None or fake.features is None or train.images is None or train.features is None:
             raise ValueError("a picture of the nearest neighbours needs the metric 'memorization'")
         return neighbour_picture(fake.images[:rows], fake.features[:rows], train.images, train.features)

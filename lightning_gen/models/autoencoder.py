@@ -29,9 +29,9 @@ class Autoencoder(GenerativeModel):
     conditioned on classes its decoder is, so that the codes need not hold them; one density serves all classes.
     """
 
-    encodes = True
+    can_encode = True
     monitor = ("eval/reconstruction_mse", "min")
-    fits_latents = True
+    needs_density = True
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Autoencoder(GenerativeModel):
         return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}  # the density is fitted anew
 
     @torch.no_grad()
-    def fit_latents(self, batches: Callable[[], Iterable[Batch]]) -> None:
+    def fit_density(self, batches: Callable[[], Iterable[Batch]]) -> None:
         assert isinstance(self.density, GaussianMixture)
         self.density.fit(torch.cat([self.encode(batch.images).float() for batch in batches()]))
 

@@ -37,9 +37,9 @@ class GenerativeModel(StepModule):
     """
 
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
-    encodes = False  # has an encoder: codes, reconstructions, interpolations between images
-    samples = True  # draws images from a prior
-    fits_latents = False  # needs `fit_latents` before it can sample
+    can_encode = False  # has an encoder: codes, reconstructions, interpolations between images
+    can_sample = True  # draws images from a prior
+    needs_density = False  # needs `fit_density` before it can sample
     leaves_parameters_out = False  # some steps give some parameters no gradient
     needs_labels = False  # trains on labels, also where it is not conditioned on them
     monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
@@ -48,7 +48,7 @@ class GenerativeModel(StepModule):
         super().__init__(seed)
         self.image_shape, self.latent_dim = image_shape, latent_dim
         self.num_classes = num_classes  # that the model is conditioned on; 0: none
-        self.latents_fitted_at: int | None = None
+        self.density_fitted_at: int | None = None
         self.averaged = False  # loaded with the averaged weights of its checkpoint
         self.step_loaded: int | None = None  # the step of that checkpoint
         self.density: Density | None = None
@@ -105,7 +105,7 @@ class GenerativeModel(StepModule):
         """What `networks.spectral_norm=encoder` covers beside the encoder, such as a discriminator's heads."""
         return []
 
-    def fit_latents(self, batches: Callable[[], Any]) -> None:
+    def fit_density(self, batches: Callable[[], Any]) -> None:
         """Fit what sampling needs and training does not give, from real batches; nothing by default."""
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
@@ -125,7 +125,7 @@ class GenerativeModel(StepModule):
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         """Per-image results [B] on held-out images, by metric name without prefix."""
-        if not self.encodes:
+        if not self.can_encode:
             return {}
         error = (self.reconstruct(batch.images, batch.labels) - batch.images).square()
         return {"reconstruction_mse": error.flatten(1).mean(dim=1)}
@@ -170,7 +170,7 @@ class GenerativeModel(StepModule):
             count = 8 * columns
             shown = torch.arange(columns, device=self.device).repeat(8)
         result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator(), shown), columns)}
-        if self.encodes and len(images) >= 16:
+        if self.can_encode and len(images) >= 16:
             first = None if labels is None else labels[:32]
             pairs = torch.stack([images[:32], self.reconstruct(images[:32], first)], dim=1)  # original beside result
             result["reconstructions"] = (pairs.flatten(0, 1), 8)

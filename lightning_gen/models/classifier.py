@@ -21,7 +21,7 @@ class Classifier(GenerativeModel):
     `dropout` on the codes. It draws no images.
     """
 
-    samples = False
+    can_sample = False
     needs_labels = True
     monitor = ("eval/accuracy", "max")
 
@@ -39,7 +39,7 @@ class Classifier(GenerativeModel):
         **networks: Any,  # the source has its own
     ) -> None:
         super().__init__(image_shape, source.latent_dim, seed)
-        if not source.encodes:
+        if not source.can_encode:
             raise UserError("encoder_from needs a run whose model encodes, such as model=ae or model=vae.")
         if source.num_classes:
             raise UserError("encoder_from needs a run without conditional=true: its codes would know the class.")

@@ -87,7 +87,7 @@ class HierarchicalVAE(GenerativeModel):
     so the prior of codes is N(0, I), and decoding is deterministic.
     """
 
-    encodes = True
+    can_encode = True
     monitor = ("eval/bound", "max")
     shown: ClassVar[dict[str, str]] = {"bound": "train/bound", "elbo": "train/elbo"}
 

@@ -53,7 +53,7 @@ class VAE(GenerativeModel):
     class beside the image.
     """
 
-    encodes = True
+    can_encode = True
     monitor = ("eval/elbo", "max")
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
 

@@ -43,7 +43,7 @@ class VAEGAN(GenerativeModel):
     conditioned on classes, its decoder is.
     """
 
-    encodes = True
+    can_encode = True
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "l": "train/feature_error"}
     LOG_VARIANCE_LIMIT = 20.0  # as the VAE's
 

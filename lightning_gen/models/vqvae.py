@@ -29,7 +29,7 @@ class VQVAE(GenerativeModel):
     prior is.
     """
 
-    encodes = True
+    can_encode = True
     leaves_parameters_out = True
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss", "stage": "train/stage"}
 

@@ -58,7 +58,7 @@ class WAE(GenerativeModel):
     batch. Where it is conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
     """
 
-    encodes = True
+    can_encode = True
     monitor = ("eval/reconstruction_mse", "min")
 
     def __init__(

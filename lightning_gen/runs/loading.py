@@ -17,7 +17,7 @@ def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, I
         UserError: the model has no encoder.
     """
     model = load_model(run, checkpoint)
-    if not model.encodes:
+    if not model.can_encode:
         raise UserError(f"{run.path} holds model={run.config.model.name}, which has no codes.")
     return model, build_data(run.config)
 

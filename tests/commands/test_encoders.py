@@ -77,7 +77,7 @@ def test_sampling_fits_what_is_missing_and_keeps_it(run, tmp_path, kind, monkeyp
     assert not (run.path / "priors" / f"{kind}.pt").exists()
     call("sample", run.path, "-n", "4", "-o", tmp_path / "first", "--prior", kind)
     assert run.read_summary()["priors"][kind]["codes"] == 1437
-    monkeypatch.setattr(priors, "fit_density", None)  # not fitted a second time
+    monkeypatch.setattr(priors, "fitted_density", None)  # not fitted a second time
     call("sample", run.path, "-n", "4", "-o", tmp_path / "second", "--prior", kind)
     first, second = (Image.open(tmp_path / name / "grid.png").tobytes() for name in ("first", "second"))
     assert first == second

@@ -7,7 +7,7 @@ import torch
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import extractors, inception
-from lightning_gen.metrics.classifier import Classifier
+from lightning_gen.metrics.classifier import FeatureClassifier
 from lightning_gen.metrics.dinov2 import REPOSITORY
 from lightning_gen.metrics.extractors import (
     PixelExtractor,
@@ -60,7 +60,7 @@ def test_a_labelled_data_set_gets_its_own_classifier(tmp_path, monkeypatch, digi
     monkeypatch.setattr(module, "Recipe", lambda seed: recipe(seed=seed, epochs=1, min_steps=0))
     images, labels = digits[0][0][:100], digits[0][1][:100]
     net = build_extractor(dataset="mine", images=images, labels=labels, cache_dir=tmp_path / "cache")
-    assert isinstance(net, Classifier)
+    assert isinstance(net, FeatureClassifier)
     assert net.name == "classifier-mine-v1"
     assert len(list((tmp_path / "cache").glob("*.pt"))) == 1
 

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.training.callbacks.inference import fit_latents
+from lightning_gen.training.callbacks.inference import fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.callbacks.training_log import TrainingLog
 
@@ -64,7 +64,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        fit_latents(trainer, pl_module)
+        fit_density(trainer, pl_module)
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     # -- being asked to stop ---------------------------------------------------------------------------------

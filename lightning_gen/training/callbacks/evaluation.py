@@ -15,7 +15,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import in_precision
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
-from lightning_gen.training.callbacks.inference import evaluation_mode, fit_latents
+from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.loggers import log_picture, record
 
@@ -72,7 +72,7 @@ class Evaluation(StepCallback):
         if self._done_at == trainer.global_step:
             return
         data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        fit_latents(trainer, pl_module)
+        fit_density(trainer, pl_module)
         with evaluation_mode(pl_module, trainer) as averaged:
             # Where training ends, last.ckpt holds this model; until then `step` says which it was.
             context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
@@ -92,12 +92,12 @@ class Evaluation(StepCallback):
     def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
         """Whether training and evaluation have gone far enough to judge by."""
         far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
-        return far and self.evaluator.samples.num_samples >= ENOUGH_SAMPLES
+        return far and self.evaluator.sample_evaluator.num_samples >= ENOUGH_SAMPLES
 
     def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
         batch = next(in_precision(model, data.test_batches(model.device, limit=64)))
         pictures = model.pictures(batch.images, batch.labels) | neighbours(self.evaluator)
-        if model.encodes and self.projection is not None:
+        if model.can_encode and self.projection is not None:
             held_out = in_precision(model, data.test_batches(model.device))
             pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)
         for name, made in pictures.items():

@@ -34,12 +34,12 @@ def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> I
                 ema.swap(model)
 
 
-def fit_latents(trainer: Trainer, model: GenerativeModel) -> None:
+def fit_density(trainer: Trainer, model: GenerativeModel) -> None:
     """Fit what sampling needs to the weights of this step (an autoencoder's density of codes), once a step."""
     step = trainer.global_step
-    if not model.fits_latents or model.latents_fitted_at == step:
+    if not model.needs_density or model.density_fitted_at == step:
         return
     with evaluation_mode(model, trainer):
         data = trainer.datamodule  # type: ignore[attr-defined]
-        model.fit_latents(lambda: in_precision(model, data.train_batches(model.device)))
-    model.latents_fitted_at = step
+        model.fit_density(lambda: in_precision(model, data.train_batches(model.device)))
+    model.density_fitted_at = step
