@@ -121,7 +121,7 @@ class GAN(GenerativeModel):
         return self.to_image(self.generator(latents))
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
+        noise = GeneratorNoise(generator, self.dtype)
         return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, self.truncation)
 
     def spectral_modules(self) -> list[nn.Module]:

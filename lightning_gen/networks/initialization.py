@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lightning_gen.networks.spectral import follow_weights
+
 # Gains that keep the variance from layer to layer: Glorot & Bengio 2010 for tanh and logistic units, He et al. 2015
 # for rectifiers, which also serves smooth ones such as GELU and SiLU.
 GAINS = {"sigmoid": 4.0, "tanh": 5 / 3, "linear": 1.0}
@@ -70,9 +72,8 @@ def _draw(module: nn.Module, kind: str, gain: float) -> None:
         nn.init.orthogonal_(weight)
     elif kind == "dcgan":
         nn.init.normal_(weight, std=0.02)
-    if parametrized is not None and module.training:
-        for _ in range(15):  # power iterations, since the singular vectors belong to the old weights
-            module.weight  # noqa: B018
+    if parametrized is not None:
+        follow_weights(module)  # the singular vectors belong to the old weights
 
 
 def _fan_in(module: nn.Module, weight: Tensor) -> float:

@@ -1,9 +1,65 @@
-"""Losses are computed in full precision, even where the networks run in mixed precision."""
+"""One rule of precision: networks run in `trainer.precision`, all that is computed from their outputs in full.
+
+What runs lower are the layers: matrix products and convolutions, under autocast in mixed precision, and with weights
+of 16 bits in true half precision (`to_half`). In float32 at least are images and codes, distributions with their
+draws and densities, distances, losses, penalties and the gradients in them, statistics of batches, and what is kept
+from step to step: running averages, a codebook, a learned sigma. So whatever leaves a network goes through
+`full_precision`, matrix products outside of networks stand under `no_autocast`, and modules that hold such state are
+`FullPrecision`.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
+
+HALF = (torch.float16, torch.bfloat16)
 
 
 def full_precision(tensor: Tensor) -> Tensor:
     """Convert float16 and bfloat16 to float32; leave float32 and float64 unchanged."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in HALF else tensor
+
+
+def no_autocast(tensor: Tensor) -> AbstractContextManager[None]:
+    """In this context, operations on the tensor's device keep the precision of their arguments."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+class FullPrecision(nn.Module):
+    """A module whose parameters and buffers, and those of its children, stay out of half precision."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FullPrecision":
+        def keep(tensor: Tensor) -> Tensor:
+            changed = fn(tensor)
+            return tensor.to(changed.device) if changed.dtype in HALF else changed
+
+        return super()._apply(keep, recurse)
+
+
+def to_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Put a model's layers into float16 or bfloat16, in place; each takes its inputs in the precision of its weights.
+
+    Batch norm keeps its running statistics and its parameters in float32, as in mixed precision.
+    """
+    model.to(dtype)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.float()
+        elif is_parametrized(module) or any(own.dtype == dtype for own in module.parameters(recurse=False)):
+            module.register_forward_pre_hook(partial(_inputs_to, dtype), with_kwargs=True)
+    return model
+
+
+def _inputs_to(
+    dtype: torch.dtype, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def converted(value: Any) -> Any:
+        return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    return tuple(converted(value) for value in args), {key: converted(value) for key, value in kwargs.items()}

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from lightning_gen.errors import UserError
 
@@ -37,6 +38,26 @@ def normalize(network: nn.Module) -> nn.Module:
             )
         spectral_norm(layer)
     return network
+
+
+def is_singular_vector(name: str) -> bool:
+    """Whether spectral normalization keeps its estimate of a singular vector under this name of a state dict."""
+    return "parametrizations." in name and name.endswith(("._u", "._v"))
+
+
+def follow_weights(network: nn.Module, iterations: int = 15) -> None:
+    """Bring the singular vectors to those of the weights as they are now, by power iterations from where they stand.
+
+    In evaluation mode a layer divides by the singular value that it last estimated in training mode.
+    """
+    for weight in network.modules():
+        if not (isinstance(weight, ParametrizationList) and isinstance(weight[0], _SpectralNorm)):
+            continue
+        training, weight[0].training = weight[0].training, True
+        with torch.no_grad():
+            for _ in range(iterations):
+                weight()
+        weight[0].training = training
 
 
 def normalized(network: Callable[..., nn.Module], wanted: bool = True) -> Callable[..., nn.Module]:

@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lightning_gen.errors import UserError
 from lightning_gen.files import write_atomically
 from lightning_gen.training.devices import accelerator_of, device_count
+from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -56,11 +57,14 @@ def make_trainer(
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if options["precision"] in HALF_PRECISIONS:
+        plugins.append(HalfLayers(options.pop("precision")))
     if not model.automatic_optimization:  # under which Lightning does not do it
         clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
         model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
     try:
-        return _trainer(options, run_dir, callbacks, loggers)
+        return _trainer(options, run_dir, callbacks, loggers, plugins)
     except (ValueError, MisconfigurationException) as error:
         message = " ".join(str(error).split())
         named = [
@@ -69,7 +73,9 @@ def make_trainer(
         raise UserError(f"{', '.join(named) or 'trainer'} is not possible: {message}") from error
 
 
-def _trainer(options: dict, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+def _trainer(
+    options: dict, run_dir: Path, callbacks: list[Callback], loggers: list[Logger], plugins: list[Any]
+) -> Trainer:
     return Trainer(
         **options,
         max_epochs=-1,  # progress is counted in steps: the training stream has no end
@@ -78,6 +84,6 @@ def _trainer(options: dict, run_dir: Path, callbacks: list[Callback], loggers: l
         default_root_dir=run_dir,
         callbacks=callbacks,
         logger=loggers,
-        plugins=[AtomicCheckpointIO()],
+        plugins=plugins,
         enable_model_summary=False,
     )

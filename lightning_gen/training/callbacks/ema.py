@@ -1,5 +1,7 @@
 """An exponential moving average of the weights that sample, with its half-life in images (Karras et al. 2022)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -7,8 +9,10 @@ from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.models.averaging import EMA_STATE, averaged_tensors
+from lightning_gen.models.averaging import EMA_STATE, averaged_tensors, put_average
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.networks.precision import full_precision
+from lightning_gen.networks.spectral import is_singular_vector
 from lightning_gen.training.callbacks.steps import StepCallback
 
 BUFFERS = ("average", "copy")
@@ -20,7 +24,7 @@ class EMA(StepCallback):
     `half_life`: images after which a weight's share in the average has halved, so that the average does not
     depend on the batch size: decay = 0.5 ** (images per step / half_life). It is at most RAMP of the images seen,
     so that the average forgets the initial weights early. `buffers` (batch norm's statistics): `average` or `copy`.
-    The average is kept in the checkpoint under this callback's state.
+    The average is kept in float32 at least, and in the checkpoint under this callback's state.
 
     Raises:
         UserError: another word for `buffers`.
@@ -41,7 +45,7 @@ class EMA(StepCallback):
         if self.average:  # from a checkpoint
             self.average = {name: self.average[name].to(tensor.device) for name, tensor in now.items()}
         else:
-            self.average = {name: tensor.clone() for name, tensor in now.items()}
+            self.average = {name: full_precision(tensor).clone() for name, tensor in now.items()}
         self._images_seen = pl_module.images_seen
 
     @torch.no_grad()
@@ -50,7 +54,8 @@ class EMA(StepCallback):
         decay = 0.5 ** ((model.images_seen - self._images_seen) / half_life)
         self._images_seen = model.images_seen
         now = averaged_tensors(model)
-        torch._foreach_lerp_(list(self.average.values()), [now[name] for name in self.average], 1 - decay)
+        current = [full_precision(now[name]) for name in self.average]
+        torch._foreach_lerp_(list(self.average.values()), current, 1 - decay)
         if self.copies_buffers:
             parameters = dict(model.named_parameters())
             for name in self.average.keys() - parameters.keys():
@@ -60,14 +65,19 @@ class EMA(StepCallback):
     def state_key(self) -> str:
         return EMA_STATE
 
-    @torch.no_grad()
-    def swap(self, model: GenerativeModel) -> None:
-        """Exchange the model's weights with the average; a second call puts them back."""
-        now = averaged_tensors(model)
-        for name, average in self.average.items():
-            kept = now[name].clone()
-            now[name].copy_(average)
-            average.copy_(kept)
+    @contextmanager
+    def in_use(self, model: GenerativeModel) -> Iterator[None]:
+        """The model with the averaged weights inside, and with its own again, to the bit, afterwards."""
+        states = [module.state_dict() for module in model.averaged_modules().values()]
+        vectors = [tensor for state in states for name, tensor in state.items() if is_singular_vector(name)]
+        kept = [(tensor, tensor.clone()) for tensor in (*averaged_tensors(model).values(), *vectors)]
+        put_average(model, self.average)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for tensor, own in kept:
+                    tensor.copy_(own)
 
     def state_dict(self) -> dict[str, Any]:
         return {"average": self.average}

@@ -1,7 +1,7 @@
 """Use a model for evaluation in the middle of training, and leave no trace of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from pytorch_lightning import Trainer
@@ -21,17 +21,14 @@ def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> I
     ema = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, EMA)), None)
     modes = [(module, module.training) for module in model.modules()]
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    average = nullcontext() if ema is None else ema.in_use(model)
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), average:
         try:
-            if ema is not None:
-                ema.swap(model)
             model.eval()
             yield ema is not None
         finally:
             for module, training in modes:
                 module.training = training
-            if ema is not None:
-                ema.swap(model)
 
 
 def fit_density(trainer: Trainer, model: GenerativeModel) -> None:
