@@ -67,7 +67,12 @@ def sample(
     prior: Prior = None,
     label: Annotated[int | None, typer.Option(min=0, help="The class, for a conditional model.")] = None,
     truncation: Annotated[
-        float | None, typer.Option(min=0.01, help="A GAN's codes within +-this: fewer kinds, each more typical.")
+        float | None,
+        typer.Option(
+            min=0.01,
+            help="Fewer kinds, each more typical: a GAN's codes within +-this, or StyleGAN2's styles at this part of "
+            "their distance from the mean.",
+        ),
     ] = None,
 ) -> None:
     """Draw images from a trained model."""

@@ -15,7 +15,8 @@ class Discriminator(nn.Module):
     """Images [B, C, H, W] in [0, 1], and one-hot labels [B, K] where there are classes, to logits [B].
 
     `conditioning`, with K > 0 classes: `concat`, the label as further channels of the image (Mirza & Osindero 2014);
-    `projection`, an inner product of the features with the label's embedding is added (Miyato & Koyama 2018, eq. 3);
+    `projection`, an inner product of the features with the label's embedding is added (Miyato & Koyama 2018, eq. 3),
+    or what the network's own paper has in its place, given by the encoder's `make_projection`;
     `auxiliary`, a second head guesses the class (Odena et al. 2017).
 
     Raises:
@@ -37,8 +38,11 @@ class Discriminator(nn.Module):
             channels += num_classes
         self.encoder = encoder(image_shape=(channels, height, width))
         features: int = self.encoder.num_features  # type: ignore[assignment]
-        self.head = make_head(self.encoder, 1)
-        if self.conditioning == "projection":
+        own = getattr(self.encoder, "make_projection", None) if self.conditioning == "projection" else None
+        self.projection: nn.Module | None = None if own is None else own(num_classes)
+        if self.projection is None:
+            self.head = make_head(self.encoder, 1)
+        if self.conditioning == "projection" and self.projection is None:
             self.embedding = nn.Linear(num_classes, features, bias=False)  # of one-hot labels: an embedding
         if self.conditioning == "auxiliary":
             self.class_head = make_head(self.encoder, num_classes)
@@ -53,6 +57,8 @@ class Discriminator(nn.Module):
             assert labels is not None
             scaled = with_label_channels(scaled, labels)
         features = self.encoder(scaled)
+        if self.projection is not None:
+            return self.projection(features, labels), None
         logits = self.head(features).squeeze(1)
         if self.conditioning == "projection":
             assert labels is not None

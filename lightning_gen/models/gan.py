@@ -104,7 +104,8 @@ class GAN(GenerativeModel):
         self.d_steps, self.batches_per_step = d_steps, d_steps
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
         self.auxiliary_weights, self.on_collapse = auxiliary_weights, on_collapse
-        self.truncation: float | None = None  # for sampling only
+        self.truncation: float | None = None  # for sampling only: of the codes, or of the generator's styles
+        self.truncates_styles: bool = getattr(self.generator, "truncates_styles", False)
         self.clipping = adversarial.Clipping()
         self.phases = [
             Phase("discriminator", 1, d_steps, self.discriminator_loss),
@@ -118,11 +119,14 @@ class GAN(GenerativeModel):
 
     def generate(self, latents: Tensor) -> Tensor:
         """Latents to images as the discriminator gets them, which a linear output does not keep in [0, 1]."""
+        if self.truncation is not None and self.truncates_styles:
+            return self.to_image(self.generator(latents, truncation=self.truncation))
         return self.to_image(self.generator(latents))
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         noise = GeneratorNoise(generator, self.dtype)
-        return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, self.truncation)
+        limit = None if self.truncates_styles else self.truncation
+        return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, limit)
 
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]

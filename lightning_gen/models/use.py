@@ -42,7 +42,8 @@ def draw_samples(
         count: how many images, 1 or more.
         seed: of the latents; the global random generators are not touched.
         label: the class, for a model that is conditioned on classes; None draws the classes too.
-        truncation: the codes of a GAN are drawn within +-this: fewer kinds of images, each more typical.
+        truncation: the codes of a GAN are drawn within +-this, or StyleGAN2's styles are at this part of their
+            distance from the mean style: fewer kinds of images, each more typical.
 
     Raises:
         UserError: a count below 1, a class that the model does not know, or a truncation of what is not a GAN.

@@ -2,6 +2,9 @@
 
 Initial weights follow Fixup (Zhang et al. 2019): the last convolution of each block starts at 0, the others with He's
 variance times L^(-1/2) for L blocks in total.
+
+The filter that doubles and halves has the taps [1, 3, 3, 1]: the authors' configs name [1, 2, 1], which their code
+convolves with [1, 1], so that its size is even and nothing shifts.
 """
 
 import math
@@ -14,11 +17,12 @@ from torch.nn import functional as F
 from lightning_gen.errors import UserError
 from lightning_gen.networks import resampling
 from lightning_gen.networks.blocks import split_labels
+from lightning_gen.networks.conditioning import check_projection
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # a leaky ReLU then keeps the variance
-TAPS = (1, 2, 1)
+TAPS = (1, 3, 3, 1)
 
 
 def scaled(layer: nn.Module, gain: float = 1.0) -> nn.Module:
@@ -74,16 +78,16 @@ class Block(nn.Module):
 
 
 class Resample(nn.Module):
-    """Double or halve the resolution with the filter [1, 2, 1].
+    """Double or halve the resolution with the filter `taps`.
 
     Changes the number of channels, where needed, at the lower resolution.
     """
 
-    def __init__(self, channels: int, out: int, up: bool) -> None:
+    def __init__(self, channels: int, out: int, up: bool, taps: Sequence[float]) -> None:
         super().__init__()
         self.up = up
         self.conv = convolution(channels, out) if channels != out else nn.Identity()
-        self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
+        self.register_buffer("kernel", resampling.kernel(taps), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         kernel: Tensor = self.kernel  # type: ignore[assignment]
@@ -114,12 +118,27 @@ def make_blocks(widths: Sequence[int], blocks: int, group_width: int, expansion:
     return [[Block(width, group_width, expansion, gain) for _ in range(blocks)] for width in widths]
 
 
+class LabelProjection(nn.Module):
+    """Logits [B] of features [B, F] and one-hot labels [B, K]: the inner product of bias-free linear maps of both.
+
+    The label's map begins with variance 1 / (F K), so that the logits of unit-variance features are of order 1.
+    """
+
+    def __init__(self, features: int, num_classes: int) -> None:
+        super().__init__()
+        self.linear = scaled(nn.Linear(features, features, bias=False))
+        self.embedding = scaled(nn.Linear(num_classes, features, bias=False), gain=1 / math.sqrt(features))
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        return (self.linear(features) * self.embedding(labels.to(features))).sum(dim=1)
+
+
 class R3GANEncoder(nn.Module):
     """Image [B, C, H, W] in [-1, 1] to features [B, F].
 
     Stages of residual blocks, halved in between, end in a depthwise 4x4 convolution. `features` > 0 adds a linear
-    layer without bias to that many features, which the paper's conditional discriminator compares with its embedding
-    of the label.
+    layer without bias to that many features. `projection` is how a conditional discriminator uses the label: `own`,
+    the paper's `LabelProjection` without a head, or `plain`, as with other networks.
     """
 
     def __init__(
@@ -130,13 +149,16 @@ class R3GANEncoder(nn.Module):
         group_width: int = 16,
         expansion: int = 2,
         features: int = 0,
+        taps: Sequence[float] = TAPS,
+        projection: str = "own",
     ) -> None:
         super().__init__()
+        check_projection(projection)
         stages = stage_widths(image_shape, widths, "encoder")[::-1]
         layers: list[nn.Module] = [convolution(image_shape[0], stages[0])]
         for i, stage in enumerate(make_blocks(stages, blocks, group_width, expansion)):
             if i:
-                layers.append(Resample(stages[i - 1], stages[i], up=False))
+                layers.append(Resample(stages[i - 1], stages[i], up=False, taps=taps))
             layers += stage
         down, last = len(stages) - 1, stages[-1]
         sides = (image_shape[1] >> down, image_shape[2] >> down)
@@ -144,11 +166,15 @@ class R3GANEncoder(nn.Module):
         if features:
             layers.append(scaled(nn.Linear(last, features, bias=False)))
         self.net = nn.Sequential(*layers)
-        self.num_features = features or last
+        self.num_features, self.projection = features or last, projection
 
     def make_head(self, outputs: int) -> nn.Module:
         """A linear layer on the features, without a bias as in the paper."""
         return scaled(nn.Linear(self.num_features, outputs, bias=False))
+
+    def make_projection(self, num_classes: int) -> nn.Module | None:
+        """From features and labels to logits, where the network has its own way."""
+        return LabelProjection(self.num_features, num_classes) if self.projection == "own" else None
 
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)  # [B, F]
@@ -171,6 +197,7 @@ class R3GANDecoder(nn.Module):
         group_width: int = 16,
         expansion: int = 2,
         embedding: int = 64,
+        taps: Sequence[float] = TAPS,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -182,7 +209,7 @@ class R3GANDecoder(nn.Module):
         layers: list[nn.Module] = []
         for i, stage in enumerate(make_blocks(stages, blocks, group_width, expansion)):
             if i:
-                layers.append(Resample(stages[i - 1], stages[i], up=True))
+                layers.append(Resample(stages[i - 1], stages[i], up=True, taps=taps))
             layers += stage
         self.net = nn.Sequential(*layers, convolution(stages[-1], image_shape[0]))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks import resampling
-from lightning_gen.networks.blocks import split_labels
+from lightning_gen.networks.conditioning import check_projection
 from lightning_gen.networks.equalized import (
     TAPS,
     EqualConv2d,
@@ -16,8 +16,8 @@ from lightning_gen.networks.equalized import (
     MinibatchStd,
     ModulatedConv2d,
     leaky,
-    unit_moment,
 )
+from lightning_gen.networks.mapping import LabelProjection, Mapping
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 
@@ -39,6 +39,8 @@ class StyleGAN2Encoder(nn.Module):
     `architecture` is `orig` or `resnet`. `minibatch_std` is the largest number of images in a group of the minibatch
     standard deviation; above 0, the features of an image depend on the other images of its group. Use 0 for encoders,
     whose codes must depend on one image only.
+    `projection` is how a conditional discriminator uses the label: `own`, the paper's `LabelProjection` with
+    `mapping_layers`, or `plain`, as with other networks.
     """
 
     def __init__(
@@ -48,8 +50,11 @@ class StyleGAN2Encoder(nn.Module):
         channel_max: int = 512,
         architecture: str = "orig",
         minibatch_std: int = 32,
+        mapping_layers: int = 8,
+        projection: str = "own",
     ) -> None:
         super().__init__()
+        check_projection(projection)
         _choice("encoder.architecture", architecture, ("orig", "resnet"))
         channels = channels_by_size(image_shape, channel_base, channel_max)[::-1]
         last, down = channels[-1], len(channels) - 1
@@ -59,11 +64,16 @@ class StyleGAN2Encoder(nn.Module):
         self.deviation = MinibatchStd(minibatch_std) if minibatch_std else nn.Identity()
         self.conv = EqualConv2d(last + bool(minibatch_std), last, 3)
         self.linear = EqualLinear(last * (image_shape[1] >> down) * (image_shape[2] >> down), last)
-        self.num_features = last
+        self.num_features, self.mapping_layers, self.projection = last, mapping_layers, projection
 
     def make_head(self, outputs: int) -> nn.Module:
         """A linear layer on the features, with an equalized learning rate like the others."""
         return EqualLinear(self.num_features, outputs)
+
+    def make_projection(self, num_classes: int) -> nn.Module | None:
+        """From features and labels to logits, where the network has its own way."""
+        own = self.projection == "own"
+        return LabelProjection(self.num_features, num_classes, self.mapping_layers) if own else None
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.blocks(leaky(self.from_image(images)))
@@ -83,26 +93,6 @@ class HalvingBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = leaky(self.conv2(leaky(self.conv1(x))))
         return y if self.shortcut is None else (y + self.shortcut(x)) * math.sqrt(0.5)
-
-
-class Mapping(nn.Module):
-    """The mapping network: latent [B, Z (+ K)] to style [B, style_dim]; normalizes code and embedded label first."""
-
-    def __init__(self, latent_dim: int, num_classes: int, style_dim: int, layers: int) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        self.embedding = EqualLinear(num_classes, style_dim) if num_classes else None
-        sizes = [latent_dim + (style_dim if num_classes else 0), *[style_dim] * layers]
-        self.layers = nn.ModuleList(EqualLinear(a, b, rate=0.01) for a, b in itertools.pairwise(sizes))
-
-    def forward(self, latents: Tensor) -> Tensor:
-        codes, labels = split_labels(latents, self.num_classes)
-        x = unit_moment(codes)
-        if self.embedding is not None and labels is not None:
-            x = torch.cat([x, unit_moment(self.embedding(labels))], dim=1)
-        for layer in self.layers:
-            x = leaky(layer(x))
-        return x
 
 
 class StyledConv(nn.Module):
@@ -150,7 +140,13 @@ class StyleGAN2Decoder(nn.Module):
         architecture: `skip` sums the images of all resolutions; `orig` uses that of the last one only.
         noise: `none`, or `fixed`: maps drawn once, with a learned strength per layer. There is no new noise at each
             call, so that an image is a function of its latent, and training a function of seed and step.
+        w_avg_decay: of the running mean of the styles of training; None: keep none.
+
+    `forward` with a `truncation` psi uses w_avg + psi (w - w_avg) as the style w (Karras et al. 2019, app. B), where
+    w_avg is that mean.
     """
+
+    truncates_styles = True
 
     def __init__(
         self,
@@ -163,6 +159,7 @@ class StyleGAN2Decoder(nn.Module):
         mapping_layers: int = 2,
         architecture: str = "skip",
         noise: str = "none",
+        w_avg_decay: float | None = 0.995,
     ) -> None:
         super().__init__()
         _choice("decoder.architecture", architecture, ("skip", "orig"))
@@ -172,7 +169,7 @@ class StyleGAN2Decoder(nn.Module):
         up = len(channels) - 1
         sides = [(height >> i, width >> i) for i in reversed(range(up + 1))]
         maps = sides if noise == "fixed" else [None] * len(sides)
-        self.mapping = Mapping(latent_dim, num_classes, style_dim, mapping_layers)
+        self.mapping = Mapping(latent_dim, num_classes, style_dim, mapping_layers, w_avg_decay)
         self.constant = nn.Parameter(torch.randn(channels[0], *sides[0]))
         self.first = StyledConv(channels[0], channels[0], style_dim, up=False, noise=maps[0])
         self.up = nn.ModuleList(
@@ -186,8 +183,10 @@ class StyleGAN2Decoder(nn.Module):
         self.to_image = nn.ModuleList(ToImage(b, image_channels, style_dim) for b in shown)
         self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, truncation: float | None = None) -> Tensor:
         style = self.mapping(latents)
+        if truncation is not None:
+            style = torch.lerp(self.mapping.mean_style().to(style), style, truncation)
         x = self.first(self.constant.expand(len(latents), -1, -1, -1), style)
         states = [x]
         for up, same in zip(self.up, self.same, strict=True):

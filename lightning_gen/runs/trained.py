@@ -86,7 +86,8 @@ class TrainedRun:
             seed: of the latents; the global random generators are not touched.
             label: the class of all of them, 0 to K - 1, for a model that is conditioned on K classes; None draws
                 the classes at random.
-            truncation: the codes of a GAN are drawn within +-this: fewer kinds of images, each more typical.
+            truncation: the codes of a GAN are drawn within +-this, or StyleGAN2's styles are at this part of their
+                distance from the mean style: fewer kinds of images, each more typical.
 
         Raises:
             UserError: no such class, or a truncation of what is not a GAN.

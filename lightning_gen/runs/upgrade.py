@@ -23,6 +23,14 @@ RENAMED = {
 }
 # What groups that did not exist hold for a run that was started before them.
 NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
+# What a class did before an option of it was there to be chosen, by the names that `_target_` has now: a run that was
+# trained so goes on so.
+BEFORE: dict[str, dict[str, Any]] = {
+    "lightning_gen.networks.r3gan.R3GANEncoder": {"taps": [1, 2, 1], "projection": "plain"},
+    "lightning_gen.networks.r3gan.R3GANDecoder": {"taps": [1, 2, 1]},
+    "lightning_gen.networks.stylegan2.StyleGAN2Encoder": {"projection": "plain"},
+    "lightning_gen.networks.stylegan2.StyleGAN2Decoder": {"w_avg_decay": None},
+}
 
 
 def renamed(override: str) -> str:
@@ -55,7 +63,7 @@ def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_targets(node: Any) -> Any:
-    """The same tree, each `_target_` in its present module."""
+    """The same tree, each `_target_` in its present module and with all the options of its behaviour then."""
     if isinstance(node, list):
         return [_with_targets(value) for value in node]
     if not isinstance(node, dict):
@@ -64,5 +72,6 @@ def _with_targets(node: Any) -> Any:
     target = result.get("_target_")
     if isinstance(target, str):
         old = next((prefix for prefix in MOVED if target.startswith(prefix)), "")
-        result["_target_"] = MOVED.get(old, "") + target.removeprefix(old)
+        target = MOVED.get(old, "") + target.removeprefix(old)
+        result = BEFORE.get(target, {}) | result | {"_target_": target}
     return result

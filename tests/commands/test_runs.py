@@ -167,3 +167,16 @@ def test_samples_of_one_class_and_of_typical_codes(tmp_path, capsys):
     autoencoder = train_run(tmp_path / "ae", "model=ae", "networks=mlp", "trainer.max_steps=1")[0]
     with pytest.raises(UserError, match="truncation is for GANs"):
         invoke("sample", autoencoder.path, "--truncation", 0.5)
+
+
+def test_truncation_of_stylegan2_is_in_its_styles(tmp_path):
+    """Its mapping normalizes the code, so that a smaller one would be the same image."""
+    networks = ("networks=stylegan2", "networks.encoder.channel_base=256", "networks.encoder.channel_max=8")
+    run = train_run(tmp_path / "run", "model=gan", *networks, "networks.decoder.style_dim=8", "trainer.max_steps=3")[
+        0
+    ]
+    drawn = {}
+    for psi in (0.5, 1):
+        invoke("sample", run.path, "-n", 20, "-o", tmp_path, "--format", "npz", "--truncation", psi)
+        drawn[psi] = np.load(tmp_path / "samples.npz")["images"].astype(float)
+    assert drawn[0.5].std(0).mean() < 0.7 * drawn[1].std(0).mean()

@@ -1,6 +1,7 @@
 """The published pairs: any size that divides, parameters by the papers' counts, sane at initialization."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -9,10 +10,13 @@ from torch import nn
 from lightning_gen.config.build import build
 from lightning_gen.config.compose import compose
 from lightning_gen.errors import UserError
+from lightning_gen.models.discriminator import Discriminator
 from lightning_gen.networks import r3gan
 from lightning_gen.networks.blocks import Attention
 from lightning_gen.networks.initialization import initialize
+from lightning_gen.networks.r3gan import R3GANEncoder
 from lightning_gen.networks.spectral import normalized
+from lightning_gen.networks.stylegan2 import StyleGAN2Encoder
 
 SMALL = {  # the pairs at a width for tests
     "resnet": ("encoder.width=8", "decoder.width=8"),
@@ -165,14 +169,60 @@ def test_sngan_cnn_has_the_parameters_of_its_source():
 
 
 def test_r3gan_has_the_published_number_of_parameters():
-    """20.78M and 21.28M, conditional; the discriminator embeds the label in 768 dimensions."""
+    """20.78M and 21.28M, conditional; the discriminator embeds the label in 768 dimensions and has no head."""
     with torch.device("meta"):
-        encoder, decoder = pair("r3gan", (3, 32, 32), "encoder.features=768", latent_dim=64, num_classes=10)
+        discriminator = Discriminator(partial(R3GANEncoder), (3, 32, 32), "projection", num_classes=10)
+        encoder, decoder = pair("r3gan", (3, 32, 32), latent_dim=64, num_classes=10)
         assert count(decoder) == 20_781_952
-        assert count(encoder) + 10 * 768 == 21_280_512
+        assert count(discriminator) == 21_280_512
         encoder, decoder = pair("r3gan", (3, 32, 32), latent_dim=64)
         assert count(decoder) == 20_732_160
         assert count(encoder, encoder.make_head(1)) == 20_683_008 + 768
+
+
+def test_r3gan_resamples_as_the_authors_code():
+    """Numbers of its `InterpolativeUpsampler` and `InterpolativeDownsampler` (brownvc/R3GAN, [1, 2, 1] in its config)."""
+    image = torch.arange(16.0).pow(1.5).view(1, 1, 4, 4)
+    up, down = (r3gan.Resample(1, 1, up, r3gan.TAPS)(image)[0, 0] for up in (True, False))
+    fourth = torch.tensor([8.7426, 12.5265, 14.2657, 16.0835, 17.9801, 19.9490, 21.9903, 17.2582])
+    torch.testing.assert_close(up[3], fourth, atol=1e-4, rtol=0)
+    torch.testing.assert_close(down, torch.tensor([[6.4798, 9.9849], [24.4824, 30.3078]]), atol=1e-4, rtol=0)
+
+
+def test_r3gan_resampling_shifts_nothing():
+    """The centre of a dot at pixel 8 of 16 is 8.5 pixels from the edge: 17 after doubling, 4.25 after halving."""
+    dot = torch.zeros(1, 1, 16, 16)
+    dot[..., 8, 8] = 1
+    for up, centre in ((True, 17.0), (False, 4.25)):
+        line = r3gan.Resample(1, 1, up, r3gan.TAPS)(dot).sum(dim=2).flatten()
+        places = torch.arange(len(line)) + 0.5
+        assert float((line * places).sum() / line.sum()) == pytest.approx(centre)
+
+
+def test_r3gans_conditional_discriminator_is_an_inner_product_alone():
+    """<A f, E y>, with E from N(0, 1 / (768 * 10)) as `MSRInitializer` draws it in the authors' code."""
+    torch.manual_seed(0)
+    wide = r3gan.LabelProjection(768, 10)
+    assert float(wide.embedding.weight.detach().std()) == pytest.approx((768 * 10) ** -0.5, rel=0.03)
+    assert float(wide.linear.weight.detach().std()) == pytest.approx(768**-0.5, rel=0.01)
+    discriminator = Discriminator(partial(R3GANEncoder, widths=8, blocks=1), (1, 28, 28), "projection", num_classes=3)
+    images, labels = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 2, 0])
+    features, projection = discriminator.encoder(2 * images - 1), discriminator.projection
+    expected = torch.einsum("bf,gf,gb->b", features, projection.linear.weight, projection.embedding.weight[:, labels])
+    torch.testing.assert_close(discriminator(images, torch.eye(3)[labels]), expected)
+
+
+@pytest.mark.parametrize(
+    "network", [partial(R3GANEncoder, widths=8, blocks=1), partial(StyleGAN2Encoder, channel_base=256, channel_max=8)]
+)
+def test_the_plain_projection_is_that_of_other_networks(network):
+    discriminator = Discriminator(partial(network, projection="plain"), (1, 28, 28), "projection", num_classes=3)
+    images, labels = torch.rand(4, 1, 28, 28), torch.eye(3)[[0, 1, 2, 0]]
+    features = discriminator.encoder(2 * images - 1)
+    expected = discriminator.head(features).squeeze(1) + (features * discriminator.embedding(labels)).sum(dim=1)
+    torch.testing.assert_close(discriminator(images, labels), expected)
+    with pytest.raises(UserError, match=r"networks\.encoder\.projection=plane: use own or plain"):
+        network((1, 28, 28), projection="plane")
 
 
 def test_r3gan_blocks_begin_as_the_identity():

@@ -1,10 +1,13 @@
 """The layers of StyleGAN2 against explicit forms, and its networks' parameters."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
 
 from lightning_gen.errors import UserError
+from lightning_gen.models.discriminator import Discriminator
 from lightning_gen.networks import resampling
 from lightning_gen.networks.equalized import (
     TAPS,
@@ -90,8 +93,7 @@ def test_features_depend_on_the_batch_only_through_the_deviation():
 
 
 def test_parameters_of_the_cifar_config():
-    """StyleGAN2-ADA's generator with labels and noise: 20.2M. Its conditional discriminator maps the label as well
-    (8 layers) and has 23.1M; the unconditional one is this."""
+    """StyleGAN2-ADA's generator with labels and noise: 20.2M; its conditional discriminator: 23.1M."""
     with torch.device("meta"):
         published = StyleGAN2Decoder(512, (3, 32, 32), num_classes=10, noise="fixed")
         plain = StyleGAN2Decoder(512, (3, 32, 32))
@@ -99,6 +101,57 @@ def test_parameters_of_the_cifar_config():
         assert count(published) == 20_215_315
         assert count(plain) == 20_215_315 - 7 - 512 * 512 - 11 * 512  # strengths, half of a layer, the embedding
         assert count(encoder, encoder.make_head(1)) == 20_720_641
+        assert count(Discriminator(StyleGAN2Encoder, (3, 32, 32), "projection", num_classes=10)) == 23_089_664
+
+
+def test_the_conditional_discriminator_maps_the_label():
+    """<A f, m(y)> / sqrt(F), m: embedded, of unit mean square, 8 layers at a rate of 0.01 (NVlabs/stylegan2-ada)."""
+    torch.manual_seed(0)
+    discriminator = Discriminator(partial(StyleGAN2Encoder, **TINY), (1, 16, 16), "projection", num_classes=3)
+    projection = discriminator.projection
+    for parameter in discriminator.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)  # biases begin at 0
+    images, labels = torch.rand(4, 1, 16, 16), torch.eye(3)[[0, 1, 2, 0]]
+    mapped = labels @ projection.mapping.embedding.weight.T / 3**0.5 + projection.mapping.embedding.bias
+    mapped = mapped / mapped.square().mean(dim=1, keepdim=True).sqrt()
+    assert len(projection.mapping.layers) == 8
+    for layer in projection.mapping.layers:
+        mapped = F.leaky_relu(mapped @ layer.weight.T * 0.01 / 8**0.5 + 0.01 * layer.bias, 0.2) * 2**0.5
+    features = discriminator.encoder(2 * images - 1)
+    linear = features @ projection.linear.weight.T / 8**0.5 + projection.linear.bias
+    torch.testing.assert_close(discriminator(images, labels), (linear * mapped).sum(dim=1) / 8**0.5)
+
+
+def test_w_avg_is_the_running_mean_of_the_styles_of_training():
+    torch.manual_seed(0)
+    decoder, expected = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=6, w_avg_decay=0.9), torch.zeros(6)
+    for _ in range(3):
+        latents = torch.randn(5, 8)
+        decoder(latents)
+        expected = 0.9 * expected + 0.1 * decoder.eval().mapping(latents).mean(dim=0)
+        decoder.train()
+    torch.testing.assert_close(decoder.mapping.w_avg, expected)
+    decoder.eval()(latents)
+    torch.testing.assert_close(decoder.mapping.w_avg, expected)
+    assert "mapping.w_avg" in decoder.state_dict()
+
+
+def test_truncation_is_in_w_towards_w_avg():
+    """At 0 all images are that of w_avg, at 1 nothing happens, between them the style is on the line."""
+    torch.manual_seed(0)
+    decoder, latents = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8), torch.randn(3, 8)
+    for _ in range(4):
+        decoder(10 * latents)
+    decoder.eval()
+    cut = {psi: decoder(latents, truncation=psi) for psi in (0.0, 0.7, 1.0)}
+    torch.testing.assert_close(cut[1.0], decoder(latents))
+    torch.testing.assert_close(cut[0.0], cut[0.0][:1].expand(3, -1, -1, -1))
+    mean = decoder.mapping.w_avg
+    given = mean + 0.7 * (decoder.mapping(latents) - mean)
+    decoder.mapping.forward = lambda _: given
+    torch.testing.assert_close(cut[0.7], decoder(latents))
+    with pytest.raises(UserError, match=r"w_avg_decay=null"):
+        StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8, w_avg_decay=None)(latents, truncation=0.7)
 
 
 def test_fixed_noise_begins_without_effect_and_stays_the_same():
