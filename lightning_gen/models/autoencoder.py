@@ -13,6 +13,7 @@ from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.models.pretraining import Corruption, Pretraining, Reconstruction, layers_of
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import MLPEncoder, activation, tie
+from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.objectives.reconstruction import squared_error
@@ -72,10 +73,10 @@ class Autoencoder(GenerativeModel):
     # -- use -------------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.regularizer.transform(self.code(self.encoder(images)))  # [B, Z]
+        return self.regularizer.transform(full_precision(self.code(self.encoder(images))))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents).sigmoid()
+        return full_precision(self.decoder(latents)).sigmoid()
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}  # the density is fitted anew
@@ -135,7 +136,8 @@ class Autoencoder(GenerativeModel):
             decoder_parameters=self.decoder.parameters(),
             noise=self.noise,
         )
-        return error, self.regularizer.penalty(seen)
+        with no_autocast(images):  # a gradient of the networks would be in half precision too
+            return error, self.regularizer.penalty(seen)
 
     def single_layer(self) -> tuple[nn.Linear, nn.Module] | None:
         """The matrix and the activation of the encoder, if it is one layer."""

@@ -1,14 +1,15 @@
 """The codebook of a VQ-VAE, learned by moving averages (van den Oord et al. 2017, appendix A.1)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from lightning_gen.distributed import rank_and_world, total
+from lightning_gen.networks.precision import FullPrecision, full_precision, no_autocast
 from lightning_gen.randomness import Noise
 
 
-class Codebook(nn.Module):
+class Codebook(FullPrecision):
     """K vectors of D dimensions, each the moving average of the encoder's outputs that it is nearest to.
 
     `decay`: of the averages, a training step. `revive_after`: a vector that no output was nearest to for so many
@@ -31,7 +32,9 @@ class Codebook(nn.Module):
 
     def nearest(self, outputs: Tensor) -> Tensor:
         """The index int64 [N] of the vector nearest to each of the encoder's outputs [N, D]."""
-        return (self.vectors.square().sum(dim=1) - 2 * outputs @ self.vectors.T).argmin(dim=1)
+        outputs = full_precision(outputs)
+        with no_autocast(outputs):
+            return (self.vectors.square().sum(dim=1) - 2 * outputs @ self.vectors.T).argmin(dim=1)
 
     def forward(self, codes: Tensor) -> Tensor:
         """Vectors [..., D] of codes int64 [...]."""
@@ -40,8 +43,10 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def update(self, outputs: Tensor, codes: Tensor) -> Tensor:
         """Follow the outputs [N, D] of this step, over all processes; returns how often each code was used, [K]."""
+        outputs = full_precision(outputs)
         chosen = F.one_hot(codes, self.num_codes).to(outputs.dtype)  # a product with it adds up in a fixed order
-        news = total(torch.cat([chosen.T @ outputs, chosen.sum(dim=0)[:, None]], dim=1))  # [K, D + 1]
+        with no_autocast(outputs):
+            news = total(torch.cat([chosen.T @ outputs, chosen.sum(dim=0)[:, None]], dim=1))  # [K, D + 1]
         self.sums.lerp_(news[:, :-1], 1 - self.decay)
         self.counts.lerp_(news[:, -1], 1 - self.decay)
         whole = self.counts.sum()

@@ -17,7 +17,7 @@ from lightning_gen.models.base import DecoderFactory, EncoderFactory, Generative
 from lightning_gen.models.discriminator import Discriminator, field
 from lightning_gen.models.latent_prior import check_prior, draw_codes
 from lightning_gen.networks.conditioning import conditional_decoder
-from lightning_gen.networks.precision import full_precision
+from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import check_augmentation
@@ -119,9 +119,8 @@ class GAN(GenerativeModel):
 
     def generate(self, latents: Tensor) -> Tensor:
         """Latents to images as the discriminator gets them, which a linear output does not keep in [0, 1]."""
-        if self.truncation is not None and self.truncates_styles:
-            return self.to_image(self.generator(latents, truncation=self.truncation))
-        return self.to_image(self.generator(latents))
+        truncated = {} if self.truncation is None or not self.truncates_styles else {"truncation": self.truncation}
+        return self.to_image(full_precision(self.generator(latents, **truncated)))
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         noise = GeneratorNoise(generator, self.dtype)
@@ -180,7 +179,7 @@ class GAN(GenerativeModel):
         scalars |= classes | self.adapt_augmentation(real_logits.detach())
         seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
         for name, penalty in self.due_penalties(index):
-            with torch.autocast(real.device.type, enabled=False):  # a gradient of it would be in half precision too
+            with no_autocast(real):  # a gradient of it would be in half precision too
                 value = penalty(seen).mean()
             scalars[f"train/penalty_{name}"] = value.detach()
             loss = loss + penalty.interval * value

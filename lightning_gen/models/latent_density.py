@@ -1,10 +1,12 @@
 """Densities in code space, fitted to codes after training, to sample encoder-decoders from."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from lightning_gen.networks.precision import FullPrecision
 
 
-class Density(nn.Module):
+class Density(FullPrecision):
     """What draws codes in place of a prior: fitted to codes [N, Z], it turns noise into codes.
 
     `noise_dim`: how many standard normal numbers one code takes.

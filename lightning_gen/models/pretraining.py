@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder, TransposedLinear
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.reconstruction import cross_entropy, squared_error_of_values
 from lightning_gen.randomness import Noise
 
@@ -84,7 +85,7 @@ class Pretraining:
         clean = images.flatten(1)
         with torch.no_grad():
             for below in self.layers[:stage]:
-                clean = below.encode(clean)
+                clean = full_precision(below.encode(clean))
         corrupted = clean
         if corruption is not None:
             options = {} if self.amounts is None else {"amount": self.amounts[stage]}

@@ -78,7 +78,7 @@ class VAEGAN(GenerativeModel):
         return self.posterior_parameters(images)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents).sigmoid()
+        return full_precision(self.decoder(latents)).sigmoid()
 
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]

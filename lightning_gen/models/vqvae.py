@@ -86,7 +86,8 @@ class VQVAE(GenerativeModel):
 
     def decode(self, latents: Tensor) -> Tensor:
         rows = self.rows(latents[:, : self.latent_dim])  # the decoder knows no labels
-        return self.decoder(self.flattened(self.codebook(self.codebook.nearest(rows)))).sigmoid()
+        quantized = self.flattened(self.codebook(self.codebook.nearest(rows)))
+        return full_precision(self.decoder(quantized)).sigmoid()
 
     def sample_latents(
         self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None

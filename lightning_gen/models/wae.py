@@ -81,10 +81,10 @@ class WAE(GenerativeModel):
         self.automatic_optimization = isinstance(self.divergence, MMD)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.code(self.encoder(images))  # [B, Z]
+        return full_precision(self.code(self.encoder(images)))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.decoder(latents).sigmoid()
+        return full_precision(self.decoder(latents)).sigmoid()
 
     def autoencoder(self) -> dict[str, nn.Module]:
         """The modules of the encoder and of the decoder."""
@@ -104,7 +104,7 @@ class WAE(GenerativeModel):
         """Reconstruction error and weighted divergence, a scalar."""
         codes = self.encode(batch.images)
         error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
-        divergence = self.divergence.penalty(full_precision(codes), prior)
+        divergence = self.divergence.penalty(codes, prior)
         loss = error + self.divergence.weight * divergence
         self.log_scalars({"train/loss": loss, "train/reconstruction": error, "train/divergence": divergence})
         return loss
@@ -113,7 +113,7 @@ class WAE(GenerativeModel):
         """The loss of the discriminator of codes, a scalar."""
         assert isinstance(self.divergence, LatentAdversary)
         with torch.no_grad():
-            codes = full_precision(self.encode(batch.images))
+            codes = self.encode(batch.images)
         loss = self.divergence.discriminator_loss(codes, prior)
         self.log_scalars({"train/loss_discriminator": loss})
         return loss

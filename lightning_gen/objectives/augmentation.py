@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.networks.precision import FullPrecision, no_autocast
 from lightning_gen.objectives import schedules, warping
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.corruption import random_shift
@@ -150,7 +151,7 @@ def colours(draws: Draws) -> Tensor:
     return chosen(draws.happens(), warping.colour_scaling(torch.ones_like(saturation), saturation)) @ matrix
 
 
-class AdaptiveAugment(nn.Module):
+class AdaptiveAugment(FullPrecision):
     """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
 
     Each transformation happens to each image with probability `p`. With a `target`, `p` moves so that r_t, the mean
@@ -199,7 +200,7 @@ class AdaptiveAugment(nn.Module):
             )
         draws = Draws(images, noise, uniforms=21, normals=7, p=self.p)
         height, width = images.shape[2:]
-        with torch.autocast(images.device.type, enabled=False):
+        with no_autocast(images):
             images = images.float()
             inverse = torch.eye(3, device=images.device).expand(len(images), -1, -1)
             if "b" in self.transformations:

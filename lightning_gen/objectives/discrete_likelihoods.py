@@ -37,8 +37,9 @@ class Categorical(Likelihood):
         return total(chosen - logits.logsumexp(dim=-1))
 
     def mean(self, raw: Tensor) -> Tensor:
-        values = torch.linspace(0, 1, self.levels, device=raw.device, dtype=raw.dtype)
-        return (self._logits(raw).softmax(dim=-1).to(raw.dtype) * values).sum(dim=-1)
+        probabilities = self._logits(raw).softmax(dim=-1)
+        values = torch.linspace(0, 1, self.levels, device=raw.device, dtype=probabilities.dtype)
+        return (probabilities * values).sum(dim=-1)
 
 
 class LogisticMixture(Likelihood):
@@ -101,7 +102,7 @@ class LogisticMixture(Likelihood):
             green = means[..., 1:2, :, :, :] + coefficients[..., :1, :, :, :] * red
             means = _along_colours(means, coefficients, red, green)
         centre = (weights.exp() * means).sum(dim=-3)
-        return ((centre + 1) / 2).clamp(0.0, 1.0).to(raw.dtype)
+        return ((centre + 1) / 2).clamp(0.0, 1.0)
 
 
 def _along_colours(means: Tensor, coefficients: Tensor, red: Tensor, green: Tensor) -> Tensor:

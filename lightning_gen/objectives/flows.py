@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.networks.made import MADE
+from lightning_gen.networks.precision import full_precision
 
 
 class Autoregressive(nn.Module):
@@ -23,7 +24,7 @@ class Autoregressive(nn.Module):
         self.net = MADE(dim, widths, outputs=2, context=context)
 
     def _shift_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        mean, raw = self.net(x, context).unbind(dim=-2)
+        mean, raw = full_precision(self.net(x, context)).unbind(dim=-2)
         return mean, self.LIMIT * torch.tanh(raw / self.LIMIT)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
-from lightning_gen.networks.precision import full_precision
+from lightning_gen.networks.precision import FullPrecision, full_precision
 
 Uniform = Callable[[torch.Size], Tensor]  # draws from U[0, 1) in the given shape
 
@@ -29,7 +29,7 @@ def total(per_pixel: Tensor) -> Tensor:
     return per_pixel.flatten(-3).sum(dim=-1)
 
 
-class Likelihood(nn.Module):
+class Likelihood(FullPrecision):
     """What most likelihoods have in common."""
 
     discrete: ClassVar[bool] = False
@@ -74,7 +74,7 @@ class Bernoulli(Likelihood):
         return total(images * raw - F.softplus(raw))
 
     def mean(self, raw: Tensor) -> Tensor:
-        return raw.sigmoid()
+        return full_precision(raw).sigmoid()
 
     def output_of(self, images: Tensor) -> Tensor:
         return images.clamp(*BRIGHTNESS_LIMITS).logit()
@@ -101,6 +101,7 @@ class ContinuousBernoulli(Likelihood):
 
     def mean(self, raw: Tensor) -> Tensor:
         """E[x], which is not lambda: 1 / (1 - e^-l) - 1 / l."""
+        raw = full_precision(raw)
         near = raw.abs() < self.SERIES
         safe = torch.where(near, torch.ones_like(raw), raw)
         direct = -1 / torch.expm1(-safe) - 1 / safe
@@ -136,7 +137,7 @@ class Gaussian(Likelihood):
         return gaussian_log_prob(full_precision(raw), images, self.log_sigma)
 
     def mean(self, raw: Tensor) -> Tensor:
-        return raw.clamp(0.0, 1.0)
+        return full_precision(raw).clamp(0.0, 1.0)
 
     def output_of(self, images: Tensor) -> Tensor:
         return images
@@ -176,7 +177,7 @@ class OptimalGaussian(Likelihood):
         self.variance.lerp_(variance.to(self.variance.dtype), 1 / self.batches.clamp_max(self.memory))
 
     def mean(self, raw: Tensor) -> Tensor:
-        return raw.clamp(0.0, 1.0)
+        return full_precision(raw).clamp(0.0, 1.0)
 
     def output_of(self, images: Tensor) -> Tensor:
         return images
@@ -201,4 +202,4 @@ class PixelGaussian(Likelihood):
         return gaussian_log_prob(mean, images, log_sigma)
 
     def mean(self, raw: Tensor) -> Tensor:
-        return raw.chunk(2, dim=-3)[0].clamp(0.0, 1.0)
+        return full_precision(raw).chunk(2, dim=-3)[0].clamp(0.0, 1.0)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gen.distributed import mean_over_processes
+from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
 
@@ -36,7 +37,7 @@ class Pass:
     noise: Noise
 
 
-class Penalty(nn.Module, ABC):
+class Penalty(FullPrecision, ABC):
     """A penalty of a weight, computed at every `interval`-th discriminator update."""
 
     def __init__(self, weight: float, interval: int = 1) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lightning_gen.networks.precision import full_precision
+from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.objectives.flows import AutoregressiveStack, planar
 
 LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
@@ -61,13 +61,15 @@ class FullGaussian:
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [k, B, Z] and log q at them [k, B], from N(0, I) noise (reparameterized)."""
-        latents = self.mean + torch.einsum("bij,kbj->kbi", self.scale, noise)
+        with no_autocast(noise):
+            latents = self.mean + torch.einsum("bij,kbj->kbi", self.scale, noise)
         return latents, -0.5 * (noise.square() + LOG_2PI).sum(dim=-1) - self._log_diagonal().sum(dim=-1)
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Latents [..., B, Z] to log q [..., B]."""
         away = (latents - self.mean).unsqueeze(-1)
-        noise = torch.linalg.solve_triangular(self.scale.expand(*away.shape[:-2], -1, -1), away, upper=False)
+        with no_autocast(away):
+            noise = torch.linalg.solve_triangular(self.scale.expand(*away.shape[:-2], -1, -1), away, upper=False)
         return -0.5 * (noise.squeeze(-1).square() + LOG_2PI).sum(dim=-1) - self._log_diagonal().sum(dim=-1)
 
     def _log_diagonal(self) -> Tensor:
@@ -80,7 +82,8 @@ class FullGaussian:
 
     def covariance(self) -> Tensor:
         """[B, Z, Z]."""
-        return self.scale @ self.scale.mT
+        with no_autocast(self.scale):
+            return self.scale @ self.scale.mT
 
     def detached(self) -> "FullGaussian":
         return FullGaussian(self.mean.detach(), self.scale.detach())

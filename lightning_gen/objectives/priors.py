@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
 from lightning_gen.objectives.posteriors import LOG_2PI, DiagonalGaussian, Distribution
@@ -56,7 +57,7 @@ def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(edges, uniform).clamp_max(len(log_weights) - 1)
 
 
-class Mixture(StandardNormal):
+class Mixture(FullPrecision, StandardNormal):
     """A mixture of `components` diagonal Gaussians with learned weights, means and variances.
 
     The means start as draws of N(0, I), so that the mixture starts near it and its parts differ.
@@ -79,7 +80,7 @@ class Mixture(StandardNormal):
         return self.means[chosen] + (0.5 * self.log_variances[chosen]).exp() * normal
 
 
-class Vamp(StandardNormal):
+class Vamp(FullPrecision, StandardNormal):
     """VampPrior: the mean of the posteriors of `components` learned pseudo-inputs (Tomczak & Welling 2018, eq. 9).
 
     The pseudo-inputs [components, C, H, W] are parameters, cut off to [0, 1]; they start as training images.

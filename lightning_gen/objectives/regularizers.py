@@ -39,7 +39,7 @@ def single_layer_jacobian(inputs: Tensor, linear: nn.Linear, activation: Callabl
         sums = linear(inputs)
         sums = sums if sums.requires_grad else sums.requires_grad_()
         (slopes,) = torch.autograd.grad(activation(sums).sum(), sums, create_graph=True)
-    return slopes.square() @ linear.weight.square().sum(dim=1)
+    return full_precision(slopes).square() @ full_precision(linear.weight).square().sum(dim=1)
 
 
 def hutchinson_jacobian(
@@ -138,7 +138,7 @@ class RAEL2(Regularizer):
         self.beta, self.decoder_weight = beta, decoder_weight
 
     def penalty(self, seen: Pass) -> Tensor:
-        weights = sum(parameter.square().sum() for parameter in seen.decoder_parameters)
+        weights = sum(full_precision(parameter).square().sum() for parameter in seen.decoder_parameters)
         return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.decoder_weight * weights
 
 
