@@ -1,4 +1,4 @@
-"""Images that cannot be used: named, counted, and then refused or left out."""
+"""What happens to images that cannot be used: they are named and counted, then refused or left out."""
 
 import os
 import sys
@@ -6,12 +6,19 @@ from collections.abc import Sequence
 
 from lightning_gen.errors import UserError
 
-SHOWN = 3
+SHOWN = 3  # bad images named in a message
 POLICIES = ("refuse", "skip")
 
 
 def settle(bad: Sequence[tuple[str, str]], total: int, where: str, policy: str, advice: str = "") -> None:
-    """Refuse or report the bad images, each (name, reason), among `total`.
+    """Refuse bad images or warn about them.
+
+    Args:
+        bad: name and reason of each bad image.
+        total: number of images, bad ones included.
+        where: what the images belong to, for the message.
+        policy: "refuse" or "skip".
+        advice: a further sentence for the message.
 
     Raises:
         UserError: the policy is "refuse", or no image is left.

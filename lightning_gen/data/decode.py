@@ -1,4 +1,4 @@
-"""From the bytes of an image file to pixels. Without torch, so that worker processes start in no time."""
+"""From the bytes of an image file to pixels. Does not import torch, so that worker processes start quickly."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
-ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap the sides
+ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap height and width
 
 
 class BadImage(Exception):
@@ -20,7 +20,7 @@ class BadImage(Exception):
 
 
 class Entry(NamedTuple):
-    """Where the bytes of one image lie: a file, a part of it (`offset`, `size`), a zip member, or here."""
+    """Where the bytes of one image are: a file, part of a file (`offset`, `size`), a zip member, or `data` itself."""
 
     name: str
     file: str = ""
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
             return file.read(self.size)
 
 
-@lru_cache(maxsize=4)  # a zip's directory is read once a process
+@lru_cache(maxsize=4)  # so that each process reads a zip's directory once
 def _zip(file: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
@@ -58,7 +58,7 @@ def look(entry: Entry) -> Shape:
     """The shape of an image, from its header alone.
 
     Raises:
-        BadImage: it cannot be read.
+        BadImage: the image cannot be read.
     """
     with _open(entry) as image:
         width, height = image.size
@@ -68,13 +68,18 @@ def look(entry: Entry) -> Shape:
 
 
 def decode(entry: Entry, channels: int | None, crop: int | None, size: int | None) -> np.ndarray:
-    """The pixels uint8 [C, H, W]: turned upright, the centre cut out, resized (bilinear, antialiased).
+    """The pixels, uint8 [C, H, W]: turned upright, cropped to the centre, resized (bilinear with antialiasing).
 
-    `crop`: pixels a side of the centre; without it and with `size`, the largest square. 16 bits become 8, an
-    alpha channel is dropped, grey becomes colour by repetition and colour grey by luma (ITU-R BT.601).
+    16-bit values are reduced to 8 bits and an alpha channel is dropped.
+
+    Args:
+        entry: where the image is.
+        channels: 1 converts to grey by luma (ITU-R BT.601), 3 to colour by repetition; None: as the image is.
+        crop: side in pixels of the central square; None: the largest square if `size` is given, else the whole image.
+        size: side in pixels after resizing; None: no resizing.
 
     Raises:
-        BadImage: it cannot be read, or is smaller than the crop.
+        BadImage: the image cannot be read, or is smaller than the crop.
     """
     with _open(entry) as image:
         try:
@@ -99,7 +104,7 @@ def _open(entry: Entry) -> Image.Image:
             raise BadImage("zero bytes")
         return Image.open(io.BytesIO(data))
     except UnidentifiedImageError as error:
-        raise BadImage("not an image that can be read") from error
+        raise BadImage("not an image in a known format") from error
     except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
         raise BadImage(_reason(error)) from error
 
@@ -113,7 +118,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips instead of scaling
         return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise BadImage("32 bits a pixel; save it with 8 or 16")
+        raise BadImage("32 bits per pixel; save it with 8 or 16")
     return image
 
 
@@ -129,7 +134,7 @@ Result = tuple[int, str]  # row, reason
 
 
 def look_all(entries: list[Entry]) -> list[Shape | str]:
-    """The shape of each, or why it has none."""
+    """The shape of each image, or the reason why it cannot be read."""
     return [_or_reason(lambda entry=entry: look(entry)) for entry in entries]  # type: ignore[misc]
 
 
@@ -143,10 +148,10 @@ def _or_reason(action: Callable[[], Shape]) -> Shape | str:
 def decode_into(
     path: str, start: int, entries: list[Entry], shape: Shape, crop: int | None, size: int | None
 ) -> list[Result]:
-    """Decode into the rows from `start` on of a raw file of images of `shape`; gives the bad ones.
+    """Decode images into a raw file, from row `start` on; returns row and reason of the bad ones.
 
-    A bad image's row is left black. Written through the file, not a map of it: a full disk is then an error and
-    not a crash.
+    The row of a bad image is black. The file is written to directly instead of through a memory map, so that a full
+    disk is an error and not a crash.
     """
     rows = np.zeros((len(entries), *shape), dtype=np.uint8)
     bad = []
@@ -165,11 +170,11 @@ def decode_into(
 
 
 def hash_entries(entries: list[Entry]) -> list[tuple[str, str]]:
-    """Name and hash of the bytes of each; what cannot be read has its error for a hash."""
+    """Name and SHA-256 of the bytes of each image; for one that cannot be read, its error in place of the hash."""
     result = []
     for entry in entries:
         try:
             result.append((entry.name, hashlib.sha256(entry.read()).hexdigest()))
-        except Exception as error:  # decoding will say what is wrong with it
+        except Exception as error:  # decoding reports what is wrong
             result.append((entry.name, repr(error)))
     return result

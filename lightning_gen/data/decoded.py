@@ -1,10 +1,10 @@
-"""Decoded images on disk, once: a raw file of uint8 that every later run maps into memory.
+"""A cache of decoded images: a raw file of uint8 values that every later run maps into memory.
 
-`<cache_dir>/decoded/<key>/` holds `images.u8` and `meta.json`. The key is a hash of the files' names and bytes, in
-order, and of the decoding options; so a folder that was moved or touched finds its cache again, and a changed
-image does not. Names, sizes and times of the files are remembered with that hash (`stamps/`), so that the bytes
-are read for it only when one of those has changed. A cache is built under another name and renamed when it is
-whole; a lock lets one process build while the others wait.
+`<cache_dir>/decoded/<key>/` contains `images.u8` and `meta.json`. The key is a hash of the files' names and contents,
+in order, and of the decoding options. So moving or touching a folder keeps its cache, and changing an image does not.
+`stamps/` remembers the hash for given names, sizes and modification times, so that files are read again only if one
+of these has changed. A cache is built under another name and renamed when it is complete; a lock makes other
+processes wait meanwhile.
 """
 
 import contextlib
@@ -28,12 +28,12 @@ from lightning_gen.data.parallel import PART, in_parallel, starts
 from lightning_gen.errors import UserError
 from lightning_gen.files import locked, write_atomically
 
-VERSION = 1  # of the pixels that decoding makes
+VERSION = 1  # to be raised when decoding gives other pixels
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Images uint8 [N, C, H, W] mapped into memory, the entries that they come from, and what was left out."""
+    """Images uint8 [N, C, H, W] mapped into memory, the rows of the entries they come from, and what was left out."""
 
     images: Tensor
     kept: list[int]
@@ -48,7 +48,7 @@ def decoded_splits(
     labels: Tensor | None = None,
     classes: tuple[str, ...] = (),
 ) -> Splits:
-    """Image files, of which the first `train_count` are to train on, with labels int64 [N]."""
+    """Splits of image files with labels int64 [N]; the first `train_count` files are the training split."""
     entries = [Entry(path.name, str(path)) for path in files]
     return splits_of(entries, train_count, decoding, where, labels, classes)
 
@@ -62,10 +62,19 @@ def splits_of(
     classes: tuple[str, ...] = (),
     content: str | None = None,
 ) -> Splits:
-    """Decode entries, or find them decoded; `content` is a hash of them where one is known.
+    """Splits of decoded entries, from the cache if they are in it.
+
+    Args:
+        entries: where the images are; the first `train_count` are the training split.
+        train_count: number of training images.
+        decoding: shape of the images, and the folder of the cache.
+        where: what the images belong to, for messages.
+        labels: int64 [N], or None.
+        classes: names of the classes.
+        content: a hash of the entries, if it is known already.
 
     Raises:
-        UserError: bad images, if they are to be refused; sizes or channels that differ; a full disk.
+        UserError: there are bad images and they are refused; sizes or channels differ; the disk is full.
     """
     found = decoded(entries, decoding, where, content or content_hash(entries, decoding.cache_dir))
     settle(sorted(found.bad), len(entries), where, decoding.on_bad_image)
@@ -77,13 +86,13 @@ def splits_of(
 
 
 def decoded(entries: Sequence[Entry], decoding: Decoding, where: str, content: str) -> Decoded:
-    """The decoded images, built by the first process that asks."""
+    """The decoded images; the first process that asks builds the cache."""
     options = [VERSION, decoding.size, decoding.channels, decoding.crop]
     key = hashlib.sha256(json.dumps([content, *options]).encode()).hexdigest()[:24]
     folder = _root(decoding) / "decoded" / key
     if not folder.is_dir():
         with cache_lock(decoding.cache_dir, key):
-            for left_over in folder.parent.glob(f"{key}.part*"):  # a crash's, since we have the lock
+            for left_over in folder.parent.glob(f"{key}.part*"):  # left by a crash, since this process holds the lock
                 shutil.rmtree(left_over)
             if not folder.is_dir():
                 _build(folder, entries, decoding, where)
@@ -101,8 +110,8 @@ def _read(folder: Path) -> Decoded:
     shape = (len(kept), *meta["shape"])
     numel = len(kept) * meta["shape"][0] * meta["shape"][1] * meta["shape"][2]
     if (folder / "images.u8").stat().st_size < numel:
-        raise UserError(f"The cache {folder} is damaged: delete it, and it is built again.")
-    # Not shared: pages are the system's until somebody writes to them, which never reaches the file.
+        raise UserError(f"The cache {folder} is damaged: delete it, and it will be built again.")
+    # Not shared: writing to these images would never change the file.
     images = (
         torch.from_file(str(folder / "images.u8"), shared=False, size=numel, dtype=torch.uint8) if numel else None
     )
@@ -123,7 +132,7 @@ def _build(folder: Path, entries: Sequence[Entry], decoding: Decoding, where: st
         calls = ((decode_into, (path, a, entries[a : a + PART], shape, crop, size)) for a in starts(entries))
         for found in in_parallel(calls, len(entries), f"decoding {where}"):
             bad += found
-        reasons = dict(bad)  # the later one of a row that failed twice
+        reasons = dict(bad)  # if a row failed twice, the later reason
         _close_gaps(part / "images.u8", len(entries), shape, reasons)
         names = [(row, entries[row : row + 1][0].name, reasons[row]) for row in sorted(reasons)]
         meta = {"shape": list(shape), "entries": len(entries), "bad": names}
@@ -139,10 +148,10 @@ def _build(folder: Path, entries: Sequence[Entry], decoding: Decoding, where: st
 
 
 def common_shape(entries: Sequence[Entry], decoding: Decoding, where: str) -> tuple[Shape, list[tuple[int, str]]]:
-    """The one shape that all images get, and those that cannot have it, as (row, reason).
+    """The shape that all images get, and row and reason of those that cannot have it.
 
     Raises:
-        UserError: the sizes differ, and no size is asked for; no image can be read.
+        UserError: the sizes differ and neither `size` nor `crop` is given, or no image can be read.
     """
     side = decoding.size or decoding.crop
     if side and decoding.channels:
@@ -183,12 +192,12 @@ def _reserve(path: Path, nbytes: int, decoding: Decoding) -> None:
 
 
 def _close_gaps(path: Path, count: int, shape: Shape, bad: dict[int, str]) -> None:
-    """Move the good rows together and cut the end off; to disk."""
+    """Remove the bad rows from the file, and flush it to disk."""
     nbytes = shape.channels * shape.height * shape.width
     with open(path, "r+b") as file:
         end, start = 0, 0
         for row in [*sorted(bad), count] if bad else []:
-            for a in range(start, row, PART):  # runs of good rows, a part at a time
+            for a in range(start, row, PART):  # a run of good rows, part by part
                 file.seek(a * nbytes)
                 data = file.read((min(a + PART, row) - a) * nbytes)
                 file.seek(end)
@@ -205,7 +214,7 @@ def _close_gaps(path: Path, count: int, shape: Shape, bad: dict[int, str]) -> No
 
 
 def content_hash(entries: Sequence[Entry], cache_dir: Path) -> str:
-    """A hash of the entries' names and bytes, in order."""
+    """A hash of the names and contents of the entries, in order."""
     whole_files = sorted({entry.file for entry in entries if entry.file})
     stamps = [(file, status.st_size, status.st_mtime_ns) for file in whole_files for status in [os.stat(file)]]
     places = [(entry.name, entry.file, entry.offset, entry.size, entry.member) for entry in entries]
@@ -228,10 +237,10 @@ def _hash_all(entries: Sequence[Entry]) -> str:
 
 @contextlib.contextmanager
 def cache_lock(cache_dir: Path, name: str) -> Iterator[None]:
-    """Only one of the processes that share the cache works on `name` at a time.
+    """Let only one of the processes that share the cache work on `name` at a time.
 
     Raises:
-        UserError: the cache folder cannot be written to.
+        UserError: the cache folder is not writable.
     """
     with contextlib.ExitStack() as stack:
         try:

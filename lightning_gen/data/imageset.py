@@ -1,4 +1,4 @@
-"""What every source gives: images as one tensor, with labels or without, in a training and a held-out split."""
+"""What every source returns: images as one tensor, with or without labels, in a training and a test split."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from lightning_gen.errors import UserError, did_you_mean
 
-CHUNK = 4096  # images at a time, so that copies of another type stay small
+CHUNK = 4096  # images converted at a time, so that copies of another type stay small
 
 
 @dataclass(frozen=True)
 class Modes:
-    """The modes of a mixture of Gaussians in the plane: centres [K, 2] and one standard deviation, in [0, 1]."""
+    """The modes of a mixture of Gaussians in the plane: centres [K, 2] and a standard deviation, scaled to [0, 1]."""
 
     centres: Tensor
     std: float
 
 
 class Stream(Protocol):
-    """Images that are read while training: `stream[indices]` gives uint8 [B, C, H, W], and labels or none."""
+    """Images that are read during training: `stream[indices]` gives uint8 [B, C, H, W], and labels or None."""
 
-    workers: int  # processes that read
+    workers: int  # processes that read images
 
     def __len__(self) -> int: ...
 
@@ -32,13 +32,17 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images uint8 [N, C, H, W] with labels int64 [N], or none, and the names of the classes.
+    """One split of a data set.
 
-    Points of the plane are float images [N, 1, 1, 2] in [0, 1], with `modes` where they have some. `mapped`: the
-    images are a file mapped into memory, of which the system holds what it has room for. `stream`: where training
-    reads its images, by number; the images here are then only some of them.
-    `factors`: the known factors of variation, int64 [N, K], of a set that is made by formula; `categorical`: which
-    of them have no order.
+    Attributes:
+        images: uint8 [N, C, H, W]. Points in the plane are float images [N, 1, 1, 2] in [0, 1].
+        labels: int64 [N], or None.
+        classes: names of the classes.
+        modes: of points drawn from a mixture of Gaussians.
+        mapped: the images are a memory-mapped file.
+        factors: known factors of variation, int64 [N, K], of a synthetic data set.
+        categorical: which of the factors have no order.
+        stream: where training reads its images, by number; `images` are then only a part of them.
     """
 
     images: Tensor
@@ -63,7 +67,7 @@ class ImageSet:
         return self.images.numel() * self.images.element_size()
 
     def with_images(self, images: Tensor) -> "ImageSet":
-        """Other images, in memory, with the same labels."""
+        """The same labels with other images, in memory."""
         return replace(self, images=images, mapped=self.mapped and images is self.images)
 
     def to(self, device: torch.device) -> "ImageSet":
@@ -77,15 +81,15 @@ class ImageSet:
         return replace(self, images=images, labels=labels, factors=factors, mapped=False)
 
     def part(self, start: int, stop: int) -> "ImageSet":
-        """The images from `start` to `stop`, without a copy."""
+        """The images from `start` up to `stop`, without a copy."""
         labels, factors = (None if t is None else t[start:stop] for t in (self.labels, self.factors))
         return replace(self, images=self.images[start:stop], labels=labels, factors=factors)
 
     def only_classes(self, chosen: list[str | int]) -> "ImageSet":
-        """The images of these classes, by name or number, which become the classes 0, 1, ... in this order.
+        """The images of these classes, given by name or number; they become classes 0, 1, ... in this order.
 
         Raises:
-            UserError: the set has no labels, or no such class.
+            UserError: there are no labels, or there is no such class.
         """
         numbers = [class_number(one, self) for one in chosen]
         assert self.labels is not None
@@ -100,7 +104,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Splits:
-    """The training images and the held-out ones, by the official split where there is one."""
+    """The training split and the test split; the official ones where they exist."""
 
     train: ImageSet
     test: ImageSet
@@ -108,10 +112,14 @@ class Splits:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a source of files makes images of one shape, and where it may keep them.
+    """How a source turns image files into images of one shape, and where it caches them.
 
-    `crop`: pixels a side of the centre that is cut out first. `size`: pixels a side after resizing. `channels`: 1
-    or 3. Each may be None: as the files are. `on_bad_image`: "refuse" or "skip".
+    Attributes:
+        size: side in pixels after resizing; None: no resizing.
+        channels: 1 or 3; None: as the files are.
+        crop: side in pixels of the central square that is cut out first; None: no crop.
+        on_bad_image: "refuse" or "skip".
+        cache_dir: folder of the cache.
     """
 
     size: int | None = None
@@ -122,13 +130,15 @@ class Decoding:
 
 
 def class_number(one: str | int, data: ImageSet) -> int:
-    """The number of a class that is given by its name or its number.
+    """The number of a class given by its name or number.
 
     Raises:
-        UserError: the set has no labels, or no such class.
+        UserError: there are no labels, or there is no such class.
     """
     if data.labels is None:
-        raise UserError("dataset.classes chooses by label, but this set has no labels: leave dataset.classes null.")
+        raise UserError(
+            "dataset.classes selects by label, and this data set has no labels: set dataset.classes=null."
+        )
     names = data.classes
     if str(one) in names:  # the digit "3" and the number 3 are the same class
         return names.index(str(one))

@@ -1,9 +1,10 @@
-"""Batches by index: no per-image Python.
+"""Batches by index, without a Python loop over images.
 
-The training stream is the permutations of epoch 0, 1, 2, ... one after the other, cut into batches: its order is
-a pure function of (seed, epoch), and a position in it is a number of images. So a run resumes in the middle of an
-epoch by that number alone, and each of several ranks takes its share of every global batch. What is drawn for a
-batch (flips, noise) is a pure function of (seed, position), drawn for the global batch and shared alike.
+The training stream consists of the permutations of epochs 0, 1, 2, ... one after the other, cut into batches. The
+order within an epoch is a pure function of (seed, epoch), and a position in the stream is a number of images. So this
+number is all that a run needs to resume in the middle of an epoch, and each rank takes its share of every global
+batch. Random changes of a batch (flips, noise) are a pure function of (seed, position); they are drawn for the global
+batch and shared in the same way.
 """
 
 from collections import deque
@@ -22,19 +23,19 @@ from lightning_gen.randomness import StepNoise, Stream, mix
 
 
 class Batch(NamedTuple):
-    """Images float [B, C, H, W] in [0, 1], labels int64 [B] or none."""
+    """Images float [B, C, H, W] in [0, 1], and labels int64 [B] or None."""
 
     images: Tensor
     labels: Tensor | None
 
 
 def permutation(seed: int, epoch: int, size: int) -> Tensor:
-    """The order of one epoch, int64 [size], on the CPU, so that every device agrees."""
+    """The order of one epoch, int64 [size]; drawn on the CPU, so that it is the same for every device."""
     return torch.randperm(size, generator=torch.Generator().manual_seed(mix(seed, epoch)))
 
 
 def stream(seed: int, size: int, batch_size: int, start: int = 0) -> Iterator[Tensor]:
-    """Endless global batches of indices, int64 [batch_size], from the `start`-th image of the stream on."""
+    """Endless global batches of indices, int64 [batch_size], starting at image `start` of the stream."""
     epoch, offset = divmod(start, size)
     rest = permutation(seed, epoch, size)[offset:]
     while True:
@@ -46,11 +47,15 @@ def stream(seed: int, size: int, batch_size: int, start: int = 0) -> Iterator[Te
 
 
 class TrainLoader:
-    """An endless iterable of the rank's share of each global batch, from `start` images on.
+    """An endless iterable over this rank's share of each global batch.
 
-    One batch holds `batches_per_step` global batches (the GAN's d_steps), one after the other. `read_ahead`: so
-    many batches are gathered by threads before they are asked for, into pinned memory if they go to a GPU; 0
-    where the images lie in the memory of the device.
+    Args:
+        data: the training images. batch_size: images in a global batch, over all ranks. seed: decides the order and
+        all random changes. start: position in the stream, in images. batches_per_step: global batches in one item,
+        one after the other; more than 1 for a GAN with `d_steps`. rank: number of this process. world_size: number of
+        processes. device: where the batches go. transform: changes each batch, on the device. read_ahead: batches
+        that threads gather in advance, into pinned memory if they go to a GPU; 0 if the images are
+            in the memory of the device.
     """
 
     def __init__(
@@ -73,7 +78,7 @@ class TrainLoader:
         self.transform, self.read_ahead = transform or BatchTransform(), read_ahead
 
     def indices(self) -> Iterator[Tensor]:
-        """The rank's share of each step's images, int64 [batches_per_step * share]."""
+        """The indices of this rank's share of each step, int64 [batches_per_step * share]."""
         share = self.batch_size // self.world_size
         size = len(self.data if self.data.stream is None else self.data.stream)
         for indices in stream(self.seed, size, self.batch_size * self.batches_per_step, self.start):
@@ -93,7 +98,7 @@ class TrainLoader:
             yield Batch(images, labels)
 
     def gathered(self) -> Iterator["Gathered"]:
-        """The stored images and labels of each step."""
+        """The stored images and labels for each step."""
         if self.data.stream is None:
             return ahead(self.gather, self.indices(), self.read_ahead)
         workers, pin = self.data.stream.workers, self.device.type == "cuda"
@@ -101,7 +106,7 @@ class TrainLoader:
         loader: DataLoader = DataLoader(
             self.data.stream,  # type: ignore[arg-type]
             batch_size=None,
-            sampler=self.indices(),  # the workers' batches come back in its order
+            sampler=self.indices(),  # batches come back in this order
             num_workers=workers,
             pin_memory=pin,
             prefetch_factor=depth,
@@ -109,7 +114,7 @@ class TrainLoader:
         return iter(loader)
 
     def transform_parts(self, images: Tensor, noise: StepNoise, position: int) -> Tensor:
-        """Each global batch with the draws of its own position, whichever step and rank it falls to."""
+        """Transform each global batch with the noise of its position, whatever step and rank it belongs to."""
         parts = []
         for index, part in enumerate(images.chunk(self.batches_per_step)):
             noise.start(position + index * self.batch_size)
@@ -117,7 +122,7 @@ class TrainLoader:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def gather(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The stored images, and labels, at `indices`, where they are stored."""
+        """The stored images and labels at `indices`, on the device where they are stored."""
         images, labels = self.data.images, self.data.labels
         indices = indices.to(images.device, non_blocking=True)
         chosen = images.index_select(0, indices)  # three times as fast as images[indices] on a CPU
@@ -130,11 +135,11 @@ Gathered = tuple[Tensor, Tensor | None]
 
 
 def ahead(gather: Callable[[Tensor], Gathered], indices: Iterator[Tensor], depth: int) -> Iterator[Gathered]:
-    """`gather` of each, in order, `depth` of them begun before they are asked for."""
+    """The results of `gather`, in order; threads start `depth` of them in advance."""
     if depth == 0:
         yield from map(gather, indices)
         return
-    pool = ThreadPoolExecutor(max_workers=min(depth, 4))  # reading and copying let go of the interpreter's lock
+    pool = ThreadPoolExecutor(max_workers=min(depth, 4))  # reading and copying release the interpreter lock
     try:
         waiting: deque[Future[Gathered]] = deque()
         for chosen in indices:
@@ -150,7 +155,7 @@ def ahead(gather: Callable[[Tensor], Gathered], indices: Iterator[Tensor], depth
 def in_order(
     data: ImageSet, batch_size: int, device: torch.device, transform: BatchTransform | None = None, seed: int = 0
 ) -> Iterator[Batch]:
-    """Every image once, in order: for evaluation. What is drawn is the same at every call."""
+    """Every image once, in order, for evaluation; random changes are the same at every call."""
     transform, noise = transform or BatchTransform(), StepNoise(mix(seed, Stream.TEST_TRANSFORM))
     for start in range(0, len(data), batch_size):
         part = slice(start, start + batch_size)

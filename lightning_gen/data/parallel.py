@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 PART = 512  # images that a worker takes at a time
-ALONE = 2 * PART  # so few are not worth starting workers for
+ALONE = 2 * PART  # up to this many images, starting workers is not worth it
 
 
 def starts(entries: Sequence[Any]) -> range:
-    """Where the parts of the entries begin."""
+    """The index of the first entry of each part."""
     return range(0, len(entries), PART)
 
 
@@ -18,7 +18,7 @@ Call = tuple[Callable[..., list], tuple]
 
 
 def in_parallel(calls: Iterable[Call], total: int, description: str) -> Iterator[list]:
-    """The results of calls of PART images each, in order, on all cores, with a progress bar."""
+    """The results of calls, in order, computed on all cores with a progress bar; each call handles PART images."""
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
@@ -33,7 +33,7 @@ def in_parallel(calls: Iterable[Call], total: int, description: str) -> Iterator
                 advance(PART)
                 yield result
         finally:
-            get_reusable_executor().shutdown(wait=True)  # they would stay for minutes, beside the training
+            get_reusable_executor().shutdown(wait=True)  # otherwise they stay for minutes, next to the training
 
 
 @contextlib.contextmanager

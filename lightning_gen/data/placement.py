@@ -1,4 +1,4 @@
-"""Where the images of a training run lie: on the device, in host memory, or on disk."""
+"""Where the training images are kept: on the device, in host memory, or on disk."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ PLACES = ("auto", "device", "host", "stream")
 
 
 def check_budget(asked: str, fraction: float) -> None:
-    """Refuse a place that there is not, and a budget that is none.
+    """Check `dataset.placement` and `dataset.memory_fraction`.
 
     Raises:
-        UserError: naming the override.
+        UserError: an unknown placement, or a fraction outside (0, 1].
     """
     if asked not in PLACES:
         raise UserError(f"dataset.placement={asked} does not exist: use one of {', '.join(PLACES)}.")
@@ -24,17 +24,26 @@ def check_budget(asked: str, fraction: float) -> None:
 
 
 def place(data: ImageSet, device: torch.device, asked: str, fraction: float, processes: int) -> str:
-    """`device`, `host` or `stream`: the first whose free memory holds the set in `fraction` of it.
+    """`device`, `host` or `stream`: the first place where the images fit into `fraction` of the free memory.
 
-    `processes` on this host share its memory. A set that is no mapped file lies in host memory already.
+    Images that are not a mapped file are in host memory already.
+
+    Args:
+        data: the training images.
+        device: where training runs.
+        asked: `auto`, or the place to use.
+        fraction: largest share of the free memory to use, in (0, 1].
+        processes: processes on this host, which share its memory.
 
     Raises:
-        UserError: a set in memory is to be streamed.
+        UserError: `asked` is `stream`, but the images are in memory.
     """
     if data.stream is not None:
         return "stream"
     if asked == "stream" and not data.mapped:
-        raise UserError("dataset.placement=stream is for images on disk; these are in memory: use device or host.")
+        raise UserError(
+            "dataset.placement=stream is for images on disk, and these are in memory: use device or host."
+        )
     if asked != "auto":
         return asked
     if device.type != "cpu" and data.nbytes <= fraction * free_device_memory(device):
@@ -45,21 +54,21 @@ def place(data: ImageSet, device: torch.device, asked: str, fraction: float, pro
 
 
 def put(data: ImageSet, where: str, device: torch.device) -> ImageSet:
-    """The set at its place."""
+    """Move the images to their place."""
     if where == "device":
         return data.to(device)
     if where == "host" and data.mapped:
-        return data.with_images(data.images.clone())  # read once from end to end, not page by page
+        return data.with_images(data.images.clone())  # read the file once from start to end, not page by page
     return data
 
 
 def free_device_memory(device: torch.device) -> int:
-    """Bytes; where the device shares the host's memory, the host's."""
+    """Free bytes on the device; if it shares the host's memory, those of the host."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_host_memory()
 
 
 def free_host_memory() -> int:
-    """Bytes that can be had without swapping, within the limit of a container where there is one."""
+    """Bytes that are available without swapping, within the limit of the container if there is one."""
     free = _available()
     limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
     return free if limit is None or used is None else min(free, max(limit - used, 0))
@@ -69,7 +78,7 @@ def _available() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not Linux: half of what there is
+    except (OSError, StopIteration):  # not Linux: half of the installed memory
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if hasattr(os, "sysconf") else 2**32
 
 

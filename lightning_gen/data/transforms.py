@@ -1,4 +1,4 @@
-"""Changes to images: of size, channels and window once, before training; the random ones per batch, on its device."""
+"""Changes to images: size and channels once before training, random changes for each batch on its device."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,15 @@ from lightning_gen.randomness import Noise, StepNoise
 
 @dataclass(frozen=True)
 class BatchTransform:
-    """What happens to a batch uint8 [B, C, H, W] on its way to the model: float [B, C, H', W'] in [0, 1].
+    """Turns a batch of stored images uint8 [B, C, H, W] into float [B, C, H', W'] in [0, 1].
 
-    `flip`: each image is mirrored left to right with probability 1/2. `window`: a random square of so many pixels
-    a side is cut out of each. `dequantize`: (x + u) / 256 with u ~ U[0, 1) for x in 0..255, so that a density of
-    the result bounds the probability of the 8-bit image (Theis et al. 2016, sec. 3.1). `binarize`: each pixel is
-    1 with its grey value as probability, else 0, drawn anew at each use (Burda et al. 2016).
+    Attributes:
+        flip: mirror each image left to right with probability 1/2.
+        window: side in pixels of a random square that is cut out of each image.
+        dequantize: (x + u) / 256 with u ~ U[0, 1) for x in 0..255, so that a density of the result bounds the
+            probability of the 8-bit image (Theis et al. 2016, sec. 3.1).
+        binarize: each pixel becomes 1 with its grey value as the probability, else 0; drawn at each use (Burda et al.
+            2016).
     """
 
     flip: bool = False
@@ -32,7 +35,7 @@ class BatchTransform:
         return bool(self.flip or self.window or self.dequantize or self.binarize)
 
     def __call__(self, images: Tensor, noise: Noise) -> Tensor:
-        """All draws come from `noise`, in this order; nothing loops over images."""
+        """Apply the changes in this order; all random numbers come from `noise`."""
         if self.window is not None:
             images = random_window(images, (self.window, self.window), noise)
         if self.flip:
@@ -43,7 +46,7 @@ class BatchTransform:
 
 
 def mirror(images: Tensor, noise: Noise) -> Tensor:
-    """Each image [B, C, H, W] left to right with probability 1/2."""
+    """Mirror each image of [B, C, H, W] left to right with probability 1/2."""
     width = images.shape[-1]
     mirrored = noise.uniform((len(images), 1, 1, 1), images.device) < 0.5
     columns = torch.arange(width, device=images.device)
@@ -51,7 +54,7 @@ def mirror(images: Tensor, noise: Noise) -> Tensor:
 
 
 def random_window(images: Tensor, size: tuple[int, int], noise: Noise) -> Tensor:
-    """A window [B, C, *size] at a place of its own in each image [B, C, H, W], each equally likely."""
+    """Cut a window [B, C, *size] out of each image [B, C, H, W]; all positions are equally likely."""
     count, channels, height, width = images.shape
     draw = noise.uniform((count, 2), images.device)
     top = (draw[:, :1] * (height - size[0] + 1)).long()  # [B, 1]
@@ -63,10 +66,10 @@ def random_window(images: Tensor, size: tuple[int, int], noise: Noise) -> Tensor
 
 
 def centre(images: Tensor, height: int, width: int) -> Tensor:
-    """The window in the middle, without a copy.
+    """The central window of height x width pixels, without a copy.
 
     Raises:
-        UserError: an image is smaller.
+        UserError: the images are smaller.
     """
     have = images.shape[-2:]
     if have[0] < height or have[1] < width:
@@ -76,18 +79,18 @@ def centre(images: Tensor, height: int, width: int) -> Tensor:
 
 
 def dequantize(images: Tensor, noise: Noise) -> Tensor:
-    """(x + u) / 256, u ~ U[0, 1), in [0, 1)."""
-    uniform = noise.uniform(images.shape, images.device).clamp_(max=1 - 2**-16)  # else 255 + u may round up to 256
+    """(x + u) / 256 with u ~ U[0, 1): values in [0, 1)."""
+    uniform = noise.uniform(images.shape, images.device).clamp_(max=1 - 2**-16)  # or 255 + u may round up to 256
     return uniform.add_(images).div_(256)
 
 
 def binarize(images: Tensor, noise: Noise) -> Tensor:
-    """bool, true with the grey value uint8 / 255 as probability: 0 is never drawn as 1, nor 255 as 0."""
+    """bool, true with probability grey value / 255 for uint8 images: 0 never becomes 1, nor 255 a 0."""
     return noise.uniform(images.shape, images.device) < to_float(images)
 
 
 def binarize_all(images: Tensor, seed: int) -> Tensor:
-    """uint8 0 or 255, drawn once by `seed`: the image at each place is the same whatever is asked for after it."""
+    """Binarize all images, uint8 0 or 255, by `seed`; a result depends only on the seed and the image's place."""
     noise, result = StepNoise(seed), torch.empty_like(images)
     for part, start in enumerate(range(0, len(images), CHUNK)):
         noise.start(part)
@@ -97,7 +100,7 @@ def binarize_all(images: Tensor, seed: int) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """uint8 [N, C, H, W] to [N, C, size, size]: the largest square in the middle, bilinear with antialiasing."""
+    """uint8 [N, C, H, W] to [N, C, size, size]: the largest central square, resized bilinearly with antialiasing."""
     if images.shape[-2:] == (size, size):
         return images
     side = min(images.shape[-2:])
@@ -111,7 +114,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 
 
 def set_channels(images: Tensor, channels: int) -> Tensor:
-    """Grey to colour by repetition, colour to grey by luma (ITU-R BT.601), uint8 [N, channels, H, W].
+    """Convert grey to colour by repetition, or colour to grey by luma (ITU-R BT.601): uint8 [N, channels, H, W].
 
     Raises:
         UserError: a number of channels other than 1 or 3.

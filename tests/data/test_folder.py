@@ -157,7 +157,7 @@ def png(**options):
 BAD_IMAGES = {
     "truncated.jpg": (truncated(), {}, "truncated"),
     "zero.png": (b"", {}, "zero bytes"),
-    "text.jpg": (b"this is no image", {}, "not an image that can be read"),
+    "text.jpg": (b"this is no image", {}, "not an image in a known format"),
     "half.png": (png()[:40], {}, "bad.half.png"),
     "grey.png": (png(mode="L"), {}, "grey among colour images; dataset.channels=3"),
     "small.png": (png(size=(4, 8)), {"crop": 6}, "8x4, smaller than dataset.crop=6"),

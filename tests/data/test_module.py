@@ -130,7 +130,7 @@ BAD = {
     r"dataset\.classes=\[3, '3'\]": {"classes": [3, "3"]},
     r"there is no class 'four'": {"classes": ["four"]},
     r"there is no class 10; there are 0, 1": {"classes": [10]},
-    r"has no labels: leave dataset\.classes null": {"classes": [3], "source": unlabelled},
+    r"has no labels: set dataset\.classes=null": {"classes": [3], "source": unlabelled},
 }
 
 

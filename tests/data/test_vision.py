@@ -174,7 +174,7 @@ def test_without_a_network_the_message_says_where_the_files_belong(tmp_path, dec
         for function in ("download_and_extract_archive", "download_url"):
             monkeypatch.setattr(getattr(datasets, module), function, no_network, raising=False)
     with pytest.raises(
-        UserError, match=rf"is not \(whole\) under {tmp_path}/{where} and could not be downloaded.*dataset\.root"
+        UserError, match=rf"are not \(all\) in {tmp_path}/{where} and could not be downloaded.*dataset\.root"
     ):
         getattr(vision, name)(decoding, str(tmp_path))
 

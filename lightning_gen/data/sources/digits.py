@@ -1,4 +1,4 @@
-"""The digits that scikit-learn carries: no download."""
+"""The digits that come with scikit-learn: nothing to download."""
 
 import torch
 
@@ -6,9 +6,9 @@ from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 
 
 def digits(decoding: Decoding | None = None) -> Splits:
-    """The 1,797 8x8 digits of scikit-learn (UCI optdigits): 1,437 to train, 360 held out, stratified.
+    """The 1,797 digits of 8x8 pixels in scikit-learn (UCI optdigits): 1,437 training and 360 test images.
 
-    There is no official split of these 1,797; ours is drawn once, with random_state 0.
+    There is no official split of these 1,797. This one is stratified and drawn with random_state 0.
     """
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split

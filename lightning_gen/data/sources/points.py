@@ -1,4 +1,4 @@
-"""Points of the plane: the classic test of whether a GAN drops modes."""
+"""Points in the plane: the classic test of whether a GAN drops modes."""
 
 import math
 
@@ -15,13 +15,13 @@ RING_STD, GRID_STD, MOON_STD, ROLL_STD = 0.01, 0.05, 0.05, 0.5
 
 
 def gaussians(decoding: Decoding, kind: str = "ring", num_points: int = 100_000, num_test: int = 10_000) -> Splits:
-    """Points of a distribution in the plane as images of one row and two pixels, x and y, float in [0, 1].
+    """Points of a distribution in the plane, as images of one row and two pixels, x and y, float in [0, 1].
 
-    The square [-extent, extent]^2 of the distribution's own units becomes [0, 1]^2: 1.5 for the ring, 5 for the
-    grid, 15 for the swiss roll, 2 for the two moons. The points are drawn once for good, whatever the run's seed.
+    The square [-extent, extent]^2 is mapped to [0, 1]^2; the extent is 1.5 for the ring, 5 for the grid, 15 for the
+    swiss roll, 2 for the two moons. The points are the same for every seed of a run.
 
     Raises:
-        UserError: another kind, or fewer than two points.
+        UserError: an unknown kind, or fewer than two points.
     """
     if kind not in KINDS:
         raise UserError(
@@ -33,7 +33,7 @@ def gaussians(decoding: Decoding, kind: str = "ring", num_points: int = 100_000,
 
 
 def draw(kind: str, count: int, seed: int) -> ImageSet:
-    """`count` points of a kind, with the number of their mode as label where there are modes."""
+    """`count` points of a kind; labels are the numbers of their modes, if the distribution has modes."""
     generator = torch.Generator().manual_seed(seed)
     points, labels, modes = {"ring": _ring, "grid": _grid, "swiss_roll": _swiss_roll, "two_moons": _two_moons}[kind](
         count, generator
@@ -47,7 +47,7 @@ def draw(kind: str, count: int, seed: int) -> ImageSet:
 
 
 def to_unit(points: Tensor, kind: str) -> Tensor:
-    """From the distribution's units to [0, 1]."""
+    """Map points from the units of the distribution to [0, 1]."""
     return points / (2 * EXTENT[kind]) + 0.5
 
 
@@ -60,26 +60,26 @@ def _mixture(centres: Tensor, std: float, count: int, generator: torch.Generator
 
 
 def _ring(count: int, generator: torch.Generator) -> Drawn:
-    """Eight modes on the unit circle, standard deviation 0.01 (Lin et al. 2018, sec. 4.1)."""
+    """Eight modes on the unit circle with standard deviation 0.01 (Lin et al. 2018, sec. 4.1)."""
     angle = torch.arange(8) * (2 * math.pi / 8)
     return _mixture(torch.stack([angle.cos(), angle.sin()], dim=1), RING_STD, count, generator)
 
 
 def _grid(count: int, generator: torch.Generator) -> Drawn:
-    """Twenty-five modes at (-4, -2, 0, 2, 4)^2, standard deviation 0.05 (Lin et al. 2018, sec. 4.1)."""
+    """Twenty-five modes at (-4, -2, 0, 2, 4)^2 with standard deviation 0.05 (Lin et al. 2018, sec. 4.1)."""
     side = torch.arange(-4.0, 5.0, 2.0)
     return _mixture(torch.cartesian_prod(side, side), GRID_STD, count, generator)
 
 
 def _swiss_roll(count: int, generator: torch.Generator) -> Drawn:
-    """t (cos t, sin t) for t uniform in [1.5 pi, 4.5 pi], as in scikit-learn, with noise."""
+    """t (cos t, sin t) with t uniform in [1.5 pi, 4.5 pi], as in scikit-learn, plus noise."""
     t = 1.5 * math.pi * (1 + 2 * torch.rand(count, generator=generator))
     points = torch.stack([t * t.cos(), t * t.sin()], dim=1)
     return points + ROLL_STD * torch.randn(count, 2, generator=generator), None, None
 
 
 def _two_moons(count: int, generator: torch.Generator) -> Drawn:
-    """Two half circles that reach into each other, as in scikit-learn, around their middle, with noise."""
+    """Two interleaving half circles as in scikit-learn, centred, plus noise."""
     labels = torch.randint(2, (count,), generator=generator)
     t = math.pi * torch.rand(count, generator=generator)
     upper = torch.stack([t.cos() - 0.5, t.sin() - 0.25], dim=1)

@@ -1,4 +1,4 @@
-"""Sprites with known factors of variation, drawn by formula, after dSprites (Matthey et al. 2017): no download."""
+"""Synthetic sprites with known factors of variation, after dSprites (Matthey et al. 2017): nothing to download."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 
 FACTORS = {"shape": 3, "scale": 4, "orientation": 6, "x": 8, "y": 8}
-"""Number of values of each factor; the full grid has 4,608 images. Only `shape` is categorical."""
+"""Number of values of each factor; all combinations are 4,608 images. Only `shape` is categorical."""
 CATEGORICAL = ("shape",)
 HELD_OUT = 921  # a fifth of the 4,608
 
 
 def sprites(decoding: Decoding) -> Splits:
-    """Every combination of shape, scale, orientation and position once, 32x32: 3,687 to train, 921 held out.
+    """Every combination of shape, scale, orientation and position once, 32x32: 3,687 training and 921 test images.
 
-    The split is drawn once, with seed 0. There are no class labels: a classifier of shapes would learn not to see
-    the other factors, and a distance in its features likewise.
+    The split is drawn with seed 0. There are no class labels: a classifier of shapes would learn to ignore the other
+    factors, and so would a distance in its features.
     """
     images, factors = draw()
     categorical = tuple(index for index, name in enumerate(FACTORS) if name in CATEGORICAL)
@@ -29,9 +29,9 @@ def sprites(decoding: Decoding) -> Splits:
 
 
 def draw(size: int = 32, chunk: int = 512) -> tuple[Tensor, Tensor]:
-    """White shapes on black: square, ellipse or triangle at every scale, orientation and position, once each.
+    """White shapes on black: a square, ellipse or triangle at every scale, orientation and position, once each.
 
-    Orientation runs over a quarter turn, so that no shape looks the same at two of its values.
+    Orientations span a quarter turn, so that no shape looks the same at two of them.
 
     Args:
         size: side of an image in pixels.
@@ -46,7 +46,7 @@ def draw(size: int = 32, chunk: int = 512) -> tuple[Tensor, Tensor]:
 
 
 def _draw(factors: Tensor, size: int) -> Tensor:
-    # Pixel centres in [-1, 1], moved and turned into each sprite's own frame: [N, size, size].
+    # Pixel centres in [-1, 1], shifted and rotated into each sprite's frame: [N, size, size].
     grid = (torch.arange(size) + 0.5) / size * 2 - 1
     shape, scale, orientation, x, y = factors.T
     radius = (0.2 + 0.08 * scale)[:, None, None]

@@ -1,4 +1,4 @@
-"""The data sets of torchvision with their official splits, downloaded if absent, as uint8 tensors."""
+"""torchvision's data sets as uint8 tensors, with their official splits; downloaded if they are missing."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,22 +15,22 @@ DIGITS = tuple("0123456789")
 
 
 def mnist(decoding: Decoding, root: str) -> Splits:
-    """MNIST (LeCun et al. 1998), 60,000 and 10,000 images of 28x28."""
+    """MNIST (LeCun et al. 1998): 60,000 training and 10,000 test images of 28x28."""
     return _both(lambda train: _idx("MNIST", root, decoding, train=train))
 
 
 def fashion_mnist(decoding: Decoding, root: str) -> Splits:
-    """Fashion-MNIST (Xiao et al. 2017), 60,000 and 10,000 images of 28x28."""
+    """Fashion-MNIST (Xiao et al. 2017): 60,000 training and 10,000 test images of 28x28."""
     return _both(lambda train: _idx("FashionMNIST", root, decoding, train=train))
 
 
 def kmnist(decoding: Decoding, root: str) -> Splits:
-    """Kuzushiji-MNIST (Clanuwat et al. 2018), 60,000 and 10,000 images of 28x28."""
+    """Kuzushiji-MNIST (Clanuwat et al. 2018): 60,000 training and 10,000 test images of 28x28."""
     return _both(lambda train: _idx("KMNIST", root, decoding, train=train))
 
 
 def emnist(decoding: Decoding, root: str, part: str = "balanced") -> Splits:
-    """EMNIST (Cohen et al. 2017), images of 28x28, put upright: the files hold them transposed.
+    """EMNIST (Cohen et al. 2017): images of 28x28, turned upright (the files contain them transposed).
 
     `part`: balanced, letters, digits, mnist, byclass or bymerge.
     """
@@ -38,17 +38,17 @@ def emnist(decoding: Decoding, root: str, part: str = "balanced") -> Splits:
 
 
 def cifar10(decoding: Decoding, root: str) -> Splits:
-    """CIFAR-10 (Krizhevsky 2009), 50,000 and 10,000 images of 3x32x32."""
+    """CIFAR-10 (Krizhevsky 2009): 50,000 training and 10,000 test images of 3x32x32."""
     return _both(lambda train: _cifar("CIFAR10", "cifar-10-batches-py", root, decoding, train))
 
 
 def cifar100(decoding: Decoding, root: str) -> Splits:
-    """CIFAR-100 (Krizhevsky 2009), 50,000 and 10,000 images of 3x32x32."""
+    """CIFAR-100 (Krizhevsky 2009): 50,000 training and 10,000 test images of 3x32x32."""
     return _both(lambda train: _cifar("CIFAR100", "cifar-100-python", root, decoding, train))
 
 
 def svhn(decoding: Decoding, root: str) -> Splits:
-    """SVHN (Netzer et al. 2011), cropped digits, 73,257 and 26,032 images of 3x32x32; `extra` is left out."""
+    """SVHN (Netzer et al. 2011), cropped digits: 73,257 training, 26,032 test images of 3x32x32, without `extra`."""
 
     def load(train: bool) -> ImageSet:
         data = load_or_download("SVHN", root, decoding, folder="svhn", split="train" if train else "test")
@@ -58,9 +58,9 @@ def svhn(decoding: Decoding, root: str) -> Splits:
 
 
 def stl10(decoding: Decoding, root: str, part: str = "unlabeled") -> Splits:
-    """STL-10 (Coates et al. 2011), images of 3x96x96; 8,000 held out.
+    """STL-10 (Coates et al. 2011): images of 3x96x96, with 8,000 test images.
 
-    `part`: which images to train on: unlabeled (100,000, without labels), train (5,000) or train+unlabeled.
+    `part`: the training images: unlabeled (100,000, without labels), train (5,000) or train+unlabeled.
     """
 
     def load(train: bool) -> ImageSet:
@@ -73,9 +73,9 @@ def stl10(decoding: Decoding, root: str, part: str = "unlabeled") -> Splits:
 
 
 def celeba(decoding: Decoding, root: str, attribute: str | None = None) -> Splits:
-    """CelebA, aligned and cropped (Liu et al. 2015), 162,770 and 19,962 images of 3x218x178, test split held out.
+    """CelebA, aligned and cropped (Liu et al. 2015): 162,770 training and 19,962 test images of 3x218x178.
 
-    `attribute`: one of the 40, such as Smiling, as a label of two classes.
+    `attribute`: one of the 40 attributes, such as Smiling, as a label with two classes.
     """
     parts = [load_or_download("CelebA", root, decoding, folder="celeba", split=split) for split in ("train", "test")]
     folder = Path(root) / "celeba" / "img_align_celeba"
@@ -111,28 +111,28 @@ def _cifar(name: str, folder: str, root: str, decoding: Decoding, train: bool) -
 
 
 def load_or_download(name: str, root: str, decoding: Decoding, folder: str, **options: Any) -> Any:
-    """The torchvision data set; `folder` is where under `root` it keeps its files.
+    """The torchvision data set called `name`, whose files are in `folder` below `root`.
 
     Raises:
-        UserError: the files are neither there nor to be had, or cannot be read.
+        UserError: the files are missing and cannot be downloaded, or cannot be read.
     """
     from torchvision import datasets
 
     kind = getattr(datasets, name)
     where = (Path(root) / folder).resolve()
-    base = where if name == "SVHN" else root  # the only one without a folder of its own
-    with cache_lock(decoding.cache_dir, f"download-{name}"):  # several processes: one of them fetches
+    base = where if name == "SVHN" else root  # the only one that does not make a folder of its own
+    with cache_lock(decoding.cache_dir, f"download-{name}"):  # of several processes, one downloads
         try:
             return kind(base, download=False, **options)
         except Exception as error:
-            if "not found" not in str(error):  # how each of torchvision's sets says that the files are not there
+            if "not found" not in str(error):  # in torchvision this means that files are missing
                 raise UserError(f"The files of {name} in {where} cannot be read: {_first_line(error)}.") from error
         try:
             return kind(base, download=True, **options)
         except Exception as error:
             raise UserError(
-                f"{name} is not (whole) under {where} and could not be downloaded ({_first_line(error)}). "
-                f"Put its original files there, or set dataset.root to where they are: it holds {folder}."
+                f"The files of {name} are not (all) in {where} and could not be downloaded ({_first_line(error)}). "
+                f"Put the original files there, or set dataset.root to the folder that contains {folder}."
             ) from error
 
 
