@@ -12,6 +12,7 @@ from rich.table import Table
 from lightning_gen.commands.terminal import shortest
 from lightning_gen.config.build import build_data
 from lightning_gen.config.compose import compose
+from lightning_gen.config.schema import check
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import permutation
 from lightning_gen.data.module import ImageDataModule
@@ -31,6 +32,7 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
     """
     quiet_libraries()
     config = compose([f"dataset={dataset}", *overrides])
+    check(config)
     data: ImageDataModule = build_data(config)
     device = default_device()
     table = Table(show_header=False, show_edge=False, pad_edge=False)

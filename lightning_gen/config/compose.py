@@ -37,7 +37,7 @@ def compose(overrides: list[str]) -> DictConfig:
     try:
         with initialized():
             return hydra.compose("train", overrides=[o for o in overrides if not o.startswith("hydra")])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueError: a group set to a number
         raise UserError(explain(error)) from error
 
 

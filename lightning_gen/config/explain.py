@@ -11,6 +11,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     text = str(error)
+    if "Config group override must be a string or a list" in text:
+        return "A config group is chosen by the name of one of its files, such as model=vae, not by a number."
     cause = error.__cause__ or error
     missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:

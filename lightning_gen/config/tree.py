@@ -28,6 +28,19 @@ class Sweeps(SearchPathPlugin):
 Plugins.instance().register(Sweeps)
 
 
+def options_of_groups() -> dict[str, list[str]]:
+    """The options of each config group: {"model": ["ae", ...], "model/loss": ["hinge", ...], ...}.
+
+    `base` is what the others of a group share, not an option.
+    """
+    found: dict[str, list[str]] = {}
+    for file in sorted(config_dir().rglob("*.yaml")):
+        group = file.parent.relative_to(config_dir()).as_posix()
+        if group != "." and file.stem != "base":
+            found.setdefault(group, []).append(file.stem)
+    return found
+
+
 def all_keys() -> list[str]:
     """Every dotted key of the default config and of each option of its groups."""
     keys: set[str] = set()

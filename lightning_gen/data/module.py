@@ -4,18 +4,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
 
-from lightning_gen.data.bad_images import POLICIES
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import Batch, TrainLoader, in_order, permutation
 from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
+from lightning_gen.ranges import Count, Natural, PositiveFraction
 
 
 class ImageDataModule(LightningDataModule):
@@ -32,30 +32,30 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(
         self,
-        name: str,
+        name: str | None,
         source: Callable[..., Splits],
-        batch_size: int = 64,
-        size: int | None = None,
-        channels: int | None = None,
-        crop: int | None = None,
-        random_crop: int | None = None,
+        batch_size: Count = 64,
+        size: Count | None = None,
+        channels: Literal[1, 3] | None = None,
+        crop: Count | None = None,
+        random_crop: Count | None = None,
         flip: bool = False,
         dequantize: bool = False,
-        binarize: str = "none",
+        binarize: Literal["none", "static", "dynamic"] = "none",
         classes: list[str | int] | None = None,
-        fraction: float | None = None,
-        limit: int | None = None,
+        fraction: PositiveFraction | None = None,
+        limit: Count | None = None,
         labels: bool | None = None,
-        on_bad_image: str = "refuse",
-        placement: str = "auto",
-        memory_fraction: float = 0.33,
-        read_ahead: int = 4,
+        on_bad_image: Literal["refuse", "skip"] = "refuse",
+        placement: Literal["auto", "device", "host", "stream"] = "auto",
+        memory_fraction: PositiveFraction = 0.33,
+        read_ahead: Natural = 4,
         cache_dir: str = "~/.cache/lightning_gen",
         seed: int = 0,
         **source_options: Any,
     ) -> None:
         super().__init__()
-        self.dataset, self.source, self.source_options = name, source, source_options
+        self.dataset, self.source, self.source_options = name or "", source, source_options
         self.batch_size, self.seed, self.random_crop, self.binarize = batch_size, seed, random_crop, binarize
         self.classes, self.fraction, self.limit, self.labels = classes, fraction, limit, labels
         self.placement, self.memory_fraction, self.read_ahead = placement, memory_fraction, read_ahead
@@ -139,29 +139,11 @@ class ImageDataModule(LightningDataModule):
     # -- what can be wrong -------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        for name in ("size", "crop"):
-            value = getattr(self.decoding, name)
-            if value is not None and value < 1:
-                raise UserError(f"dataset.{name}={value} is not an image size: use a positive number of pixels.")
         check_budget(self.placement, self.memory_fraction)
-        if self.decoding.on_bad_image not in POLICIES:
-            raise UserError(f"dataset.on_bad_image={self.decoding.on_bad_image} does not exist: use refuse or skip.")
-        if self.read_ahead < 0:
-            raise UserError(f"dataset.read_ahead={self.read_ahead}: use 0 or more batches.")
-        if self.random_crop is not None and self.random_crop < 1:
-            raise UserError(f"dataset.random_crop={self.random_crop}: use a positive number of pixels.")
-        if self.decoding.channels not in (None, 1, 3):
-            raise UserError(f"dataset.channels={self.decoding.channels} is not possible: use 1 or 3.")
-        if self.binarize not in ("none", "static", "dynamic"):
-            raise UserError(f"dataset.binarize={self.binarize} does not exist: use none, static or dynamic.")
         if self.binarize != "none" and self.batch_transform.dequantize:
             raise UserError(
                 "dataset.binarize and dataset.dequantize exclude each other: binary pixels have no levels."
             )
-        if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise UserError(f"dataset.fraction={self.fraction}: use a number above 0 and up to 1.")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"dataset.limit={self.limit}: use 1 or more images.")
         if self.classes is not None and (not self.classes or len(set(map(str, self.classes))) < len(self.classes)):
             raise UserError(f"dataset.classes={self.classes}: name at least one class, and each once.")
 

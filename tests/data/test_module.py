@@ -111,21 +111,12 @@ def test_held_out_images_are_dequantized_by_the_same_noise_at_each_evaluation():
 
 
 BAD = {
-    r"dataset\.size=0": {"size": 0},
-    r"dataset\.crop=-1": {"crop": -1},
     r"images are 8x8, smaller than a crop of 9x9": {"crop": 9},
     r"smaller than a crop of 10x10": {"random_crop": 10},
-    r"dataset\.random_crop=0": {"random_crop": 0},
     r"dataset\.channels=2": {"channels": 2},
-    r"dataset\.binarize=yes does not exist: use none, static or dynamic": {"binarize": "yes"},
     r"dataset\.binarize and dataset\.dequantize exclude": {"binarize": "static", "dequantize": True},
     r"dataset\.placement=disk does not exist": {"placement": "disk"},
     r"dataset\.memory_fraction=0": {"memory_fraction": 0},
-    r"dataset\.on_bad_image=ignore does not exist: use refuse or skip": {"on_bad_image": "ignore"},
-    r"dataset\.read_ahead=-1": {"read_ahead": -1},
-    r"dataset\.fraction=0": {"fraction": 0},
-    r"dataset\.fraction=10": {"fraction": 10},
-    r"dataset\.limit=0": {"limit": 0},
     r"dataset\.classes=\[\]": {"classes": []},
     r"dataset\.classes=\[3, '3'\]": {"classes": [3, "3"]},
     r"there is no class 'four'": {"classes": ["four"]},

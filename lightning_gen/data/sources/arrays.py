@@ -25,7 +25,7 @@ LAYOUTS = ("NHW", "NCHW", "NHWC")
 
 def arrays(
     decoding: Decoding,
-    path: str,
+    path: str | None,
     test_path: str | None = None,
     layout: str | None = None,
     value_range: tuple[float, float] | None = None,

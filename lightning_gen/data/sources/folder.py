@@ -16,13 +16,14 @@ from lightning_gen.data.decoded import cache_lock, splits_of
 from lightning_gen.data.imageset import Decoding, Splits
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
+from lightning_gen.ranges import Fraction
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 TRAIN_FOLDERS = ("train", "training")
 TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 
 
-def image_folder(decoding: Decoding, root: str, test_fraction: float = 0.1) -> Splits:
+def image_folder(decoding: Decoding, root: str | None, test_fraction: Fraction = 0.1) -> Splits:
     """The images under `root`, a folder or a zip or tar file, decoded once and mapped into memory.
 
     With folders `train` and `test` (or `val`) on top, these are the splits; otherwise `test_fraction` of the

@@ -18,7 +18,7 @@ TEST_SPLITS = ("test", "validation", "valid", "val")
 
 def huggingface(
     decoding: Decoding,
-    path: str,
+    path: str | None,
     config: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -47,7 +47,7 @@ def huggingface(
     labels, classes = _labels([train, test], label)
     entries: Any = Rows([train, test], image)
     content = "+".join(part._fingerprint for part in (train, test)) + image
-    return splits_of(entries, len(train), decoding, path, labels, classes, content)
+    return splits_of(entries, len(train), decoding, str(path), labels, classes, content)
 
 
 class Rows:
@@ -78,7 +78,7 @@ class Rows:
             first += len(part)
 
 
-def _load(path: str, config: str | None) -> Any:
+def _load(path: str | None, config: str | None) -> Any:
     try:
         import datasets
     except ModuleNotFoundError as error:

@@ -13,11 +13,12 @@ from lightning_gen.data.decode import BadImage, Entry, decode
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import permutation
 from lightning_gen.errors import UserError
+from lightning_gen.ranges import Count, Natural
 
 Item = tuple[Tensor, int | None]
 
 
-def shards(decoding: Decoding, url: str, held_images: int = 10_000, workers: int = 4) -> Splits:
+def shards(decoding: Decoding, url: str | None, held_images: Count = 10_000, workers: Natural = 4) -> Splits:
     """The shards that `litdata.optimize` wrote to `url`/train and `url`/test, such as s3://bucket/set.
 
     Each item is a dict with `image`, the bytes of an image file or uint8 [C, H, W], and maybe `label`. So many

@@ -1,0 +1,246 @@
+"""What every key of a config may hold, checked before anything is built.
+
+The types and ranges stand in one place each: those of an object's arguments in the annotations of its class
+(`latent_dim: Count`), those of the groups that build no object in the classes below. So a new network, loss or data
+set is checked without a further line.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer as LightningTrainer
+from torch.optim import Optimizer
+
+from lightning_gen.config.types import fits, hints, in_words
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive
+
+HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
+RANGES_OF_OPTIMIZERS = {
+    "lr": NonNegative,
+    "betas": tuple[Decay, Decay],
+    "eps": NonNegative,
+    "weight_decay": NonNegative,
+    "momentum": Decay,
+}
+Devices = Literal["auto"] | int | list[int]
+
+
+@dataclass
+class Networks:
+    """conf/networks/: a pair, and what is done to both."""
+
+    encoder: Any
+    decoder: Any
+    spectral_norm: Literal["none", "encoder", "decoder", "both"]
+    init: Literal["default", "glorot", "xavier_uniform", "he", "orthogonal", "dcgan"]
+
+
+@dataclass
+class Ema:
+    """conf/ema/: the average of the weights that samples are drawn with."""
+
+    half_life: Positive | None
+    buffers: Literal["average", "copy"]
+
+
+@dataclass
+class Trainer:
+    """The fields of Lightning's Trainer that have a range of their own here; its other fields are allowed too."""
+
+    max_steps: Natural
+    log_every_n_steps: Count
+    accumulate_grad_batches: Count
+    gradient_clip_val: Positive | None
+    gradient_clip_algorithm: Literal["norm", "value"] | None
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Devices
+    num_nodes: Count
+    strategy: str
+    precision: str | int
+    float32_matmul_precision: Literal["highest", "high", "medium"]
+
+
+# Fields of Lightning's Trainer that this package sets by itself, and the key that a user would want instead.
+SET_BY_US = {
+    "max_epochs": "trainer.max_steps",
+    "min_epochs": "trainer.max_steps",
+    "min_steps": "trainer.max_steps",
+    "logger": "logger",
+    "callbacks": "callbacks",
+    "plugins": "",
+    "default_root_dir": "hydra.run.dir",
+    "enable_checkpointing": "checkpoint.every_n_steps",
+    "enable_model_summary": "",
+    "num_sanity_val_steps": "",
+    "limit_val_batches": "evaluation.every_n_steps",
+    "val_check_interval": "evaluation.every_n_steps",
+    "check_val_every_n_epoch": "evaluation.every_n_steps",
+    "fast_dev_run": "debug=quick",
+    "overfit_batches": "dataset.limit",
+    "limit_train_batches": "trainer.max_steps",
+    "barebones": "",
+    "model_registry": "",
+}
+
+
+@dataclass
+class Checkpoint:
+    """What is saved when."""
+
+    every_n_steps: Count
+    monitor: str | None
+    mode: Literal["min", "max"] | None
+
+
+@dataclass
+class Likelihood:
+    """evaluation.nll: the test likelihood."""
+
+    k: Natural
+    images: Count | None
+    method: Literal["importance", "ais"]
+    chains: Count
+    temperatures: Count
+
+
+@dataclass
+class Evaluation:
+    """conf/evaluation/: a protocol."""
+
+    name: str
+    every_n_steps: Count
+    metrics: list[str]
+    num_samples: Count
+    num_reference: Count | None
+    split: Literal["train", "test"]
+    seed: Natural
+    nll: Likelihood
+    projection: Literal["pca", "tsne", "umap"] | None
+    cache_dir: str
+    extractor: Any
+
+
+@dataclass
+class Root:
+    """conf/train.yaml."""
+
+    networks: Networks
+    ema: Ema
+    trainer: Trainer
+    checkpoint: Checkpoint
+    evaluation: Evaluation
+    model: Any
+    dataset: Any
+    schedule: Any
+    logger: Any
+    callbacks: Any
+    seed: Natural
+    resume: str | None
+    id: str | None
+    command: str | None
+    conditional: bool
+    num_classes: Count | None
+    encoder_from: str | None
+    extra: dict[str, Any] = field(default_factory=dict)  # keys of a config group that a user added
+
+
+def check(config: DictConfig) -> None:
+    """Check the type and range of every key.
+
+    Raises:
+        UserError: the first key that is wrong, its value, and what is allowed.
+    """
+    tree: Any = OmegaConf.to_container(config, resolve=True)
+    _check_group(dict(tree), Root, "")
+
+
+def _check_group(node: dict[str, Any], group: type, path: str) -> None:
+    """A group that builds no object, against the annotations of its dataclass."""
+    types = hints(group)
+    for key, value in node.items():
+        kind, full = types.get(key, Any), f"{path}{key}"
+        if group is Trainer and key not in types:
+            kind = _trainer_field(key, full)
+        if isinstance(kind, type) and kind.__module__ == __name__:
+            if not isinstance(value, dict):
+                raise UserError(f"{full}={_shown(value)} is a group of keys: set one of them, {full}.KEY=VALUE.")
+            _check_group(value, kind, f"{full}.")
+        else:
+            _check_value(value, kind, full)
+
+
+def _trainer_field(key: str, full: str) -> Any:
+    known = hints(LightningTrainer)
+    if key in SET_BY_US:
+        instead = f": use {SET_BY_US[key]}" if SET_BY_US[key] else ""
+        raise UserError(f"{full} is set by lightning_gen{instead}.")
+    if key not in known:
+        raise UserError(f"{full} is not a field of Lightning's Trainer.{did_you_mean(key, known)}")
+    return known[key]
+
+
+def _check_value(value: Any, kind: Any, full: str) -> None:
+    if isinstance(value, dict) and "_target_" in value:
+        _check_target(value, full)
+    elif isinstance(value, dict) and (kind is Any or _holds_targets(value)):
+        for key, inner in value.items():
+            _check_value(inner, Any, f"{full}.{key}")
+    elif not fits(value, kind):
+        raise UserError(f"{full}={_shown(value)} must be {in_words(kind)}.")
+
+
+def _holds_targets(node: Any) -> bool:
+    """Whether objects are built somewhere inside."""
+    return isinstance(node, dict) and ("_target_" in node or any(map(_holds_targets, node.values())))
+
+
+def _check_target(node: dict[str, Any], path: str) -> None:
+    """The arguments of an object, against the annotations of its class or function."""
+    parameters, types, open_ended = arguments_of(node, path)
+    for key, value in node.items():
+        if key in HYDRA_KEYS or (key == "name" and path.endswith("model")):
+            continue
+        full = f"{path}.{key}"
+        if key not in parameters and not open_ended:
+            raise UserError(f"There is no config key {full!r}.{did_you_mean(key, parameters)}")
+        _check_value(value, types.get(key, Any), full)
+
+
+def arguments_of(node: dict[str, Any], path: str) -> tuple[list[str], dict[str, Any], bool]:
+    """The names and types of what a node's target takes, and whether it takes any others.
+
+    What a class hands on to one of its parts by `**options` (a data set to its source) are arguments of that part.
+
+    Raises:
+        UserError: there is no such target.
+    """
+    try:
+        target = get_object(node["_target_"])
+    except Exception as error:  # whatever importing a module raises
+        raise UserError(f"{path}._target_={node['_target_']} cannot be imported: {error}") from error
+    try:
+        signature = inspect.signature(target)
+    except ValueError:  # built-in
+        return [], {}, True
+    types = dict(hints(target))
+    if isinstance(target, type) and issubclass(target, Optimizer):
+        types |= {key: kind for key, kind in RANGES_OF_OPTIMIZERS.items() if key in signature.parameters}
+    names = [name for name, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    parts = [part for part in node.values() if isinstance(part, dict) and "_target_" in part]
+    if open_ended and parts:
+        for part in parts:
+            more, kinds, open_ended = arguments_of(part, path)
+            names, types = [*names, *more], kinds | types
+    return names, types, open_ended
+
+
+def _shown(value: Any) -> str:
+    """The value as it would be typed."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value).replace("'", "") if isinstance(value, dict | list) else str(value)
