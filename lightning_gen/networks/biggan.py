@@ -78,7 +78,8 @@ class BigGANDecoder(nn.Module):
     The code is split into chunks, one for the first layer and one for each block. A block's batch norm is conditioned
     on its chunk. With `num_classes` = K > 0, the last K values of the latent are a one-hot label; all blocks share
     its embedding of size `embedding`, which is put in front of each chunk. Self-attention follows block number
-    `attention_after`, counted from 1; 0 means none.
+    `attention_after`, counted from 1; 0 means none. Spectral norm leaves the embedding as it is, as in the authors'
+    code, unless `normalize_embedding`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class BigGANDecoder(nn.Module):
         attention_after: int = 2,
         embedding: int = 128,
         norm: str = "batch",
+        normalize_embedding: bool = False,
     ) -> None:
         super().__init__()
         depth = halvings(image_shape, network="biggan")
@@ -99,6 +101,7 @@ class BigGANDecoder(nn.Module):
         self.num_classes, self.chunks = num_classes, [latent_dim - depth * chunk, *[chunk] * depth]
         self.start = (channels[0], image_shape[1] >> depth, image_shape[2] >> depth)
         self.embedding = nn.Linear(num_classes, embedding, bias=False) if num_classes else None
+        self.unnormalized = () if normalize_embedding or not num_classes else ("embedding",)
         condition_dim = chunk + (embedding if num_classes else 0)
         self.linear = nn.Linear(self.chunks[0], self.start[0] * self.start[1] * self.start[2])
         self.blocks = nn.ModuleList(UpBlock(a, b, condition_dim, norm) for a, b in itertools.pairwise(channels))

@@ -73,8 +73,31 @@ class ConvEncoder(nn.Module):
         return self.net(images)  # [B, F]
 
 
+def first_layers(kind: str, latent_dim: int, start: ImageShape, bias: bool) -> list[nn.Module]:
+    """From a latent [B, Z] to [B, *start] by a `linear` layer, or by a `transposed` convolution as in DCGAN's code.
+
+    The map is the same but for the bias, one per channel of the convolution; PyTorch's initial weights of a
+    convolution are smaller.
+
+    Raises:
+        UserError: another kind.
+    """
+    if kind == "linear":
+        return [nn.Linear(latent_dim, start[0] * start[1] * start[2], bias=bias), nn.Unflatten(1, start)]
+    if kind == "transposed":
+        return [
+            nn.Unflatten(1, (latent_dim, 1, 1)),
+            nn.ConvTranspose2d(latent_dim, start[0], start[1:], bias=bias),
+        ]
+    known = ("linear", "transposed")
+    raise UserError(f"networks.decoder.first={kind}: use {' or '.join(known)}.{did_you_mean(kind, known)}")
+
+
 class ConvDecoder(nn.Module):
-    """Latent [B, Z] to raw image [B, C, H, W] without an output activation; the mirror of `ConvEncoder`."""
+    """Latent [B, Z] to raw image [B, C, H, W] without an output activation; the mirror of `ConvEncoder`.
+
+    `first` is the kind of `first_layers`.
+    """
 
     def __init__(
         self,
@@ -86,16 +109,15 @@ class ConvDecoder(nn.Module):
         activation: str = "relu",
         bias: bool = True,
         smallest: int = 4,
+        first: str = "linear",
     ) -> None:
         super().__init__()
         depth = halvings(image_shape, smallest)
         channels, height, width_px = image_shape
         widths = [min(width * 2**i, max_width) for i in reversed(range(depth))]
-        start = (widths[0], height >> depth, width_px >> depth)
         layers: list[nn.Module] = [
-            nn.Linear(latent_dim, start[0] * start[1] * start[2], bias=bias),
-            nn.Unflatten(1, start),
-            normalization(norm, start[0]),
+            *first_layers(first, latent_dim, (widths[0], height >> depth, width_px >> depth), bias),
+            normalization(norm, widths[0]),
             make_activation(activation),
         ]
         for fan_in, fan_out in itertools.pairwise(widths):

@@ -18,7 +18,7 @@ ACTIVATIONS: dict[type[nn.Module], str] = {
     **dict.fromkeys((nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU), "relu"),
 }
 
-INITIALIZATIONS = ("default", "glorot", "xavier_uniform", "he", "orthogonal", "dcgan")
+INITIALIZATIONS = ("default", "glorot", "xavier_uniform", "he", "orthogonal", "normal", "dcgan")
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 
 
@@ -41,6 +41,7 @@ def initialize(model: nn.Module, kind: str, activation: str) -> None:
             `xavier_uniform`: uniform with that variance and gain 1;
             `he`: N(0, gain^2 / fan in) (He et al. 2015);
             `orthogonal`: orthonormal rows or columns (Saxe et al. 2014);
+            `normal`: N(0, 0.02^2), with the gains of batch norm as they are (SNGAN's convolutional networks);
             `dcgan`: N(0, 0.02^2), and N(1, 0.02^2) for the gains of batch norm (Radford et al. 2016).
         activation: name of the activation, for the gain.
     """
@@ -70,7 +71,7 @@ def _draw(module: nn.Module, kind: str, gain: float) -> None:
         nn.init.normal_(weight, std=gain / math.sqrt(_fan_in(module, weight)))
     elif kind == "orthogonal":
         nn.init.orthogonal_(weight)
-    elif kind == "dcgan":
+    elif kind in ("normal", "dcgan"):
         nn.init.normal_(weight, std=0.02)
     if parametrized is not None:
         follow_weights(module)  # the singular vectors belong to the old weights

@@ -25,7 +25,8 @@ def _initialize(network: nn.Module) -> None:
 def xavier(layer: nn.Linear | nn.Conv2d) -> None:
     """Xavier uniform with gain 1, bias 0 (Glorot & Bengio 2010)."""
     nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def pooled(x: Tensor, pool: str) -> Tensor:
@@ -43,10 +44,17 @@ class ResNetEncoder(nn.Module):
     """Image [B, C, H, W] in [-1, 1] to features [B, width], by residual blocks and pooling over positions.
 
     The first blocks halve the resolution, the last `plain_blocks` keep it. `pool` is `sum` (SNGAN) or `mean`
-    (WGAN-GP, Gulrajani et al. 2017).
+    (WGAN-GP, Gulrajani et al. 2017). `head_bias` is for `make_head`.
     """
 
-    def __init__(self, image_shape: ImageShape, width: int = 128, plain_blocks: int = 2, pool: str = "sum") -> None:
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        width: int = 128,
+        plain_blocks: int = 2,
+        pool: str = "sum",
+        head_bias: bool = True,
+    ) -> None:
         super().__init__()
         check_pool(pool)
         down = halvings_above_seven(image_shape, "resnet")
@@ -54,12 +62,12 @@ class ResNetEncoder(nn.Module):
             DownBlock(image_shape[0], width, first=True),
             *(DownBlock(width, width, down=i < down) for i in range(1, down + plain_blocks)),
         )
-        self.pool, self.num_features = pool, width
+        self.pool, self.num_features, self.head_bias = pool, width, head_bias
         _initialize(self)
 
     def make_head(self, outputs: int) -> nn.Module:
         """A linear layer on the features, with the initial weights of the published recipe."""
-        head = nn.Linear(self.num_features, outputs)
+        head = nn.Linear(self.num_features, outputs, bias=self.head_bias)
         xavier(head)
         return head
 

@@ -40,12 +40,12 @@ class SNGANEncoder(nn.Module):
         layers += [nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.1), nn.Flatten()]
         self.net = nn.Sequential(*layers)
         self.num_features = channels * (height >> depth) * (width_px >> depth)
-        initialize(self, "dcgan", "leaky_relu")
+        initialize(self, "normal", "leaky_relu")
 
     def make_head(self, outputs: int) -> nn.Module:
         """A linear layer on the features, with the initial weights of the published recipe."""
         head = nn.Linear(self.num_features, outputs)
-        initialize(head, "dcgan", "linear")
+        initialize(head, "normal", "linear")
         return head
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,10 +73,7 @@ class SNGANDecoder(nn.Module):
             layers += [normalization(norm, fan_in), nn.ReLU(), nn.ConvTranspose2d(fan_in, fan_out, 4, 2, 1)]
         layers += [normalization(norm, widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], channels, 3, padding=1)]
         self.net = nn.Sequential(*layers)
-        initialize(self, "dcgan", "relu")
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight)  # as in the recipe, unlike in DCGAN
+        initialize(self, "normal", "relu")
 
     def forward(self, latents: Tensor) -> Tensor:
         return self.net(latents)  # [B, C, H, W]

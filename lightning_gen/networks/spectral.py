@@ -17,12 +17,14 @@ def normalize(network: nn.Module) -> nn.Module:
     """Let every layer of the network divide its matrix by the largest singular value; returns the network.
 
     The singular value is tracked by one power iteration per forward pass in training mode (sec. 2.1), with PyTorch's
-    eps of 1e-12. Layers that are normalized already are left unchanged.
+    eps of 1e-12. Layers that are normalized already are left unchanged, and so are those that a network names as
+    `unnormalized`.
 
     Raises:
         UserError: the weights of a layer are all 0, or no layer can be normalized.
     """
-    layers = [module for module in network.modules() if isinstance(module, NORMALIZED)]
+    left_out = {getattr(owner, name) for owner in network.modules() for name in getattr(owner, "unnormalized", ())}
+    layers = [module for module in network.modules() if isinstance(module, NORMALIZED) and module not in left_out]
     if not layers:
         raise UserError(
             f"{type(network).__name__} has no layer that spectral norm can be applied to: use "

@@ -26,6 +26,7 @@ NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
 # What a class did before an option of it was there to be chosen, by the names that `_target_` has now: a run that was
 # trained so goes on so.
 BEFORE: dict[str, dict[str, Any]] = {
+    "lightning_gen.networks.biggan.BigGANDecoder": {"normalize_embedding": True},
     "lightning_gen.networks.r3gan.R3GANEncoder": {"taps": [1, 2, 1], "projection": "plain"},
     "lightning_gen.networks.r3gan.R3GANDecoder": {"taps": [1, 2, 1]},
     "lightning_gen.networks.stylegan2.StyleGAN2Encoder": {"projection": "plain"},

@@ -23,7 +23,7 @@ def count(module):
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
-        ("sngan_cifar10", (4_276_739, 1_053_825)),
+        ("sngan_cifar10", (4_276_739, 1_053_824)),
         ("wgan_gp_cifar10", (4_276_739, 1_053_825)),
     ],
 )
@@ -42,6 +42,53 @@ def test_the_plain_recipes_take_one_step_a_player(name):
     config, model = recipe(name)
     assert (config.model.d_steps, config.dataset.batch_size, config.model.latent_dim) == (1, 128, 100)
     assert model.generator(torch.zeros(2, 100, device="meta")).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise", "flip", "batches", "betas"),
+    [
+        ("sngan_cifar10", True, False, (64, 128), [0.0, 0.9]),
+        ("wgan_gp_cifar10", False, True, (64, 128), [0.0, 0.9]),
+        ("sngan_cnn_cifar10", True, False, (128, 256), [0.0, 0.9]),
+        ("dcgan_cifar10", False, True, (128, 256), [0.5, 0.9]),
+    ],
+)
+def test_images_and_batches_are_those_of_the_source(name, noise, flip, batches, betas):
+    """w86763777/pytorch-gan-collections: sngan.py, wgangp.py and dcgan.py with their configs/*_CIFAR10_*.txt."""
+    config, _ = recipe(name)
+    assert (config.dataset.dequantize, config.dataset.flip) == (noise, flip)
+    assert (config.dataset.batch_size, config.model.generator_batch_size) == batches
+    for player in ("generator", "discriminator"):
+        optimizer = config.model[f"{player}_optimizer"]
+        assert (optimizer.lr, list(optimizer.betas)) == (2e-4, betas)
+
+
+def initial(name):
+    """The model of a recipe, narrow, with its initial weights."""
+    torch.manual_seed(0)
+    widths = [f"networks.{player}.width=16" for player in ("encoder", "decoder")]
+    return build_model(compose([f"experiment={name}", *widths]), (3, 32, 32))
+
+
+def test_initial_weights_are_those_of_the_source():
+    """SNGAN's CNN: N(0, 0.02^2), and 1 for the gains of batch norm. DCGAN: PyTorch's own, of (transposed)
+    convolutions, U(+-1 / sqrt(fan in)), fan in k^2 times the second dimension of the weight."""
+    sngan = initial("sngan_cnn_cifar10")
+    for module in sngan.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+        elif isinstance(module, NORMALIZED):
+            weight = module.parametrizations.weight.original if is_parametrized(module) else module.weight
+            assert float(weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+            assert not module.bias.any()
+    dcgan = initial("dcgan_cifar10")
+    layers = [m for m in dcgan.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.ConvTranspose2d))]
+    assert layers[0].weight.shape == (100, 128, 2, 2)  # 1024 channels at full width
+    for layer in layers:
+        bound = layer.weight[0].numel() ** -0.5
+        assert float(layer.weight.detach().abs().max()) == pytest.approx(bound, rel=0.01)
+        assert float(layer.weight.detach().std()) == pytest.approx(bound / 3**0.5, rel=0.05)
+    assert all((m.weight == 1).all() for m in dcgan.modules() if isinstance(m, torch.nn.BatchNorm2d))
 
 
 @pytest.mark.parametrize("name", ["gan_mlp", "gan_dcgan", "gan_wgan_gp", "gan_sngan", "gan_r3gan"])

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from lightning_gen.config.build import build
 from lightning_gen.config.compose import compose
@@ -15,7 +16,7 @@ from lightning_gen.networks import r3gan
 from lightning_gen.networks.blocks import Attention
 from lightning_gen.networks.initialization import initialize
 from lightning_gen.networks.r3gan import R3GANEncoder
-from lightning_gen.networks.spectral import normalized
+from lightning_gen.networks.spectral import NORMALIZED, normalize, normalized
 from lightning_gen.networks.stylegan2 import StyleGAN2Encoder
 
 SMALL = {  # the pairs at a width for tests
@@ -250,6 +251,18 @@ def test_biggan_has_the_published_number_of_parameters():
         encoder, decoder = pair("biggan", (3, 32, 32), latent_dim=80, num_classes=10)
         assert count(decoder) == 9_416_196
         assert count(encoder, encoder.make_head(1)) + 10 * 192 == 2_415_170
+
+
+@pytest.mark.parametrize("too", [False, True])
+def test_spectral_norm_leaves_biggans_embedding_of_the_label(too):
+    """As ajbrock/BigGAN-PyTorch: G's shared embedding is a plain one, every other matrix of G and D is normalized."""
+    _, decoder = small_pair("biggan", (1, 28, 28), num_classes=3)
+    normalized_too = normalize(type(decoder)(12, (1, 28, 28), 3, width=4, normalize_embedding=too))
+    plain = {
+        name for name, m in normalized_too.named_modules() if isinstance(m, NORMALIZED) and not is_parametrized(m)
+    }
+    assert plain == (set() if too else {"embedding"})
+    assert count(normalized_too) == count(decoder)
 
 
 def test_each_chunk_of_biggans_latent_reaches_its_own_block():
