@@ -20,7 +20,7 @@ from lightning_gen.config.tree import config_dir
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
-from lightning_gen.runs.upgrade import renamed
+from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # it was us who set it
@@ -111,7 +111,11 @@ def present_names(arguments: list[str]) -> list[str]:
     for old, new in zip(arguments, result, strict=True):
         if old != new:
             print(f"note: {old} is now {new}", file=sys.stderr)
-    return result
+    renewed = with_objective_group(result)
+    if renewed != result:
+        former, present = (" ".join(o for o in a if o not in b) for a, b in ((result, renewed), (renewed, result)))
+        print(f"note: {former} is now {present}", file=sys.stderr)
+    return renewed
 
 
 def with_resume(arguments: list[str]) -> list[str]:

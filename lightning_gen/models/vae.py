@@ -10,14 +10,13 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.posterior_statistics import posterior_statistics
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
-from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
 from lightning_gen.models.vae_pictures import kl_bars, traversals
+from lightning_gen.models.variational import VariationalModel
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
 from lightning_gen.objectives.densities import Densities
-from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.objectives.likelihoods import Likelihood
 from lightning_gen.objectives.posteriors import (
     Diagonal,
@@ -40,21 +39,17 @@ COLLAPSED = (
 )
 
 
-class VAE(GenerativeModel):
+class VAE(VariationalModel):
     """Maximizes the evidence lower bound, in nats per image, or what `objective` makes of its terms.
 
-    ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 3), both summed over dimensions,
-    the expectation from reparameterized samples, the divergence in closed form where there is one (Gaussian q and
-    standard normal p), else log q - log p at the samples. The metrics `elbo`, `reconstruction` and `kl` are those of
-    beta = 1 whatever the objective is; `loss` is the objective, in training and on held-out images.
+    ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 3), both summed over dimensions.
+    The expectation is from reparameterized samples. The divergence is in closed form for a Gaussian q and a standard
+    normal p, else log q - log p at the samples.
 
-    `output_bias`: `data_mean` starts the decoder's last bias where it shows the mean training image (Burda et al.
-    2016). With `num_classes`, q(z|x, y) and p(x|z, y) (Sohn et al. 2015): the encoder sees one constant channel a
+    With `num_classes`, q(z|x, y) and p(x|z, y) (Sohn et al. 2015): the encoder sees one constant channel for each
     class beside the image.
     """
 
-    can_encode = True
-    monitor = ("eval/elbo", "max")
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
 
     def __init__(
@@ -72,8 +67,7 @@ class VAE(GenerativeModel):
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed, num_classes)
-        self.make_optimizer, self.objective, self.output_bias = optimizer, objective or ELBO(), output_bias
+        super().__init__(image_shape, latent_dim, optimizer, objective, output_bias, num_classes, seed)
         channels, height, width = image_shape
         self.encoder = encoder(image_shape=(channels + num_classes, height, width))
         self.posterior = posterior(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
@@ -81,7 +75,6 @@ class VAE(GenerativeModel):
         decoded = (likelihood.channels(channels), height, width)
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, decoded)
         self.likelihood = likelihood
-        self.train_size, self.dequantized = 0, False
         self._check_parts()
 
     def _check_parts(self) -> None:
@@ -100,14 +93,9 @@ class VAE(GenerativeModel):
             raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")
         if self.prior.of_images and self.num_classes:
             raise UserError("model/prior=vamp has pseudo-inputs without classes: set conditional=false.")
-        if self.output_bias not in ("default", "data_mean"):
-            raise UserError(f"model.output_bias={self.output_bias}: use default or data_mean.")
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
-        check_likelihood(self.likelihood, data)
-        self.train_size, self.dequantized = len(data.train), data.batch_transform.dequantize
-        if fresh and self.output_bias == "data_mean":
-            set_output_bias(self.decoder, self.likelihood.output_of(mean_image(data)))
+        super().see_data(data, fresh)
         if fresh and isinstance(self.prior, Vamp):
             count = len(self.prior.pseudo_inputs)
             images = torch.cat([batch.images for batch in data.train_batches(torch.device("cpu"), limit=count)])
@@ -131,12 +119,6 @@ class VAE(GenerativeModel):
     def decode(self, latents: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(latents))
 
-    def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(x|z) of codes [k, B, Z] and images [B, C, H, W]: [k, B]."""
-        repeated = None if labels is None else labels.repeat(len(codes))
-        raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
-        return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
-
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         if self.density is not None or self.prior.standard:
             return super().sample_codes(count, generator)
@@ -145,10 +127,6 @@ class VAE(GenerativeModel):
         return self.prior(normal, uniform.to(self.device, normal.dtype), self.posterior_of)
 
     # -- the bound -------------------------------------------------------------------------------------------
-
-    def prepared(self, batch: Batch, noise: StepNoise) -> Tensor:
-        """The images as the likelihood has them: binary, say."""
-        return self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
 
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:
         """What the objective is made of, from `objective.samples` latents of each image."""
@@ -181,43 +159,7 @@ class VAE(GenerativeModel):
         terms = self.terms(Batch(images, labels), noise)
         return -terms.reconstruction, terms.kl.sum(dim=1)
 
-    def steps_done(self) -> int:
-        """Of training, before this step or up to the checkpoint: for weights that change on the way."""
-        if self.step_loaded is not None:
-            return self.step_loaded
-        return 0 if self._trainer is None else self.trainer.global_step
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.count_images(batch)
-        terms = self.terms(batch, self.noise)
-        loss = self.objective(terms).mean()
-        reconstruction, kl = terms.reconstruction.detach().mean(), terms.kl.detach().sum(dim=1).mean()
-        scalars = {"train/loss": loss, "train/elbo": -reconstruction - kl}
-        self.log_scalars(scalars | {"train/reconstruction": reconstruction, "train/kl": kl})
-        return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.parameters())
-
     # -- evaluation ------------------------------------------------------------------------------------------
-
-    @property
-    def eight_bit(self) -> bool | None:
-        """log p is that of 8-bit images (true), a density of dequantized ones, a bound of it (false), or neither."""
-        if self.likelihood.discrete:
-            return True
-        return False if self.dequantized and not self.likelihood.binary else None
-
-    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
-        terms = self.terms(batch, noise)
-        kl = terms.kl.sum(dim=1)
-        elbo = -terms.reconstruction - kl
-        metrics = {"elbo": elbo, "reconstruction": terms.reconstruction, "kl": kl, "loss": self.objective(terms)}
-        dimensions = batch.images[0].numel()
-        if self.eight_bit is not None:
-            name = "bits_per_dim" if self.eight_bit else "bits_per_dim_dequantized"
-            metrics[name] = bits_per_dimension(elbo, dimensions, density=not self.eight_bit)
-        return super().test_metrics(batch, noise) | metrics
 
     def held_out_metrics(self, batches: Callable[[], Iterable[Batch]]) -> dict[str, float]:
         if self.density is None and not self.prior.standard:
@@ -245,5 +187,10 @@ class VAE(GenerativeModel):
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        own = {"traversals": traversals(self, images, labels)} | kl_bars(self, images, labels)
-        return super().pictures(images, labels) | own
+        def decode(codes: Tensor) -> Tensor:
+            return self.decode(
+                self.labelled(codes, None if labels is None else labels[:1].expand(len(codes)))
+            ).float()
+
+        q = self.posterior_of(images, labels)
+        return super().pictures(images, labels) | {"traversals": traversals(q, decode)} | kl_bars(q)

@@ -21,9 +21,10 @@ class Terms:
     """Of k latents of each of B images."""
 
     log_likelihood: Tensor  # log p(x|z), [k, B]
-    kl: Tensor  # of q(z|x) from p(z): [B, Z] in closed form, else [B, 1], the mean of log q - log p over k latents
+    kl: Tensor  # of q(z|x) from p(z): [B, Z] in closed form, else the mean of log q - log p over k latents, [B, 1]
+    # or one number for each layer of latents, [B, L]
     latents: Tensor  # [k, B, Z], in the graph
-    posterior: Distribution
+    posterior: Distribution | None  # None where it has several layers
     log_prior: Tensor | None = None  # log p(z), [k, B]; for objectives with `densities`
     log_q: Tensor | None = None  # log q(z|x), [k, B]; likewise
     prior_draws: Tensor | None = None  # [B, Z]; for objectives with `needs_prior_draws`
@@ -120,7 +121,7 @@ class Capacity(ELBO):
 class FreeBits(ELBO):
     """beta sum_j max(nats, KL_j), KL_j the batch's mean in dimension j (Kingma et al. 2016, eq. 15).
 
-    Where the KL is not known by dimension, the whole has nats * Z free.
+    Where the KL is not known by dimension, nats * Z are free in all, in equal shares for each layer of latents.
     """
 
     def __init__(self, nats: float, beta: float = 1.0, samples: int = 1) -> None:

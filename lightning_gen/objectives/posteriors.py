@@ -20,6 +20,11 @@ LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior 
 LOG_2PI = math.log(2 * math.pi)
 
 
+def standard_normal_log_prob(values: Tensor) -> Tensor:
+    """log N(v; 0, I) of values [..., Z]: [...], nats."""
+    return -0.5 * (values.square() + LOG_2PI).sum(dim=-1)
+
+
 @dataclass(frozen=True)
 class DiagonalGaussian:
     """N(mean, diag(exp(log_variance))), both [B, Z]."""
@@ -31,6 +36,10 @@ class DiagonalGaussian:
         """Latents [k, B, Z] and log q at them [k, B], from N(0, I) noise (reparameterized)."""
         latents = self.mean + (0.5 * self.log_variance).exp() * noise
         return latents, -0.5 * (noise.square() + self.log_variance + LOG_2PI).sum(dim=-1)
+
+    def noise_of(self, latents: Tensor) -> Tensor:
+        """The noise that `draw` makes these latents [..., B, Z] of: [..., B, Z]."""
+        return (latents - self.mean) * (-0.5 * self.log_variance).exp()
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Latents [..., B, Z] to log q [..., B]."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
-from lightning_gen.objectives.posteriors import LOG_2PI, DiagonalGaussian, Distribution
+from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, standard_normal_log_prob
 
 Encode = Callable[[Tensor], Distribution]
 
@@ -33,7 +33,7 @@ class StandardNormal(nn.Module):
 
     def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
         """Latents [..., Z] to log p [...]."""
-        return -0.5 * (latents.square() + LOG_2PI).sum(dim=-1)
+        return standard_normal_log_prob(latents)
 
     def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
         """Draws [N, Z]."""
@@ -129,7 +129,7 @@ class FlowPrior(StandardNormal):
 
     def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
         noise, log_det = self.flow(latents)
-        return -0.5 * (noise.square() + LOG_2PI).sum(dim=-1) + log_det
+        return standard_normal_log_prob(noise) + log_det
 
     def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
         return self.flow.inverse(normal)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
-from lightning_gen.runs.upgrade import renamed
+from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 
 def keys_of(overrides: list[str]) -> set[str]:
@@ -20,6 +20,7 @@ def overrides_of(run: Path, new: list[str]) -> list[str]:
     """The overrides that the run was started with, without those that are given anew."""
     file = run / ".hydra" / "overrides.yaml"
     old = [renamed(str(o)) for o in OmegaConf.load(file)] if file.exists() else []
+    old = with_objective_group(old)
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
     return [o for o in old if not keys_of([o]) & (taken | {"resume"})]
 

@@ -45,7 +45,7 @@ def renamed(override: str) -> str:
 
 def upgraded(config: DictConfig) -> DictConfig:
     """The config of a run of any earlier version, as the present version reads it; the argument stays as it is."""
-    tree = _with_targets(OmegaConf.to_container(config))
+    tree = _with_objective(_with_targets(OmegaConf.to_container(config)))
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
     return OmegaConf.create(tree)
@@ -61,6 +61,37 @@ def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
         inner = _with_groups(model["source"])
         model["source"] = {key: inner[key] for key in ("model", "networks", "seed", "num_classes")}
     return {**tree, "ema": average, **NEW, **moved, "model": model}
+
+
+def with_objective_group(overrides: list[str]) -> list[str]:
+    """The overrides with choices of `model/objective` in place of `hierarchical_vae`'s former keys.
+
+    These were `model.objective=iwae` or `elbo`, and `model.k`, the number of samples; `iwae` and 1 by default.
+    """
+    former = [o for o in overrides if re.fullmatch(r"model\.(objective=(iwae|elbo)|k=\d+)", o)]
+    if not former:
+        return overrides
+    values = dict(o.split("=") for o in former)
+    if "model=hierarchical_vae" in overrides:
+        values.setdefault("model.k", "1")
+    group = [f"model/objective={values.get('model.objective', 'iwae')}"]
+    samples = [f"model.objective.samples={values['model.k']}"] if "model.k" in values else []
+    return [*(o for o in overrides if o not in former), *group, *samples]
+
+
+def _with_objective(tree: dict[str, Any]) -> dict[str, Any]:
+    """`hierarchical_vae` named its objective by a word and had the number of samples, `k`, beside it."""
+    model = tree.get("model")
+    if not isinstance(model, dict):
+        return tree
+    model = dict(model)
+    if model.get("objective") in ("iwae", "elbo"):
+        name = {"iwae": "IWAE", "elbo": "ELBO"}[model["objective"]]
+        samples = model.pop("k")
+        model["objective"] = {"_target_": f"lightning_gen.objectives.bounds.{name}", "samples": samples}
+    if isinstance(model.get("source"), dict):  # a model inside the model
+        model["source"] = _with_objective(model["source"])
+    return {**tree, "model": model}
 
 
 def _with_targets(node: Any) -> Any:

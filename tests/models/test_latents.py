@@ -11,7 +11,7 @@ MODELS = {
     "wae": ("model=wae", "networks=conv"),
     "wae_gan": ("model=wae", "model/divergence=gan", "networks=conv"),
     "vae_gan": ("model=vae_gan", "networks=conv"),
-    "hierarchical_vae": ("model=hierarchical_vae", "model.k=3", "networks=conv"),
+    "hierarchical_vae": ("model=hierarchical_vae", "model/objective=iwae", "networks=conv"),
     "vqvae": ("model=vqvae", "model.prior_steps=0", "networks.encoder.width=8", "model.revive_after=2"),
 }
 

@@ -118,6 +118,8 @@ def test_parts_that_do_not_go_together():
         make(objective=DReG(2), posterior=IAF)
     with pytest.raises(UserError, match="output_bias"):
         make(output_bias="mean")
+    with pytest.raises(UserError, match="model/objective=iwae"):
+        make(objective="iwae")
 
 
 def test_the_output_bias_shows_the_mean_image():
@@ -132,25 +134,32 @@ def test_the_output_bias_shows_the_mean_image():
 
 
 def test_traversals_move_one_dimension_each_most_used_first():
-    model, images = make(), torch.rand(20, *SHAPE)
     mean = torch.tensor([0.1, 2.0, 0.5]).expand(20, 3)
-    model.posterior_of = lambda images, labels=None: DiagonalGaussian(mean, torch.zeros_like(mean))
-    pictures, columns = traversals(model, images)
+    pictures, columns = traversals(DiagonalGaussian(mean, torch.zeros_like(mean)), lambda codes: 2 * codes)
     rows = pictures.unflatten(0, (3, columns))
     for row, dimension in enumerate([1, 2, 0]):
         code = mean[0].clone()
         code[dimension] = 3.0
-        torch.testing.assert_close(rows[row, -1], model.decode(code.unsqueeze(0))[0].detach())
+        torch.testing.assert_close(rows[row, -1], 2 * code)
 
 
 def test_kl_per_dimension_is_that_of_each_gaussian():
     mean, log_variance = torch.tensor([[0.0, 1.0], [0.0, 3.0]]), torch.zeros(2, 2)
     torch.testing.assert_close(kl_per_dimension(DiagonalGaussian(mean, log_variance)), torch.tensor([0.0, 2.5]))
-    model = make()
     flow = Planar(4, 3)(torch.randn(2, 4))
     assert kl_per_dimension(flow) is None
-    model.posterior_of = lambda images, labels=None: flow
-    assert kl_bars(model, torch.rand(2, *SHAPE)) == {}
+    assert kl_bars(flow) == {}
+
+
+def test_pictures_of_a_conditional_vae_are_of_the_first_image_and_its_class():
+    model, data = make(num_classes=3).eval(), batch(count=20, classes=3)
+    rows, _ = model.pictures(data.images, data.labels)["traversals"]
+    q = model.posterior_of(data.images, data.labels)
+    code = q.mean[0].clone()
+    most_used = q.standard_normal_kl().mean(dim=0).argmax()
+    code[most_used] = -3.0
+    expected = model.decode(model.labelled(code.unsqueeze(0), data.labels[:1]))
+    torch.testing.assert_close(rows[:1], expected.detach())
 
 
 def test_a_collapsed_posterior_is_told():

@@ -32,10 +32,13 @@ def test_it_loads_with_its_average(run_dir):
     assert model.sample(4).shape == (4, 1, 8, 8)
 
 
-def test_it_goes_on_to_the_weights_that_its_own_version_reached(run_dir, train_command):
+@pytest.mark.parametrize("name", ["gan_0_1_0", "hierarchical_vae_0_1_0"])
+def test_it_goes_on_to_the_weights_that_its_own_version_reached(tmp_path, train_command, name):
+    """From six steps to nine. The VAE with two layers has its objective as a word and its number of samples as `k`."""
+    run_dir = Path(shutil.copytree(EARLIER / name, tmp_path / "run"))
     done = train_command(f"resume={run_dir}", "trainer.max_steps=9")
     assert done.returncode == 0, done.stderr
-    check_weights(Run.load(run_dir).read_checkpoint()["state_dict"], RECORD["resumed_gan_0_1_0"])
+    check_weights(Run.load(run_dir).read_checkpoint()["state_dict"], RECORD[f"resumed_{name}"])
 
 
 def test_it_is_evaluated_and_sampled(run_dir, tmp_path):

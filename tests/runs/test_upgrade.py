@@ -3,9 +3,14 @@
 import pytest
 from omegaconf import OmegaConf
 
+from lightning_gen.commands.train import present_names
+from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
-from lightning_gen.runs.upgrade import renamed, upgraded
+from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group
 from tests.helpers import QUICK, make_run
+
+TWO_LAYERS = "model=hierarchical_vae"
+IWAE, ELBO = (f"lightning_gen.objectives.bounds.{name}" for name in ("IWAE", "ELBO"))
 
 
 @pytest.mark.parametrize(
@@ -44,3 +49,41 @@ def test_old_names_work_on_the_command_line_and_are_told(tmp_path, train_command
     assert "note: model.ema_half_life=500 is now ema.half_life=500" in done.stderr
     config = Run.load(tmp_path / "run").config
     assert (config.ema.half_life, config.schedule.final) == (500, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("former", "target", "samples"),
+    [
+        ([TWO_LAYERS, "model.k=3"], IWAE, 3),
+        ([TWO_LAYERS, "model.objective=iwae"], IWAE, 1),
+        ([TWO_LAYERS, "model.objective=elbo", "model.k=7"], ELBO, 7),
+        (["experiment=iwae50_2layer_mnist", "model.objective=elbo"], ELBO, 50),
+        (["experiment=iwae50_2layer_mnist", "model.k=5"], IWAE, 5),
+    ],
+)
+def test_former_overrides_compose_to_what_they_meant(former, target, samples):
+    objective = compose(with_objective_group(former)).model.objective
+    assert (objective._target_, objective.samples) == (target, samples)
+
+
+def test_a_note_tells_the_present_overrides(capsys):
+    assert present_names([TWO_LAYERS, "model.k=3"]) == [
+        TWO_LAYERS,
+        "model/objective=iwae",
+        "model.objective.samples=3",
+    ]
+    assert capsys.readouterr().err == "note: model.k=3 is now model/objective=iwae model.objective.samples=3\n"
+
+
+def test_other_overrides_stay_as_they_are():
+    overrides = ["model=vae", "model/objective=iwae", "model.objective.samples=3", "evaluation.nll.k=5"]
+    assert with_objective_group(overrides) == overrides
+
+
+def test_former_configs_are_upgraded_in_a_model_inside_the_model_too():
+    former = {"model": {"name": "hierarchical_vae", "objective": "elbo", "k": 4}}
+    config = upgraded(OmegaConf.create({**former, "seed": 0}))
+    assert config.model == {"name": "hierarchical_vae", "objective": {"_target_": ELBO, "samples": 4}}
+    source = {**former, "networks": {}, "seed": 0}
+    classifier = upgraded(OmegaConf.create({"model": {"name": "classifier", "source": source}}))
+    assert classifier.model.source.model == config.model

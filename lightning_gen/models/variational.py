@@ -1,0 +1,117 @@
+"""What the VAEs share: a likelihood, an objective, one training step and the results on held-out images."""
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel, OptimizerFactory
+from lightning_gen.models.vae_data import check_likelihood, mean_image, set_output_bias
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.bounds import ELBO, Terms
+from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
+from lightning_gen.objectives.likelihoods import Likelihood
+from lightning_gen.randomness import StepNoise
+
+
+class VariationalModel(GenerativeModel):
+    """A decoder p(x|z) and an approximate posterior q(z|x), trained on a bound of log p(x), in nats per image.
+
+    `objective` turns the terms of the bound into the loss. The metrics `elbo`, `reconstruction` and `kl` are those of
+    the ELBO whatever the objective is; `loss` is the objective, in training and on held-out images.
+
+    `output_bias`: `default` leaves the decoder's last bias as it is; `data_mean` starts it where the decoder shows
+    the mean training image (Burda et al. 2016).
+
+    Subclasses build `decoder` and `likelihood`, and give `terms`.
+
+    Raises:
+        UserError: an objective or an output bias that does not exist.
+    """
+
+    can_encode = True
+    monitor = ("eval/elbo", "max")
+    decoder: nn.Module
+    likelihood: Likelihood
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int,
+        optimizer: OptimizerFactory,
+        objective: ELBO | None = None,
+        output_bias: str = "default",
+        num_classes: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, seed, num_classes)
+        if not isinstance(objective, ELBO | None):
+            raise UserError(f"model.objective={objective}: choose a file of the group, as in model/objective=iwae.")
+        if output_bias not in ("default", "data_mean"):
+            raise UserError(f"model.output_bias={output_bias}: use default or data_mean.")
+        self.make_optimizer, self.objective, self.output_bias = optimizer, objective or ELBO(), output_bias
+        self.train_size, self.dequantized = 0, False
+
+    def see_data(self, data: ImageDataModule, fresh: bool) -> None:
+        check_likelihood(self.likelihood, data)
+        self.train_size, self.dequantized = len(data.train), data.batch_transform.dequantize
+        if fresh and self.output_bias == "data_mean":
+            set_output_bias(self.decoder, self.likelihood.output_of(mean_image(data)))
+
+    # -- the bound -------------------------------------------------------------------------------------------
+
+    def terms(self, batch: Batch, noise: StepNoise) -> Terms:
+        """What the objective is made of, from `objective.samples` latents of each image."""
+        raise NotImplementedError
+
+    def prepared(self, batch: Batch, noise: StepNoise) -> Tensor:
+        """The images as the likelihood takes them, such as binarized; [B, C, H, W]."""
+        return self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
+
+    def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """log p(x|z) of what the decoder takes, [k, B, Z], and images [B, C, H, W]: [k, B], nats."""
+        repeated = None if labels is None else labels.repeat(len(codes))
+        raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
+        return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
+
+    def parts(self, terms: Terms) -> dict[str, Tensor]:
+        """The ELBO and its parts, by metric name; nats, [B]."""
+        kl = terms.kl.sum(dim=1)
+        return {"elbo": -terms.reconstruction - kl, "reconstruction": terms.reconstruction, "kl": kl}
+
+    def steps_done(self) -> int:
+        """Completed training steps, before this one or of the checkpoint: some objectives' weights depend on them."""
+        if self.step_loaded is not None:
+            return self.step_loaded
+        return 0 if self._trainer is None else self.trainer.global_step
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        self.count_images(batch)
+        terms = self.terms(batch, self.noise)
+        loss = self.objective(terms).mean()
+        with torch.no_grad():
+            scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
+        self.log_scalars(scalars | {"train/loss": loss})
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.make_optimizer(self.parameters())
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    @property
+    def eight_bit(self) -> bool | None:
+        """What log p(x) is: of 8-bit images (true), a density of dequantized ones (false), or neither (None)."""
+        if self.likelihood.discrete:
+            return True
+        return False if self.dequantized and not self.likelihood.binary else None
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        terms = self.terms(batch, noise)
+        metrics = {**self.parts(terms), "loss": self.objective(terms)}
+        if self.eight_bit is not None:
+            name = "bits_per_dim" if self.eight_bit else "bits_per_dim_dequantized"
+            dimensions = batch.images[0].numel()
+            metrics[name] = bits_per_dimension(metrics["elbo"], dimensions, density=not self.eight_bit)
+        return super().test_metrics(batch, noise) | metrics
