@@ -1,4 +1,4 @@
-"""Evaluation of generative models: plain PyTorch, without Lightning and without Hydra."""
+"""Metrics of generative models in plain PyTorch: no Lightning, no Hydra."""
 
 from lightning_gen.metrics.classifier import (
     FeatureClassifier,

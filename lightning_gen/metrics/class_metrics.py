@@ -1,4 +1,4 @@
-"""Metrics that use a classifier's opinion of each image: Inception score, distances class by class."""
+"""Metrics that use a classifier's prediction for each image: Inception score, distances within classes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lightning_gen.metrics.frechet import Moments, frechet_distance
 
 
 def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[float, float]:
-    """exp E_x KL(p(y|x) || p(y)), mean and standard deviation over splits (Salimans et al. 2016, sec. 4).
+    """exp E_x KL(p(y|x) || p(y)): mean and standard deviation over splits (Salimans et al. 2016, sec. 4).
 
     Args:
         logits: class logits [N, K].
-        splits: the images are shuffled and cut into so many parts.
-        seed: shuffles; the global generator is not touched.
+        splits: number of parts that the shuffled images are cut into.
+        seed: shuffles the images; the global generator is not touched.
 
     Returns:
         Mean and standard deviation; a score lies between 1 and K.
@@ -25,7 +25,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[fl
         ValueError: fewer images than splits.
     """
     if len(logits) < splits:
-        raise ValueError(f"an inception score over {splits} splits of {len(logits)} images")
+        raise ValueError(f"an inception score over {splits} splits needs more than {len(logits)} images")
     order = torch.randperm(len(logits), generator=torch.Generator().manual_seed(seed))
     log_p = logits.cpu().double()[order].log_softmax(1)
     scores = []
@@ -39,7 +39,7 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = 0) -> tuple[fl
 def per_class_frechet(
     fake: Tensor, fake_labels: Tensor, real: Tensor, real_labels: Tensor, num_classes: int
 ) -> dict[int, float]:
-    """Frechet distance within each class; a class with fewer than two images on a side has none.
+    """The Frechet distance within each class; classes with fewer than two images on one side are left out.
 
     Args:
         fake: features of samples [N, d].
@@ -57,7 +57,7 @@ def per_class_frechet(
 
 
 def class_balance(fake_labels: Tensor, real_labels: Tensor, num_classes: int) -> tuple[float, int]:
-    """How the classes are mixed: total variation between class frequencies, and the number of lost classes.
+    """How class frequencies differ: their total variation distance, and the number of lost classes.
 
     Args:
         fake_labels: classes of samples, int64 [N].
@@ -65,7 +65,7 @@ def class_balance(fake_labels: Tensor, real_labels: Tensor, num_classes: int) ->
         num_classes: number of classes K.
 
     Returns:
-        Total variation in [0, 1], and how many classes have a tenth or less of their real frequency.
+        The total variation in [0, 1], and the number of classes with a tenth or less of their real frequency.
     """
     fake = torch.bincount(fake_labels.cpu(), minlength=num_classes).double() / len(fake_labels)
     real = torch.bincount(real_labels.cpu(), minlength=num_classes).double() / len(real_labels)

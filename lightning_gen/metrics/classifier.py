@@ -1,7 +1,8 @@
 """The small convolutional classifier whose last hidden layer is the feature space for small images.
 
-A digit classifier's features are the meaningful ones for digits (Binkowski et al. 2018, "Demystifying MMD
-GANs", use a LeNet on MNIST). Numbers compare only within one extractor, so each carries its name and hash.
+For digits, the features of a digit classifier are more meaningful than those of Inception (Binkowski et al. 2018,
+"Demystifying MMD GANs", use a LeNet on MNIST). Numbers compare only within one extractor, so each classifier has a
+name and a hash that go into every protocol.
 """
 
 from __future__ import annotations
@@ -35,18 +36,18 @@ class Recipe:
     epochs: int = 6
     batch_size: int = 128
     max_lr: float = 2e-3
-    min_steps: int = 1500  # small data sets get more epochs: 1,437 digits are 12 steps an epoch
+    min_steps: int = 1500  # small data sets get more epochs: one epoch of 1,437 digits has 12 steps
 
 
 class FeatureClassifier(FeatureExtractor):
-    """conv5x5(24)-pool-conv3x3(48)-pool-fc64-relu-fc: the 64 rectified units are the features.
+    """conv5x5(24)-pool-conv3x3(48)-pool-fc64-relu-fc; the 64 hidden units after the ReLU are the features.
 
-    Features are divided by their root mean square over the training set, so that their mean squared norm
-    there is d: Frechet distances get a readable scale and cubic-kernel KID does not explode.
+    Features are divided by their root mean square over the training set, so that their mean squared norm there is d.
+    This gives Frechet distances a readable scale and keeps the cubic kernel of KID from exploding.
 
     Args:
-        state: tensors as ``fit_state`` gives them: ``body.*``, ``head.*`` and ``scale``.
-        name: goes into the protocol, for example ``classifier-mnist-v1``.
+        state: tensors as returned by ``fit_state``: ``body.*``, ``head.*`` and ``scale``.
+        name: the name for the protocol, for example ``classifier-mnist-v1``.
     """
 
     num_features = NUM_FEATURES
@@ -58,7 +59,7 @@ class FeatureClassifier(FeatureExtractor):
         self.name = name
         self.native_channels = state["body.0.weight"].shape[1]
         self.num_classes = state["head.weight"].shape[0]
-        with torch.device("meta"):  # the initial weights would be drawn from the global generator for nothing
+        with torch.device("meta"):  # draws no initial weights from the global generator
             self.body = classifier_body(self.native_channels)
             self.head = nn.Linear(NUM_FEATURES, self.num_classes)
         self.register_buffer("scale", torch.empty((), device="meta"))
@@ -81,7 +82,7 @@ class FeatureClassifier(FeatureExtractor):
 
 
 def classifier_body(channels: int) -> nn.Sequential:
-    """The network up to its features: [N, channels, 28, 28] in [-1, 1] to [N, 64]."""
+    """The network up to the features: images [N, channels, 28, 28] in [-1, 1] to [N, 64]."""
     return nn.Sequential(
         nn.Conv2d(channels, 24, 5, padding=2),
         nn.ReLU(),
@@ -103,7 +104,7 @@ def train_classifier(
     seed: int = 0,
     epochs: int | None = None,
 ) -> FeatureClassifier:
-    """Train the small classifier, the same for the same arguments; the global generators are not touched.
+    """Train the small classifier. The same arguments give the same weights; global generators are not touched.
 
     Args:
         images: uint8 [N, C, H, W].
@@ -122,10 +123,10 @@ def train_classifier(
 def cached_classifier(
     images: Tensor, labels: Tensor, *, name: str, cache_dir: Path | str, seed: int = 0
 ) -> FeatureClassifier:
-    """The classifier of a labelled data set: trained once, then read from ``cache_dir``.
+    """The classifier of a labelled data set, trained once and then read from ``cache_dir``.
 
-    The file is named by the hash of images, labels and recipe. Several processes may ask at once: the first
-    trains, the others wait for its file, so that all have the same weights.
+    The name of the file contains a hash of images, labels and recipe. If several processes ask at once, the first
+    trains and the others wait for its file, so that all have the same weights.
     """
     recipe = Recipe(seed=seed)
     key = content_hash(images, labels, json.dumps(asdict(recipe), sort_keys=True), "classifier-v1")[:16]
@@ -140,10 +141,10 @@ def cached_classifier(
 
 
 def packaged_classifier(dataset: str) -> FeatureClassifier | None:
-    """The classifier that comes with the package: ``digits``, ``mnist``, ``fashion_mnist``; else ``None``.
+    """The classifier that comes with the package for ``digits``, ``mnist`` or ``fashion_mnist``; otherwise ``None``.
 
     Raises:
-        ValueError: the file is not the one that its record describes.
+        ValueError: the file of weights does not match its record.
     """
     record_file = WEIGHTS / f"{dataset}.json"
     if not record_file.exists():
@@ -157,7 +158,7 @@ def packaged_classifier(dataset: str) -> FeatureClassifier | None:
 
 @torch.no_grad()
 def accuracy(classifier: FeatureClassifier, images: Tensor, labels: Tensor, batch_size: int = 1000) -> float:
-    """Fraction of uint8 images [N, C, H, W] that get their label int64 [N]."""
+    """The fraction of images uint8 [N, C, H, W] that are classified as their label int64 [N]."""
     right = torch.zeros((), dtype=torch.long, device=images.device)
     for part, target in zip(images.split(batch_size), labels.split(batch_size), strict=True):
         right += (classifier.logits(to_float(part)).argmax(1) == target.to(part.device)).sum()
@@ -169,7 +170,7 @@ def _read(data: bytes) -> dict[str, Tensor]:
 
 
 def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    """Train, and give the tensors that a ``FeatureClassifier`` is made of; the weights are float16."""
+    """Train a classifier; returns the tensors of a ``FeatureClassifier``, with weights in float16."""
     if len(images) != len(labels) or images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
             f"expected uint8 images [N, C, H, W] with N labels, got {images.dtype} {list(images.shape)} "
@@ -178,7 +179,7 @@ def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tenso
     channels = 1 if images.shape[1] == 1 else 3
     labels = labels.to(images.device)
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would seed the GPUs' generators too.
+        # Not torch.manual_seed, which would also seed the generators of the GPUs.
         torch.random.default_generator.manual_seed(recipe.seed)
         net = _Trainee(channels, int(labels.max()) + 1)
     net = net.to(images.device)
@@ -188,7 +189,7 @@ def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tenso
 
 
 class _Trainee(FeatureExtractor):
-    """The classifier while it learns; it shares ``prepare`` with the one that is used."""
+    """The classifier during training; it prepares images like the finished one."""
 
     native_size = NATIVE_SIZE
 
@@ -203,7 +204,7 @@ class _Trainee(FeatureExtractor):
 
     @torch.no_grad()
     def frozen_state(self, images: Tensor) -> dict[str, Tensor]:
-        """Float16 weights (half the file, no measurable loss) and the scale of the features with them."""
+        """Weights in float16 (half the file size, no measurable loss), and the scale of their features."""
         state = {key: value.half() for key, value in self.state_dict().items()}
         self.load_state_dict({key: value.float() for key, value in state.items()})
         square = sum(self.hidden(part).double().square().sum() for part in images.split(1000))

@@ -9,22 +9,22 @@ from lightning_gen.metrics.neighbours import radii, squared_distance_blocks
 
 
 def precision_recall_density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, float]:
-    """Fidelity and diversity by the manifolds that balls to the k-th nearest neighbour span.
+    """Fidelity and diversity, by balls around each image that reach to its k-th nearest neighbour.
 
-    precision: the fraction of samples inside some real ball; recall: the fraction of real images inside some
-    sample's ball (Kynkaanniemi et al. 2019). density: the mean number of real balls that a sample lies in, over
-    k; coverage: the fraction of real balls that hold a sample (Naeem et al. 2020).
+    precision: the fraction of samples inside some real image's ball; recall: the fraction of real images inside some
+    sample's ball (Kynkaanniemi et al. 2019). density: the mean number of real images' balls that a sample is in,
+    divided by k; coverage: the fraction of real images' balls that contain a sample (Naeem et al. 2020).
 
     Args:
         fake: features of samples [N, d].
         real: features of real images [M, d].
-        k: neighbour that sets a ball's radius; the numbers depend on it, and on N and M.
+        k: the neighbour that sets the radius of a ball; the results depend on k, N and M.
 
     Returns:
-        ``precision``, ``recall``, ``density``, ``coverage``: all in [0, 1] but density, which can exceed 1.
+        ``precision``, ``recall``, ``density``, ``coverage``: all in [0, 1] except density, which can exceed 1.
 
     Raises:
-        ValueError: k or fewer images on a side.
+        ValueError: k or fewer images on one side.
     """
     real_radii, fake_radii = radii(real, k).square(), radii(fake, k).square()
     balls_around = torch.zeros(len(fake), dtype=torch.long, device=real_radii.device)

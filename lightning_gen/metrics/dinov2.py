@@ -12,20 +12,20 @@ from lightning_gen.errors import UserError
 from lightning_gen.metrics.features import FeatureExtractor
 
 REPOSITORY = "facebookresearch_dinov2_main"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, that the network was trained with
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as in the training of the network
 
 
 class DinoV2Extractor(FeatureExtractor):
-    """The class token of a DINOv2 vision transformer, images resized to 224x224 (bicubic, antialias).
+    """The class token of a DINOv2 vision transformer, for images resized to 224x224 (bicubic with antialiasing).
 
-    Both the code and the weights come from the torch hub cache; nothing is downloaded.
+    Code and weights are read from the torch hub cache; nothing is downloaded.
 
     Args:
         model: ``dinov2_vits14``, ``dinov2_vitb14``, ``dinov2_vitl14`` or ``dinov2_vitg14``.
-        weights: the weights file; ``None`` looks for ``<model>_pretrain.pth`` in the torch hub cache.
+        weights: the file of weights; ``None`` looks for ``<model>_pretrain.pth`` in the torch hub cache.
 
     Raises:
-        UserError: the code or the weights are not there.
+        UserError: the code or the weights are missing.
     """
 
     native_size = (224, 224)
@@ -38,7 +38,7 @@ class DinoV2Extractor(FeatureExtractor):
         path = Path(weights) if weights else hub / "checkpoints" / f"{model}_pretrain.pth"
         if not (hub / REPOSITORY / "hubconf.py").is_file() or not path.is_file():
             raise UserError(
-                f"evaluation/extractor=dinov2 needs {hub / REPOSITORY} and {path}: run once with a network "
+                f"evaluation/extractor=dinov2 needs {hub / REPOSITORY} and {path}: with a network, run once "
                 f"`python -c \"import torch; torch.hub.load('facebookresearch/dinov2', '{model}')\"`."
             )
         with torch.random.fork_rng(devices=[]):  # its constructor draws initial weights

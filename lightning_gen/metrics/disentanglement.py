@@ -1,7 +1,7 @@
-"""Does each latent variable stand for one factor of variation? Scores for codes of images with known factors.
+"""Does each latent variable represent one factor of variation? Scores for codes of images with known factors.
 
-Codes are float [N, D] (posterior means), factors int64 [N, K]. A code that is the factors, each in its own
-dimension, scores 1 on all of them.
+Codes are float [N, D] (posterior means), factors int64 [N, K]. Codes that equal the factors, one in each dimension,
+get 1 in every score.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 def disentanglement(
     codes: Tensor, factors: Tensor, categorical: Collection[int] = (), seed: int = 0
 ) -> dict[str, float]:
-    """All scores of codes float [N, D] for factors int64 [N, K]; one code alone has none.
+    """All scores; empty for codes of one dimension.
 
     Args:
-        codes: posterior means, or what an autoencoder encodes to.
-        factors: of the same images.
+        codes: float [N, D], posterior means or the codes of an autoencoder.
+        factors: int64 [N, K], of the same images.
         categorical: which factors have no order.
-        seed: of halves, forests and votes.
+        seed: for the halves of the images, the random forests and the votes.
 
     Returns:
         ``mig``, ``sap``, ``factor_vae_score`` (chance: 1/K) and the three of ``dci``.
@@ -38,7 +38,7 @@ def disentanglement(
 
 
 def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> float:
-    """MIG: the gap between the two codes most informative about a factor, over the factor's entropy.
+    """MIG: the gap in mutual information between the two codes most informative about a factor, over its entropy.
 
     Chen et al. 2018, "Isolating sources of disentanglement in VAEs", eq. 6; mutual information from histograms of
     equal width, as in Locatello et al. 2019.
@@ -46,7 +46,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> fl
     Args:
         codes: float [N, D], at least two dimensions.
         factors: int64 [N, K].
-        bins: of each code's histogram.
+        bins: of the histogram of each code.
 
     Returns:
         The mean over factors, in [0, 1].
@@ -63,7 +63,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> fl
 
 
 def dci(codes: Tensor, factors: Tensor, *, seed: int = 0, trees: int = 20) -> dict[str, float]:
-    """DCI: disentanglement, completeness and informativeness of the importance of each code for each factor.
+    """DCI: disentanglement, completeness and informativeness, from how important each code is for each factor.
 
     Eastwood & Williams 2018, "A framework for the quantitative evaluation of disentangled representations", with
     random forests; half of the images train, the other half test.
@@ -71,7 +71,7 @@ def dci(codes: Tensor, factors: Tensor, *, seed: int = 0, trees: int = 20) -> di
     Args:
         codes: float [N, D].
         factors: int64 [N, K].
-        seed: of the halves and the forests; no global generator is touched.
+        seed: for the halves and the forests; no global generator is touched.
         trees: in each forest.
 
     Returns:
@@ -101,7 +101,7 @@ def dci(codes: Tensor, factors: Tensor, *, seed: int = 0, trees: int = 20) -> di
 
 
 def sap(codes: Tensor, factors: Tensor, categorical: Collection[int] = ()) -> float:
-    """SAP: the gap between the two codes that each alone predict a factor best.
+    """SAP: the gap in score between the two single codes that predict a factor best.
 
     Kumar et al. 2018, "Variational inference of disentangled latent concepts", sec. 3: R^2 of a line for ordered
     factors; for categorical ones the accuracy of thresholds, here from 0 at chance to 1.
@@ -124,7 +124,7 @@ def sap(codes: Tensor, factors: Tensor, categorical: Collection[int] = ()) -> fl
 
 
 def factor_vae_score(codes: Tensor, factors: Tensor, *, votes: int = 800, batch: int = 64, seed: int = 0) -> float:
-    """The FactorVAE score: the accuracy in telling which factor was held fixed by the code that varies least.
+    """The FactorVAE score: how often the code that varies least tells which factor was held fixed.
 
     Kim & Mnih 2018, "Disentangling by factorising", sec. 4: a majority vote over (least varying code, fixed
     factor), counted on one set of votes and tested on another of the same size. Chance is 1/K.
@@ -133,15 +133,15 @@ def factor_vae_score(codes: Tensor, factors: Tensor, *, votes: int = 800, batch:
         codes: float [N, D].
         factors: int64 [N, K].
         votes: in each of the two sets.
-        batch: images that share the fixed value, for one vote.
-        seed: draws them; the global generator is not touched.
+        batch: images per vote, which share the value of the fixed factor.
+        seed: draws the votes; the global generator is not touched.
 
     Returns:
-        In [0, 1].
+        The accuracy, in [0, 1].
     """
     _check(codes, factors)
     spread = codes.double().std(0)
-    active = (spread > 1e-6 * spread.max()).nonzero()[:, 0]  # a collapsed code always varies least
+    active = (spread > 1e-6 * spread.max()).nonzero()[:, 0]  # without collapsed codes, which would always vary least
     scaled = codes.double()[:, active] / spread[active]
     generator = torch.Generator().manual_seed(seed)
     num_factors = factors.shape[1]
@@ -165,7 +165,7 @@ def _check(codes: Tensor, factors: Tensor) -> None:
 
 
 def _mutual_information(a: Tensor, b: Tensor) -> Tensor:
-    """In nats, of two integer variables [N]."""
+    """Mutual information of two integer variables [N], in nats."""
     width = int(b.max()) + 1
     joint = torch.bincount(a * width + b, minlength=(int(a.max()) + 1) * width).view(-1, width).double() / len(a)
     independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
@@ -173,7 +173,7 @@ def _mutual_information(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _certainty(matrix: np.ndarray) -> np.ndarray:
-    """1 minus the entropy of each row [A, B], to the base of its length."""
+    """1 minus the entropy of each row of [A, B], with logarithms to base B."""
     rows = matrix / np.maximum(matrix.sum(1, keepdims=True), 1e-12)
     logs = np.log(rows, out=np.zeros_like(rows), where=rows > 0)
     return 1 + (rows * logs).sum(1) / np.log(matrix.shape[1])

@@ -1,4 +1,4 @@
-"""Which features to compare images by, and the two kinds that need no weights."""
+"""Which features images are compared by, and the two kinds of features that need no trained weights."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ PIXELS_SIDE = 32  # 3 x 32 x 32 = 3072 features: a covariance of 75 MB; four tim
 
 
 class RandomExtractor(FeatureExtractor):
-    """The small classifier's network with random weights: honest features where there is nothing to learn from.
+    """The small classifier's network with random weights, for images without labels.
 
-    It ranks distortions much as trained features do, but sees a lost class about six times less.
+    It ranks distortions much as trained features do, but is about six times less sensitive to a missing class.
 
     Args:
         channels: 1 or 3.
-        seed: draws the weights (He et al. 2015), the same on every machine; the global generator is not
-            touched.
+        seed: draws the weights (He et al. 2015), the same on every machine; the global generator is not touched.
     """
 
     num_features = NUM_FEATURES
@@ -58,7 +57,7 @@ class RandomExtractor(FeatureExtractor):
 
 
 class PixelExtractor(FeatureExtractor):
-    """The pixels themselves, of images no larger than 32x32; for nearest neighbours rather than for distances.
+    """The pixels themselves, for images up to 32x32; better for nearest neighbours than for distances.
 
     Args:
         image_shape: (C, H, W) of the data set.
@@ -90,28 +89,27 @@ def build_extractor(
     cache_dir: Path | str | None = None,
     seed: int = 0,
 ) -> FeatureExtractor:
-    """The feature extractor of a data set.
+    """The feature extractor for a data set.
 
-    ``auto`` takes the first that there is: the packaged classifier of the data set; Inception, for RGB images of
-    32x32 or more whose weights file is found; a classifier trained on the labelled training split and cached;
-    random features.
+    ``auto`` takes the first that is available: the packaged classifier of the data set; Inception, for RGB images of
+    32x32 or more if its weights are found; a classifier trained on the labels and cached; random features.
 
     Args:
         kind: one of ``KINDS``.
         dataset: name of the data set.
         images: its training split, uint8 [N, C, H, W].
-        labels: int64 [N], or ``None`` (labels of any other shape count as none).
-        weights: weights file, for ``inception`` and ``dinov2``.
-        model: of ``dinov2``.
-        resize: of ``inception``.
-        cache_dir: where a trained classifier is kept; needed by ``classifier`` if none is packaged.
-        seed: of ``random``, and of the training of a classifier.
+        labels: int64 [N], or ``None``; labels of another shape count as ``None``.
+        weights: file of weights, for ``inception`` and ``dinov2``.
+        model: which network, for ``dinov2``.
+        resize: how images are resized, for ``inception``.
+        cache_dir: folder for a trained classifier; needed by ``classifier`` if none is packaged.
+        seed: for the weights of ``random``, and for training a classifier.
 
     Raises:
-        UserError: an unknown kind, or one that cannot be had here.
+        UserError: an unknown kind, or one that is not available for these images on this machine.
     """
     if kind not in KINDS:
-        raise UserError(f"evaluation/extractor={kind}: one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
+        raise UserError(f"evaluation/extractor={kind}: use one of {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     if kind == "auto":
         kind, _ = default_kind(dataset, images, labels, weights)
     channels, height, width = images.shape[1:]
@@ -137,7 +135,7 @@ def build_extractor(
 def default_kind(
     dataset: str, images: Tensor, labels: Tensor | None, weights: Path | str | None = None
 ) -> tuple[str, str]:
-    """What ``auto`` stands for, and why."""
+    """The kind that ``auto`` selects, and why."""
     large_rgb = images.shape[1] == 3 and min(images.shape[-2:]) >= 32
     if packaged_classifier(dataset) is not None:
         return "classifier", "one comes with the package for this data set"
@@ -145,7 +143,7 @@ def default_kind(
         return "inception", "its weights were found"
     if _has_classes(labels):
         return "classifier", "the data set has class labels to train one on"
-    missing = "its weights were not found" if large_rgb else "the images are no RGB of 32x32 or more for Inception"
+    missing = "its weights were not found" if large_rgb else "Inception needs RGB images of 32x32 or more"
     return "random", f"there are no class labels, and {missing}"
 
 

@@ -1,4 +1,4 @@
-"""One pass over images, in chunks that do not depend on the number of processes."""
+"""One pass over images, in chunks that are the same for any number of processes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ CHUNK = 250
 """Images in a chunk. It is part of the protocol: chunk j is drawn from its own seed."""
 
 Sampler = Callable[[int, torch.Generator], Tensor]
-"""Draws n images, float [n, C, H, W] in [0, 1] (or uint8), from a CPU generator and no other chance."""
+"""Draws n images, float [n, C, H, W] in [0, 1] (or uint8), with a CPU generator as the only source of chance."""
 
 Source = Callable[[int, int], Tensor]
-"""Gives the images of chunk (index, size)."""
+"""Returns the images of a chunk, given its index and size."""
 
 
 def seeded_subset(total: int, n: int, seed: int) -> Tensor:
-    """n of ``range(total)``, at random without replacement. Never a prefix: MNIST's order is not i.i.d."""
+    """n numbers of ``range(total)`` without replacement. Not the first n: MNIST is not in random order."""
     return torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:n]
 
 
 def from_sampler(sampler: Sampler, seed: int, device: torch.device | str = "cpu") -> Source:
-    """Chunks of samples; chunk j comes from a generator seeded with ``mix(seed, j)``; ``seed``: of a stream."""
+    """Chunks of samples; chunk j is drawn with a generator seeded by ``mix(seed, j)``; ``seed`` is a stream's."""
 
     def chunk(index: int, size: int) -> Tensor:
         drawn = mix(seed, index)
@@ -55,7 +55,7 @@ def from_images(images: Tensor, index: Tensor) -> Source:
 
 
 def my_chunks(n: int) -> Iterator[tuple[int, int]]:
-    """(index, size) of the chunks of n images that fall to this process: every world-th one."""
+    """Index and size of this process's chunks of n images: every world_size-th chunk."""
     rank, world = distributed.rank_and_world()
     for index in range(rank, -(-n // CHUNK), world):
         yield index, min(CHUNK, n - index * CHUNK)
@@ -63,10 +63,10 @@ def my_chunks(n: int) -> Iterator[tuple[int, int]]:
 
 @contextlib.contextmanager
 def isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
-    """Whatever is drawn from the global generators inside is seeded, and they come out as they went in."""
+    """Seed the global generators inside the block, and restore them afterwards."""
     on_cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
-        # Not torch.manual_seed: it would seed the generators of all GPUs.
+        # Not torch.manual_seed, which would seed the generators of all GPUs.
         torch.random.default_generator.manual_seed(seed)
         if on_cuda:
             with torch.cuda.device(device):
@@ -76,10 +76,10 @@ def isolated_rng(device: torch.device, seed: int) -> Iterator[None]:
 
 @dataclass
 class FeatureSet:
-    """What one pass leaves of a set of images.
+    """The result of one pass over a set of images.
 
     Attributes:
-        moments: of the features; always there, constant memory.
+        moments: of the features; always computed, in constant memory.
         features: float32 [n, d] on the extractor's device, or ``None``.
         images: uint8 [n, C, H, W] on the CPU, or ``None``.
     """
@@ -99,15 +99,15 @@ def feature_pass(
     batch_size: int = CHUNK,
     device: torch.device | str = "cpu",
 ) -> FeatureSet:
-    """One pass over n images, shared among all processes; each gets the whole result.
+    """One pass over n images, shared among all processes; each of them gets the whole result.
 
-    Images are brought to 8 bits first, as the real ones are: a sample counts as what its file would hold.
+    Images are rounded to 8 bits first, as real images are: a sample counts as if it had been written to a file.
 
     Args:
-        source: gives the images of a chunk.
+        source: returns the images of a chunk.
         n: number of images.
         extractor: on ``device``.
-        keep: any of ``features`` and ``images``; nothing kept, memory does not grow with n.
+        keep: any of ``features`` and ``images``; if neither is kept, memory does not grow with n.
         batch_size: images in one pass of the extractor.
         device: where the extractor runs.
     """
@@ -131,12 +131,12 @@ def feature_pass(
 
 
 def _gather(mine: FeatureSet, with_images: bool, source: Source, n: int) -> FeatureSet:
-    # Every row is zero in all processes but one, so a sum puts the rows in order, bit for bit.
+    # Each row is zero in all processes but one, so the sum is exact.
     mine.moments.all_reduce()
     if mine.features is not None:
         distributed.all_reduce_sum(mine.features)
     if with_images:
-        if mine.images is None:  # more processes than chunks: the shape is still needed
+        if mine.images is None:  # this process had no chunk, but needs the shape
             mine.images = torch.zeros(n, *to_uint8(source(0, 1)).shape[1:], dtype=torch.uint8)
         distributed.all_reduce_sum(mine.images)
     return mine

@@ -1,4 +1,4 @@
-"""What every feature extractor has in common: frozen, always in eval mode, float32, images in [0, 1]."""
+"""What all feature extractors share: frozen, always in evaluation mode, float32, images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of PIL's convert("L")
 
 
 class FeatureExtractor(nn.Module):
-    """A frozen map from images to feature vectors, the space in which sets of images are compared.
+    """A frozen map from images to feature vectors, in whose space sets of images are compared.
 
     Attributes:
-        name: ``<kind>-<what>-<version>``, for example ``classifier-mnist-v1``; it goes into every protocol.
+        name: ``<kind>-<what>-<version>``, for example ``classifier-mnist-v1``; part of every protocol.
         num_features: length d of a feature vector.
         weights_hash: first 12 hex digits of the SHA-256 of the weights.
-        native_size: ``(H, W)`` that images are resized to, or ``None`` to leave them as they are.
-        native_channels: number of channels that images are brought to, or ``None``.
+        native_size: ``(H, W)`` that images are resized to; ``None``: no resizing.
+        native_channels: number of channels that images are converted to; ``None``: no conversion.
 
     A subclass implements ``extract`` and calls ``freeze`` at the end of its constructor.
     """
@@ -44,17 +44,17 @@ class FeatureExtractor(nn.Module):
 
     @property
     def resizer(self) -> str:
-        """How an image reaches the native size, as a protocol states it."""
+        """How images are resized to the native size, for the protocol."""
         if self.native_size is None:
             return "none"
         return f"{self.interpolation}, antialias, to {self.native_size[0]}x{self.native_size[1]}"
 
     def metric_name(self, metric: str) -> str:
-        """Bare for Inception features, as in the literature; with any other extractor its kind is added."""
+        """The metric's name; with other than Inception features, the kind of extractor is appended."""
         return metric if self.kind == "inception" else f"{metric}_{self.kind}"
 
     def protocol(self) -> dict[str, str]:
-        """Its part of a number's protocol."""
+        """The extractor's part of a protocol."""
         return {"extractor": self.name, "weights_hash": self.weights_hash, "resizer": self.resizer}
 
     @torch.no_grad()
@@ -64,8 +64,8 @@ class FeatureExtractor(nn.Module):
 
     @torch.no_grad()
     def run(self, function: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Apply one of the extractor's own functions to prepared images, in float32 despite autocast and TF32."""
-        # Under bf16 autocast the features, and the metric with them, would lose five digits, under TF32 three.
+        """Apply one of the extractor's functions to prepared images, in float32 even under autocast or TF32."""
+        # Under bf16 autocast the features and the metric would lose five digits, under TF32 three.
         with torch.autocast(images.device.type, enabled=False), full_float32():
             return function(self.prepare(images)).float()
 
@@ -73,7 +73,7 @@ class FeatureExtractor(nn.Module):
         """Float32 images in [0, 1] of the native size and number of channels.
 
         Raises:
-            ValueError: images are not floating point [N, C, H, W], or the channels cannot be adapted.
+            ValueError: images that are not floating point [N, C, H, W], or whose channels cannot be converted.
         """
         if images.ndim != 4 or not images.is_floating_point():
             raise ValueError(f"expected float images [N, C, H, W] in [0, 1], got {images.dtype} {list(images.shape)}")
@@ -84,19 +84,19 @@ class FeatureExtractor(nn.Module):
         return images
 
     def freeze(self) -> None:
-        """No gradients, no training mode, for good."""
+        """Turn off gradients and training mode permanently."""
         self.requires_grad_(False)
         self.train(False)
 
     def train(self, mode: bool = True) -> FeatureExtractor:
-        """Stay in eval mode: a training step of the model around it must not change the metric."""
+        """Stay in evaluation mode, so that training a model around the extractor does not change the metric."""
         super().train(False)
         return self
 
 
 @contextlib.contextmanager
 def full_float32() -> Iterator[None]:
-    """No TF32 in matrix products and convolutions on GPUs; what training uses is put back."""
+    """Turn off TF32 in matrix products and convolutions on GPUs inside the block."""
     matmul, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
@@ -108,7 +108,7 @@ def full_float32() -> Iterator[None]:
 
 
 def adapt_channels(images: Tensor, channels: int | None) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by luma; [N, C, H, W] to [N, channels, H, W]."""
+    """Convert grey to RGB by repetition or RGB to grey by luma: [N, C, H, W] to [N, channels, H, W]."""
     have = images.shape[1]
     if channels is None or have == channels:
         return images
@@ -116,11 +116,11 @@ def adapt_channels(images: Tensor, channels: int | None) -> Tensor:
         return images.expand(-1, channels, -1, -1)
     if have == 3 and channels == 1:
         return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    raise ValueError(f"cannot bring images with {have} channels to {channels}")
+    raise ValueError(f"cannot convert images with {have} channels to {channels}")
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """First 12 hex digits of the SHA-256 over names, types, shapes and bytes, whatever the file format."""
+    """First 12 hex digits of the SHA-256 over names, types, shapes and values; independent of the file format."""
     digest = hashlib.sha256()
     for key in sorted(tensors):
         value = tensors[key].detach().cpu().contiguous()

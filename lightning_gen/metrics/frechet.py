@@ -1,4 +1,4 @@
-"""The Frechet distance between Gaussians fitted to features, from running float64 moments."""
+"""The Frechet distance between Gaussians fitted to features, from running moments in float64."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from torch import Tensor
 from lightning_gen import distributed
 from lightning_gen.files import write_atomically
 
-CPU_UP_TO = 256  # below this size the decomposition is faster on the CPU than a kernel launch chain on a GPU
+CPU_UP_TO = 256  # features up to which the decomposition is faster on the CPU than on a GPU
 
 
 @dataclass
 class Moments:
-    """Mean and covariance of features from running float64 sums: memory d^2, whatever the number of images.
+    """Mean and covariance of features from running sums in float64; memory is d^2 for any number of images.
 
     Attributes:
         n: number of feature vectors seen.
@@ -34,7 +34,7 @@ class Moments:
 
     @classmethod
     def empty(cls, num_features: int, device: torch.device | str = "cpu") -> Moments:
-        """No features yet. On MPS, which has no float64, the sums are kept on the CPU."""
+        """The moments of no features. For MPS, which has no float64, the sums are kept on the CPU."""
         device = "cpu" if torch.device(device).type == "mps" else device
         zeros = torch.zeros(num_features, num_features, dtype=torch.float64, device=device)
         return cls(0, zeros[0].clone(), zeros)
@@ -56,14 +56,14 @@ class Moments:
         self._root = None
 
     def merge(self, other: Moments) -> None:
-        """Add another set's sums: the moments of the union."""
+        """Add the sums of another set, to get the moments of the union."""
         self.n += other.n
         self.sum += other.sum.to(self.sum.device)
         self.outer += other.outer.to(self.sum.device)
         self._root = None
 
     def all_reduce(self) -> None:
-        """Add up over the processes of ``torch.distributed``; nothing to do where there is only one."""
+        """Add up the sums over all processes; does nothing if there is only one."""
         count = self.sum.new_tensor([self.n])
         for tensor in (count, self.sum, self.outer):
             distributed.all_reduce_sum(tensor)
@@ -84,25 +84,25 @@ class Moments:
         return (centred + centred.T) / (2 * (self.n - 1))
 
     def root(self) -> Tensor:
-        """A [d, r] with A A^T = covariance, where r is its numerical rank; kept for the next call."""
+        """A matrix A [d, r] with A A^T = covariance, where r is the numerical rank; kept for the next call."""
         if self._root is None:
             covariance = self.covariance.cpu() if len(self.sum) <= CPU_UP_TO else self.covariance
             if not torch.isfinite(covariance).all():
                 raise ValueError("the features are not finite")
             values, vectors = torch.linalg.eigh(covariance)
-            # Rounding turns null directions into tiny eigenvalues, and a root makes those large: drop them.
+            # Rounding turns zero eigenvalues into tiny ones, whose roots would be large: drop them.
             kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(values.dtype).eps
             self._root = vectors[:, kept] * values[kept].sqrt()
         return self._root
 
     def save(self, path: Path) -> None:
-        """Write an .npz with ``mu``, ``sigma`` (as pytorch-fid does) and ``n``; whole or not at all."""
+        """Write an .npz file with ``mu`` and ``sigma``, as pytorch-fid does, and ``n``; atomically."""
         mean, covariance = self.mean.cpu().numpy(), self.covariance.cpu().numpy()
         write_atomically(path, lambda file: np.savez(file, mu=mean, sigma=covariance, n=np.array(self.n)))
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str = "cpu") -> Moments:
-        """Read what ``save`` wrote."""
+        """Read a file written by ``save``."""
         with np.load(path) as arrays:
             n, mean, covariance = int(arrays["n"]), arrays["mu"], arrays["sigma"]
         return cls.from_statistics(torch.from_numpy(mean), torch.from_numpy(covariance), n, device)
@@ -130,19 +130,20 @@ def cached_moments(path: Path, compute: Callable[[], Moments], device: torch.dev
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """The Frechet distance between two multivariate Gaussians with these moments.
+    """The squared Frechet distance between two multivariate Gaussians with these moments.
 
     d^2 = |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2))
     (Dowson & Landau 1982; Heusel et al. 2017, eq. 6).
 
-    With S = A A^T the trace of the root is the sum of the singular values of A_a^T A_b: real, and exact for
-    rank-deficient covariances (fewer images than features), where the root of the product is neither.
+    With S = A A^T, the trace of the matrix root is the sum of the singular values of A_a^T A_b. This is real and
+    exact also for rank-deficient covariances (fewer images than features), for which the root of the product is
+    neither.
 
     Returns:
         The squared distance, at least 0 and never NaN.
 
     Raises:
-        ValueError: fewer than two images on a side, features not finite, or of different lengths.
+        ValueError: fewer than two images on one side, features that are not finite, or of different lengths.
     """
     if a.sum.shape != b.sum.shape:
         raise ValueError(f"features of different lengths: {len(a.sum)} and {len(b.sum)}")
@@ -158,22 +159,22 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def frechet_infinity(features: Tensor, reference: Moments, *, points: int = 15, seed: int = 0) -> float:
-    """FID-infinity: the distance at an infinite number of samples, by the line of distances against 1/n.
+    """FID-infinity: the distance extrapolated to infinitely many samples, by a line through distances against 1/n.
 
     Chong & Forsyth 2020, "Effectively unbiased FID and Inception score and where to find them": the bias of the
-    distance is linear in 1/n. It takes away the bias from the samples' side; that of the reference stays.
+    distance is linear in 1/n. This removes the bias that comes from the samples; that of the reference stays.
 
     Args:
         features: of the samples [N, d].
         reference: moments of the real images.
-        points: sizes of random subsets, evenly spaced from N/10 (at least d/2 and 100) to N.
+        points: number of random subsets, of sizes evenly spaced from N/10 (at least d/2 and 100) to N.
         seed: draws the subsets; the global generator is not touched.
 
     Returns:
         The intercept; noise can make it slightly negative.
 
     Raises:
-        ValueError: too few samples to draw a line.
+        ValueError: too few samples to fit a line.
     """
     total, width = features.shape
     smallest = max(total // 10, width // 2, min(100, total // 2), 2)

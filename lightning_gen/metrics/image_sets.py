@@ -28,7 +28,7 @@ def image_distance(
     sides = [as_images(images) for images in (images_a, images_b)]
     for images in sides:
         if len(images) < 2:
-            raise ValueError(f"expected 2 images or more on each side, got {len(images)}: a covariance needs them.")
+            raise ValueError(f"expected 2 images or more on each side, got {len(images)}: a covariance needs two.")
     network = _network(extractor, dataset, sides[0]).to(device)
     moments = [_moments(images, network, device) for images in sides]
     return frechet_distance(*moments)

@@ -30,15 +30,15 @@ class InceptionExtractor(FeatureExtractor):
     """The 2048 pooled features of Inception-v3.
 
     Args:
-        path: the weights file.
+        path: the file of weights.
         resize: ``tf1``, TensorFlow 1's bilinear resize to 299x299 without antialiasing, as in the literature; or
-            ``clean``, Pillow's bicubic one with antialiasing, of float images, as in clean-fid (Parmar et al.
-            2022). What the latter measures is called ``fid_clean``.
-        sha256_prefix: how the SHA-256 of the file begins. With any prefix but the published one the extractor
-            is named ``inceptionlike-...``, and what it measures is not called ``eval/fid``.
+            ``clean``, Pillow's bicubic resize of float images with antialiasing, as in clean-fid (Parmar et al.
+            2022). Metrics by the latter are called ``fid_clean``.
+        sha256_prefix: the first digits of the file's SHA-256. With another prefix than the published one, the
+            extractor is named ``inceptionlike-...`` and its metric is not called ``eval/fid``.
 
     Raises:
-        UserError: torch-fidelity is missing, or the file is another one.
+        UserError: torch-fidelity is missing, or the file is not the expected one.
     """
 
     num_features = 2048
@@ -65,7 +65,7 @@ class InceptionExtractor(FeatureExtractor):
             )
         self.name = "inception-v3-tf" if sha256_prefix == SHA256_PREFIX else "inceptionlike-v3"
         self.weights_hash = digest[:12]
-        # torch-fidelity unpickles without limits; it gets our own copy of what was read as tensors only.
+        # torch-fidelity unpickles anything; give it a copy that was read with weights_only=True.
         copy = BytesIO()
         torch.save(torch.load(BytesIO(data), map_location="cpu", weights_only=True), copy)
         copy.seek(0)
@@ -83,7 +83,7 @@ class InceptionExtractor(FeatureExtractor):
         return super().metric_name(metric) + ("_clean" if self.resize == "clean" else "")
 
     def extract(self, images: Tensor) -> Tensor:
-        # The input is 8-bit; images that come from 8 bits get the same values back.
+        # The network takes 8-bit input; images that were 8-bit get their values back.
         if self.resize == "tf1":
             return self.network(to_uint8(images))[0]
         features = (clean_resize(to_uint8(images), SIDE) - 128) / 128
@@ -93,50 +93,50 @@ class InceptionExtractor(FeatureExtractor):
 
     @torch.no_grad()
     def logits_from_features(self, features: Tensor) -> Tensor:
-        """The logits [N, 1008] of the Inception score: without the bias, as in the original code."""
+        """Logits [N, 1008] for the Inception score, without the bias as in the original code."""
         return features @ self.network.fc.weight.T
 
 
 def clean_resize(images: Tensor, side: int) -> Tensor:
-    """clean-fid's resize: each channel as Pillow's bicubic resize of a float image does it (mode "F").
+    """The resize of clean-fid: Pillow's bicubic resize of each channel as a float image (mode "F").
 
     Args:
         images: uint8 [N, C, H, W].
         side: of the result, in pixels.
 
     Returns:
-        float32 [N, C, side, side], about 0 to 255: neither rounded nor clamped, bicubic overshoots.
+        float32 [N, C, side, side], about 0 to 255; neither rounded nor clamped, and bicubic resizing overshoots.
     """
-    # Pillow's weights are float64; MPS has none.
+    # Pillow's weights are float64, which MPS does not have.
     images = images.float() if images.device.type == "mps" else images.double()
     return functional.interpolate(images, (side, side), mode="bicubic", antialias=True).float()
 
 
 def find_inception_weights(path: Path | str | None = None) -> Path | None:
-    """The weights file: the given path, else $LIGHTNING_GEN_INCEPTION, else the torch hub cache, else ``None``.
+    """The file of weights: the given path, or $LIGHTNING_GEN_INCEPTION, or in the torch hub cache, or ``None``.
 
     Raises:
-        UserError: the file that was named is not there.
+        UserError: the path or the variable names a file that does not exist.
     """
     for origin, named in (("evaluation.extractor.weights", path), (ENVIRONMENT, os.environ.get(ENVIRONMENT))):
         if named:
             if not Path(named).is_file():
-                raise UserError(f"no Inception weights at {named} ({origin}). They are at {SOURCE}")
+                raise UserError(f"no Inception weights at {named} ({origin}). Download them from {SOURCE}")
             return Path(named)
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     return next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
 
 
 def load_inception(path: Path | str | None = None, resize: str = "tf1") -> InceptionExtractor:
-    """The canonical Inception extractor; nothing is downloaded.
+    """The Inception extractor of the literature; nothing is downloaded.
 
     Raises:
-        UserError: there are no weights, or they are others; the message says where to get and to put them.
+        UserError: the weights are missing or not the published ones. The message says where to get and to put them.
     """
     found = find_inception_weights(path)
     if found is None:
         raise UserError(
-            f"no Inception weights. Get {SOURCE} and set evaluation.extractor.weights=FILE (or ${ENVIRONMENT}, "
-            f"or put it into {Path(torch.hub.get_dir()) / 'checkpoints'}), or use evaluation/extractor=random."
+            f"no Inception weights. Download {SOURCE} and set evaluation.extractor.weights=FILE or ${ENVIRONMENT}, "
+            f"or put it into {Path(torch.hub.get_dir()) / 'checkpoints'}; or use evaluation/extractor=random."
         )
     return InceptionExtractor(found, resize=resize)

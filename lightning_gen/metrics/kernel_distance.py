@@ -1,4 +1,4 @@
-"""The kernel (Inception) distance: an unbiased MMD with a cubic kernel."""
+"""The kernel Inception distance (KID): an unbiased squared maximum mean discrepancy (MMD) with a cubic kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def polynomial_mmd(x: Tensor, y: Tensor) -> Tensor:
-    """Unbiased squared maximum mean discrepancy with k(x, y) = (x.y / d + 1)^3.
+    """The unbiased squared maximum mean discrepancy with the kernel k(x, y) = (x.y / d + 1)^3.
 
     Binkowski et al. 2018, "Demystifying MMD GANs"; the estimator is unbiased, so it may be negative.
 
@@ -18,7 +18,7 @@ def polynomial_mmd(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         [...], float64.
     """
-    if x.device.type == "mps":  # no float64 there
+    if x.device.type == "mps":  # MPS has no float64
         x, y = x.cpu(), y.cpu()
     x, y = x.double(), y.double()
     m, n = x.shape[-2], y.shape[-2]
@@ -37,15 +37,15 @@ def kernel_distance(
         fake: features of samples [N, d].
         real: features of real images [M, d].
         subsets: number of subsets, each drawn without replacement from both sides.
-        subset_size: images in a subset; no more than there are on the smaller side.
+        subset_size: images in a subset, at most as many as the smaller side has.
         seed: draws the subsets; the global generator is not touched.
 
     Raises:
-        ValueError: fewer than two images on a side.
+        ValueError: fewer than two images on one side.
     """
     size = min(subset_size, len(fake), len(real))
     if size < 2:
-        raise ValueError(f"a kernel distance needs at least 2 images a side, got {len(fake)} and {len(real)}")
+        raise ValueError(f"a kernel distance needs at least 2 images on each side, got {len(fake)} and {len(real)}")
     generator = torch.Generator().manual_seed(seed)
     values = []
     for _ in range(subsets):

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lightning_gen.objectives.densities import Densities
 
-MOST_VALUES = {"cpu": 2**18, "cuda": 2**24}  # of decoded images at once, all draws together
+MOST_VALUES = {"cpu": 2**18, "cuda": 2**24}  # pixel values decoded at once, for all draws together
 
 
 def _exact(values: Tensor) -> Tensor:
-    """In float64 where the device has it, else in float32."""
+    """Convert to float64, or to float32 on MPS, which has no float64."""
     return values.float() if values.device.type == "mps" else values.double()
 
 
@@ -22,9 +22,9 @@ def _exact(values: Tensor) -> Tensor:
 def importance_sampled(
     densities: Densities, k: int, device: torch.device, generator: torch.Generator, dtype: torch.dtype | None = None
 ) -> Tensor:
-    """log 1/k sum_i p(x, z_i) / q(z_i|x) with z_i from q, [B]: a lower bound of log p(x) that grows with k.
+    """log 1/k sum_i p(x, z_i) / q(z_i|x) with z_i drawn from q, nats, [B] (Burda et al. 2016, eq. 8).
 
-    Burda et al. 2016, eq. 8. ``generator``: of ``device``.
+    In expectation it is a lower bound on log p(x) that grows with k. ``generator`` is on ``device``.
     """
     images, dim = densities.shape
     most = MOST_VALUES.get(device.type, MOST_VALUES["cpu"])
@@ -47,11 +47,11 @@ def annealed(
     leapfrog: int = 10,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """log p(x) [B] by annealed importance sampling from the prior to the posterior (Neal 2001; Wu et al. 2017).
+    """log p(x) in nats, [B], by annealed importance sampling from prior to posterior (Neal 2001; Wu et al. 2017).
 
-    The distributions between are p(z) p(x|z)^b, b on Wu et al.'s sigmoidal schedule; each transition is one proposal
-    of Hamiltonian Monte Carlo with ``leapfrog`` steps, whose size follows the acceptance over an image's chains
-    towards 65 %. It gives a lower bound too, in expectation, but one that does not lean on q(z|x).
+    The intermediate distributions are p(z) p(x|z)^b, with b on the sigmoidal schedule of Wu et al. Each transition is
+    one proposal of Hamiltonian Monte Carlo with ``leapfrog`` steps. Their size adapts so that 65 % of the proposals
+    of an image's chains are accepted. In expectation the result is a lower bound on log p(x), independent of q(z|x).
     """
     images, dim = densities.shape
 
@@ -88,7 +88,7 @@ def annealed(
             momentum = momentum - 0.5 * size * gradient
         rise = new_value + 0.5 * momentum.square().sum(dim=-1) - start
         draw = torch.rand(chains, images, device=device, dtype=dtype, generator=generator)
-        accepted = draw.log() < -rise  # not, where the rise is NaN
+        accepted = draw.log() < -rise  # false where the rise is NaN
         z = torch.where(accepted.unsqueeze(-1), moved.detach(), z)
         likelihood = torch.where(accepted, new_likelihood, likelihood)
         size = size * (0.1 * (accepted.to(size.dtype).mean(dim=0) - 0.65)).exp().unsqueeze(-1)

@@ -1,4 +1,4 @@
-"""Make the packaged classifier weights from the training splits, with their accuracy on the test splits.
+"""Train the packaged classifiers on the training splits, and record their accuracy on the test splits.
 
 python -m lightning_gen.metrics.make_weights digits mnist fashion_mnist --data data
 """
@@ -20,7 +20,7 @@ from lightning_gen.metrics.classifier import WEIGHTS, FeatureClassifier, Recipe,
 
 
 def load_split(dataset: str, data: str, train: bool) -> tuple[Tensor, Tensor]:
-    """uint8 images [N, 1, H, W] and int64 labels [N] of an official split."""
+    """Images uint8 [N, 1, H, W] and labels int64 [N] of one split."""
     if dataset == "digits":
         return _digits(train)
     from torchvision import datasets
@@ -42,7 +42,7 @@ def _digits(train: bool) -> tuple[Tensor, Tensor]:
 
 
 def make(dataset: str, data: str, recipe: Recipe, folder: Path = WEIGHTS) -> dict[str, object]:
-    """Train on the training split and write ``<dataset>.pt`` and its record ``<dataset>.json``."""
+    """Train on the training split; write ``<dataset>.pt`` and its record ``<dataset>.json``."""
     images, labels = load_split(dataset, data, train=True)
     state = fit_state(images, labels, recipe)
     buffer = BytesIO()
@@ -65,7 +65,7 @@ def make(dataset: str, data: str, recipe: Recipe, folder: Path = WEIGHTS) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("datasets", nargs="+", choices=["digits", "mnist", "fashion_mnist"])
-    parser.add_argument("--data", default="data", help="folder that holds MNIST/ and FashionMNIST/")
+    parser.add_argument("--data", default="data", help="folder that contains MNIST/ and FashionMNIST/")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for dataset in arguments.datasets:

@@ -1,4 +1,4 @@
-"""Does the model replay its training images? Distances to them, against those of held-out real images."""
+"""Does the model replay its training images? Distances to them, compared with those of held-out real images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lightning_gen.pictures import to_uint8
 
 @dataclass(frozen=True)
 class Nearness:
-    """How a set of images lies to the training set.
+    """How close a set of images is to the training set.
 
     Attributes:
         distance: of each image to its nearest training image, float64 [N].
-        authentic: percentage of images that are authentic (see ``authenticity``).
+        authentic: percentage of authentic images; see ``authenticity``.
     """
 
     distance: Tensor
@@ -26,27 +26,27 @@ class Nearness:
 
     @classmethod
     def of(cls, features: Tensor, train: Tensor) -> Nearness:
-        """For features [N, d] and those of training images [T, d]."""
+        """From features [N, d] and the features of the training images [T, d]."""
         distance, index = (found[:, 0] for found in nearest(features, train))
-        # Only the training images that are somebody's nearest need their own neighbour: N, not T, searches.
+        # Only training images that are the nearest of some image need their own neighbour: N searches instead of T.
         wanted, back = index.unique(return_inverse=True)
         own = nearest(train[wanted.to(train.device)], train, skip=wanted)[0][:, 0]
         return cls(distance, 100 * float((distance > own[back]).double().mean()))
 
 
 def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
-    """How much closer samples lie to the training set than new real images do.
+    """How much closer samples are to the training set than new real images are.
 
-    - ``nearest_train_ratio``: median distance of samples to their nearest training image over that of
-      held-out images; about 1 for a model that generalises, 0 for one that copies.
-    - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect
-      data-copying"), over the whole space: z-score of the Mann-Whitney test of those distances; far below 0
-      the model copies, far above it underfits.
-    - ``auth_pct``: percentage of authentic samples, and ``auth_pct_floor``, that of held-out images.
+    - ``nearest_train_ratio``: median distance of samples to their nearest training image, divided by that of held-out
+      images; about 1 for a model that generalizes, 0 for one that copies.
+    - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect data-copying") over
+      the whole space, the z-score of a Mann-Whitney test on those distances. Far below 0 the model copies, far above
+      0 it underfits.
+    - ``auth_pct``: percentage of authentic samples; ``auth_pct_floor``: that of held-out images.
 
     Args:
-        fake: samples, against the whole training set: a copy of an image that is left out goes unseen.
-        held_out: real images that the model has not seen, against the same.
+        fake: of samples, to the whole training set; a copy of an image that is left out would not be noticed.
+        held_out: of real images that the model has not seen, to the same training set.
     """
     typical = float(held_out.distance.median())
     return {
@@ -58,7 +58,7 @@ def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
 
 
 def authenticity(fake: Tensor, train: Tensor) -> float:
-    """AuthPct: a sample is authentic if its nearest training image has a nearer neighbour than the sample.
+    """AuthPct: a sample is authentic if its nearest training image has a training image closer than the sample.
 
     Alaa et al. 2022, "How faithful is your synthetic data?"; as a percentage, Stein et al. 2023.
 
@@ -86,7 +86,7 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
 
 
 def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Tensor:
-    """Samples, each followed by its three nearest training images: a row of four, for a grid of four columns.
+    """Samples, each followed by its three nearest training images, for a grid of four columns.
 
     Args:
         fake: samples [R, C, H, W], uint8 or float in [0, 1].
@@ -95,7 +95,7 @@ def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_
         train_features: their features [T, d].
 
     Returns:
-        uint8 [R * 4, C, H, W], with fewer than four a row where there are fewer training images.
+        uint8 [R * 4, C, H, W]; fewer than four per sample if there are fewer than three training images.
     """
     index = nearest(fake_features, train_features, k=min(3, len(train)))[1]
     found = train[index.to(train.device)].to(fake.device)  # [R, k, C, H, W]

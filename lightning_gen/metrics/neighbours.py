@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 2**24
-"""Distances in a block: 128 MB in float64."""
+"""Distances in a block; 128 MB in float64."""
 
 
 def squared_distance_blocks(queries: Tensor, points: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared Euclidean distances [rows, P] of blocks of queries [Q, d] to all points [P, d], in float64.
+    """Squared Euclidean distances [rows, P] in float64, from blocks of queries [Q, d] to all points [P, d].
 
-    In float32 the fast form of the distance loses duplicates: |x|^2 + |y|^2 - 2xy does not cancel. MPS has no
-    float64, so there the work is done on the CPU.
+    In float32, |x|^2 + |y|^2 - 2xy does not cancel for duplicates. MPS has no float64, so there the work is done on
+    the CPU.
     """
     if queries.device.type == "mps":
         queries, points = queries.cpu(), points.cpu()
@@ -36,8 +36,8 @@ def nearest(queries: Tensor, points: Tensor, k: int = 1, skip: Tensor | None = N
     Args:
         queries: [Q, d].
         points: [P, d].
-        k: how many.
-        skip: for each query the index [Q] of a point to leave out, such as itself.
+        k: number of neighbours.
+        skip: for each query the index [Q] of a point to leave out, such as the query itself.
 
     Returns:
         Distances, float64 [Q, k], and indices, int64 [Q, k].
@@ -46,7 +46,7 @@ def nearest(queries: Tensor, points: Tensor, k: int = 1, skip: Tensor | None = N
         ValueError: fewer than k points are left.
     """
     if len(points) - (skip is not None) < k:
-        raise ValueError(f"{k} nearest neighbours among {len(points)} points")
+        raise ValueError(f"cannot find {k} nearest neighbours among {len(points)} points")
     distances, indices = [], []
     for rows, block in squared_distance_blocks(queries, points):
         if skip is not None:

@@ -1,4 +1,4 @@
-"""How a VAE's latents are used: KL per dimension, active units, the aggregated posterior against the prior."""
+"""How a VAE uses its latents: active units, KL per dimension, and the aggregated posterior against the prior."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_gen.objectives.divergences import full_gaussian_kl, gaussian_total_correlation
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
 
-ACTIVE = 0.01  # variance of the posterior mean over images, above which a unit is active (Burda et al. 2016, sec. 5)
+ACTIVE = 0.01  # a unit is active if the variance of its posterior mean is above this (Burda et al. 2016, sec. 5)
 
 
 @torch.no_grad()
@@ -18,14 +18,14 @@ def posterior_statistics(posteriors: Iterable[Distribution], prior: Tensor | Non
     """Statistics of the posteriors of many images.
 
     Args:
-        posteriors: of batches of images.
-        prior: draws [N, Z] of a prior that is not N(0, I).
+        posteriors: one for each batch of images.
+        prior: draws [N, Z] from the prior, if it is not N(0, I).
 
     Returns:
-        ``active_units`` (variance of the posterior mean above 0.01), and where the posteriors are Gaussians
-        ``kl_max`` and ``kl_min`` (KL of the most and the least used dimension, nats; N(0, I) only),
-        ``total_correlation`` (of the Gaussian with the moments of the aggregated posterior, nats) and
-        ``aggregate_kl`` (of that Gaussian from the one with the prior's moments, nats).
+        ``active_units``: dimensions whose posterior mean has a variance above 0.01. If the posteriors are Gaussian,
+        also ``kl_max`` and ``kl_min``, the KL of the most and the least used dimension, for the prior N(0, I); and,
+        for the Gaussian with the moments of the aggregated posterior, its ``total_correlation`` and its KL from the
+        Gaussian with the moments of the prior, ``aggregate_kl``. All in nats.
     """
     means, covariance, kl, known = [], torch.zeros(()), torch.zeros(()), True
     for q in posteriors:

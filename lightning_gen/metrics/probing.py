@@ -1,4 +1,4 @@
-"""What codes are worth: simple classifiers and clusters on them, and principal components to compare with."""
+"""How useful codes are: simple classifiers and clusters on them, with principal components for comparison."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PCA:
     def __init__(self, images: Tensor, k: int) -> None:
         size = images[0].numel()
         if not 1 <= k <= size:
-            raise ValueError(f"{k} principal components of images of {size} values")
+            raise ValueError(f"cannot find {k} principal components of images of {size} values")
         moments = Moments.empty(size)
         for part in images.split(CHUNK):
             moments.update(to_float(part.cpu()).flatten(1))
@@ -30,9 +30,10 @@ class PCA:
         return torch.cat([self._codes(part).float() for part in images.split(CHUNK)])
 
     def squared_error(self, images: Tensor) -> float:
-        """Squared error of the reconstructions, summed over pixels, mean over images: what an autoencoder must beat.
+        """Squared error of the reconstructions, summed over pixels and averaged over images.
 
-        The best that a linear autoencoder of this width does on the images it was fitted to (Baldi & Hornik 1989).
+        On the images it was fitted to, this is the best that a linear autoencoder of this width can do (Baldi &
+        Hornik 1989): the number that an autoencoder must beat.
         """
         total = 0.0
         for part in images.split(CHUNK):
@@ -45,15 +46,13 @@ class PCA:
 
 
 def probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor, standardize: bool = True) -> dict:
-    """Accuracies on held-out codes of logistic regression and of nearest neighbours (scikit-learn).
+    """Accuracy of logistic regression and of nearest neighbours (scikit-learn) on held-out codes.
 
     Args:
-        train: codes float [N, d].
-        train_labels: int64 [N].
-        test: codes float [M, d].
-        test_labels: int64 [M].
-        standardize: give each code unit variance for the logistic regression, which helps it converge; neighbours
-            are by the Euclidean distance of the codes as they are.
+        train: codes float [N, d]. train_labels: int64 [N]. test: codes float [M, d]. test_labels: int64 [M].
+        standardize: give each code unit variance for the logistic regression, which helps it converge; the distance
+        to
+            neighbours is the Euclidean distance of the codes as they are.
 
     Returns:
         ``logistic_regression``, ``nearest_neighbour``, ``5_nearest_neighbours``, each in [0, 1].
@@ -75,10 +74,10 @@ def probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
 
 
 def cluster_quality(codes: Tensor, labels: Tensor, num_classes: int, seed: int = 0) -> dict[str, float]:
-    """How k-means clusters of codes [N, d], as many as classes, agree with labels int64 [N].
+    """How well k-means clusters of codes [N, d], one per class, agree with labels int64 [N].
 
     Returns:
-        ``kmeans_accuracy``: with clusters matched to classes one to one in the best way (Xie et al. 2016, eq. 10);
+        ``kmeans_accuracy``: for the best one-to-one matching of clusters and classes (Xie et al. 2016, eq. 10);
         ``kmeans_nmi``: normalized mutual information, arithmetic mean. Both in [0, 1].
     """
     from scipy.optimize import linear_sum_assignment

@@ -1,4 +1,4 @@
-"""Tests by classifiers: can one tell samples from real images, can one learn from samples?"""
+"""Tests with classifiers: can one tell samples from real images, and can one learn from samples?"""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightning_gen.metrics.classifier import accuracy, train_classifier
 def classifier_two_sample_test(
     fake: Tensor, real: Tensor, *, seed: int = 0, hidden: int = 20, steps: int = 300
 ) -> tuple[float, float]:
-    """Accuracy of a small network that tells samples from real images, on images that it has not seen.
+    """Held-out accuracy of a small network that tells samples from real images.
 
     C2ST-NN of Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests": both sides are cut to the same
-    number, half of them train one hidden layer of 20 units, the other half test it.
+    number of images; half of them train one hidden layer of 20 units, the other half test it.
 
     Args:
         fake: features of samples [N, d].
@@ -27,14 +27,14 @@ def classifier_two_sample_test(
         steps: full-batch Adam steps.
 
     Returns:
-        The accuracy (0.5: cannot be told apart, 1: always) and the p-value under N(1/2, 1/(4 n_test)).
+        The accuracy (0.5: the sides cannot be told apart, 1: always) and its p-value under N(1/2, 1/(4 n_test)).
 
     Raises:
-        ValueError: fewer than four images on a side.
+        ValueError: fewer than four images on one side.
     """
     n = min(len(fake), len(real))
     if n < 4:
-        raise ValueError(f"a two-sample test needs at least 4 images a side, got {len(fake)} and {len(real)}")
+        raise ValueError(f"a two-sample test needs at least 4 images on each side, got {len(fake)} and {len(real)}")
     generator = torch.Generator().manual_seed(seed)
     sides = [x[torch.randperm(len(x), generator=generator)[:n].to(x.device)].cpu().float() for x in (fake, real)]
     half = n // 2
@@ -66,11 +66,11 @@ def train_on_synthetic_test_on_real(
 
     Args:
         fake: samples, uint8 [N, C, H, W].
-        fake_labels: the classes they are meant to be, int64 [N].
+        fake_labels: their intended classes, int64 [N].
         real: real images, uint8 [M, C, H, W].
         real_labels: their classes, int64 [M].
-        seed: of the classifier's training.
-        epochs: passes over the samples; the default is that of ``train_classifier``.
+        seed: for training the classifier.
+        epochs: passes over the samples; by default as in ``train_classifier``.
 
     Returns:
         The accuracy on the real images, in [0, 1].
