@@ -56,6 +56,7 @@ def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
     model = dict(tree["model"])
     average = {"half_life": model.pop("ema_half_life", None), "buffers": model.pop("ema_buffers", "average")}
     moved = {key: model.pop(key) for key in ("schedule", *NEW) if key in model}
+    moved["num_classes"] = moved.get("num_classes") or None  # without classes it was 0
     model.pop("monitor", None)  # checkpoint.monitor of the same config holds it
     if isinstance(model.get("source"), dict):  # a model inside the model
         inner = _with_groups(model["source"])

@@ -39,7 +39,7 @@ MISTAKES = {
     "more GPUs than there are": (["hardware=gpu", "trainer.devices=2"], "GPU"),
     "no GPU": (["hardware=gpu"], "use hardware=auto or hardware=cpu"),
     "devices that are no number": (["trainer.devices=two"], "trainer.devices=two"),
-    "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to where they are"),
+    "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to the folder that contains"),
     "resume of nothing": (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
     "negative seed": (["seed=-1"], "seed=-1"),
     "clipping where a model has steps of its own": (

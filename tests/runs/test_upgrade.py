@@ -38,7 +38,7 @@ def test_the_model_inside_a_classifier_is_upgraded_too():
     inner = {"model": {"name": "ae", "num_classes": 0, "ema_half_life": None}, "networks": {}, "seed": 0}
     model = {"name": "classifier", "source": inner, "num_classes": 10, "monitor": {}, "encoder_from": "runs/a"}
     config = upgraded(OmegaConf.create({"model": {**model, "ema_half_life": 5}, "seed": 0}))
-    assert config.model == {"name": "classifier", "source": {**inner, "model": {"name": "ae"}, "num_classes": 0}}
+    assert config.model == {"name": "classifier", "source": {**inner, "model": {"name": "ae"}, "num_classes": None}}
     assert (config.ema.half_life, config.num_classes, config.encoder_from) == (5, 10, "runs/a")
 
 
