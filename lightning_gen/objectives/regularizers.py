@@ -132,18 +132,29 @@ class Contractive(Regularizer):
 
 
 class RAEL2(Regularizer):
-    """beta / 2 ||z||^2 + decoder_weight ||theta_D||^2 (Ghosh et al. 2020, eq. 11)."""
+    """beta / 2 ||z||^2 + decoder_weight ||theta_D||^2 (Ghosh et al. 2020, eq. 11), theta_D the decoder's matrices.
+
+    As in the authors' code, biases and the gains of normalization are left out. It leaves out the first, linear layer
+    too, which stays in here: a perceptron has no other kind. Its weights b and l stand beside a squared error that is
+    averaged over N pixels, and b beside the mean of z^2 over Z dimensions. Beside an error that is summed they are
+    beta = 2 N b / Z and decoder_weight = N l.
+    """
 
     def __init__(self, beta: float, decoder_weight: float) -> None:
         self.beta, self.decoder_weight = beta, decoder_weight
 
     def penalty(self, seen: Pass) -> Tensor:
-        weights = sum(full_precision(parameter).square().sum() for parameter in seen.decoder_parameters)
+        matrices = (parameter for parameter in seen.decoder_parameters if parameter.dim() > 1)
+        weights = sum(full_precision(matrix).square().sum() for matrix in matrices)
         return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.decoder_weight * weights
 
 
 class RAEGP(Regularizer):
-    """beta / 2 ||z||^2 + weight ||d D(z) / d z||_F^2 by Hutchinson's estimate (Ghosh et al. 2020, eq. 12)."""
+    """beta / 2 ||z||^2 + weight ||d D(z) / d z||_F^2 by Hutchinson's estimate (Ghosh et al. 2020, eq. 12).
+
+    The authors' code penalizes another gradient, that of ||D(z)||^2, so its weight does not carry over; beta does, as
+    for `RAEL2`.
+    """
 
     def __init__(self, beta: float, weight: float, probes: int = 1) -> None:
         self.beta, self.weight, self.probes = beta, weight, probes

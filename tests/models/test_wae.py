@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_gen.config.build import build_data, build_model
+from lightning_gen.config.compose import compose
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.objectives.divergences import inverse_multiquadratic, mmd
@@ -59,6 +60,16 @@ def test_codes_come_to_the_prior(tmp_path, divergence):
         moments[name] = float(codes.square().mean())
         assert summary["metrics"]["eval/squared_error"] < 3.7  # the mean image: 4.67
     assert abs(math.log(moments["with"])) < 0.35 < abs(math.log(moments["without"]))
+
+
+@pytest.mark.parametrize("divergence", ["mmd", "gan"])
+def test_lambda_is_that_of_the_authors_code(divergence):
+    """tolstikhin/wae weighs the summed squared error by 0.05 (`l2sq`) and the divergence by 10 (`config_mnist`)."""
+    config = compose(["model=wae", f"model/divergence={divergence}"]).model.divergence
+    assert config.weight == pytest.approx(10 / 0.05)
+    if divergence == "gan":
+        assert list(config.widths) == [512] * 4
+        assert config.optimizer.lr == 5e-4
 
 
 def test_what_does_not_go_with_its_own_steps_is_told(tmp_path):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_gen.config.build import build
+from lightning_gen.config.compose import compose
 from lightning_gen.objectives import corruption, reconstruction, regularizers
 from lightning_gen.randomness import StepNoise
 
@@ -127,12 +129,29 @@ def test_contractive_penalty_trains_the_encoder(noise, single):
 def test_rae_penalties(noise):
     codes = torch.tensor([[1.0, 2.0], [0.0, 2.0]])
     l2 = regularizers.RAEL2(beta=0.5, decoder_weight=0.1)
-    weights = [torch.tensor([1.0, 3.0])]
+    weights = [torch.tensor([[1.0], [3.0]]), torch.tensor([5.0])]  # a matrix, and a bias that is left alone
     assert l2.penalty(seen(codes, noise, decoder_parameters=weights)).tolist() == [2.25, 2.0]
     matrix = torch.tensor([[2.0, 0.0], [0.0, 3.0]])  # |J|^2 = 13; signs cannot change it, the matrix is diagonal
     gp = regularizers.RAEGP(beta=0.0, weight=0.1)
     assert gp.penalty(seen(codes, noise, decode=lambda z: z @ matrix)).tolist() == pytest.approx([1.3, 1.3])
     assert regularizers.L1(2.0).penalty(seen(-codes, noise)).tolist() == [6.0, 4.0]
+
+
+def test_rae_weighs_as_the_authors_code():
+    """`total_loss` of ParthaEth/Regularized_autoencoders-RAE- with its MNIST config: mean over pixels of the squared
+    error summed over channels, + 1e-4 mean(z^2) + 1e-7 sum W^2, times 1,024 pixels."""
+    torch.manual_seed(0)
+    image, decoded, codes = torch.rand(3, 1, 32, 32), torch.rand(3, 1, 32, 32), 3 * torch.randn(3, 16)
+    decoder = nn.Sequential(nn.Linear(16, 20), nn.BatchNorm1d(20), nn.Linear(20, 1024, bias=False))
+    theirs = (image - decoded).square().sum(dim=1).mean(dim=(1, 2)) + 1e-4 * codes.square().mean(dim=1)
+    theirs = theirs + 1e-7 * (decoder[0].weight.square().sum() + decoder[2].weight.square().sum())
+    config = compose(["model=ae", "model/regularizer=rae_l2"]).model
+    assert config.latent_dim == 16
+    part = seen(codes, None, decoder_parameters=decoder.parameters())
+    ours = (image - decoded).square().sum(dim=(1, 2, 3)) + build(config.regularizer).penalty(part)
+    torch.testing.assert_close(ours, 1024 * theirs)
+    gradient_penalty = compose(["model=ae", "model/regularizer=rae_gp"]).model.regularizer
+    assert gradient_penalty.beta == config.regularizer.beta
 
 
 def _mean_worker(rank, folder):
