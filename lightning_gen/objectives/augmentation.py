@@ -36,17 +36,17 @@ def color(images: Tensor, noise: Noise) -> Tensor:
 
 
 def translation(images: Tensor, noise: Noise) -> Tensor:
-    """Moves by up to an eighth of each side; grey comes in at the border."""
-    height, width = images.shape[2:]
-    return random_shift(images - 0.5, noise, (height // 8, width // 8)) + 0.5
+    """Moves by up to an eighth of each side, rounded; grey comes in at the border."""
+    most = [int(size / 8 + 0.5) for size in images.shape[2:]]
+    return random_shift(images - 0.5, noise, (most[0], most[1])) + 0.5
 
 
 def cutout(images: Tensor, noise: Noise) -> Tensor:
-    """Makes a rectangle of half of each side grey, its centre anywhere in the image."""
+    """Makes a rectangle of half of each side, rounded, grey, its centre anywhere in the image."""
     inside = []
     draws = noise.uniform((len(images), 2), images.device).unbind(dim=1)
     for size, draw in zip(images.shape[2:], draws, strict=True):
-        length = size // 2
+        length = int(size / 2 + 0.5)
         start = (draw * (size + 1 - length % 2)).floor().unsqueeze(1) - length // 2  # [B, 1]
         position = torch.arange(size, device=images.device)
         inside.append((position >= start) & (position < start + length))  # [B, size]

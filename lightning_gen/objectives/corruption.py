@@ -28,12 +28,12 @@ def salt_and_pepper(values: Tensor, noise: Noise, amount: float) -> Tensor:
     return torch.where(draw < amount, (draw < amount / 2).to(values.dtype), values)
 
 
-def random_shift(images: Tensor, noise: Noise, pixels: int | tuple[int, int]) -> Tensor:
+def random_shift(images: Tensor, noise: Noise, pixels: int | tuple[int, int], padding: str = "constant") -> Tensor:
     """Moves each image [B, C, H, W] by a whole number of pixels, uniform in [-pixels, pixels] on each axis.
 
-    `pixels` may differ for the vertical and the horizontal. What comes in at the border is 0. Not a corruption: the
-    shifted image is input and target.
+    `pixels` may differ for the vertical and the horizontal. What comes in at the border is 0, or with `padding`
+    "reflect" the image mirrored at its outermost pixels. Not a corruption: the shifted image is input and target.
     """
     y, x = (pixels, pixels) if isinstance(pixels, int) else pixels
     height, width = images.shape[-2:]
-    return random_window(F.pad(images, [x, x, y, y]), (height, width), noise)
+    return random_window(F.pad(images, [x, x, y, y], mode=padding), (height, width), noise)

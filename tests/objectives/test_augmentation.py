@@ -49,6 +49,20 @@ def test_translation_moves_by_up_to_an_eighth_and_fills_with_grey(images):
     torch.testing.assert_close(augmentation.translation(images, Fixed(0.5)), images)
 
 
+@pytest.mark.parametrize(
+    ("size", "most", "hidden"), [(28, 4, 14), (32, 4, 16), (8, 1, 4), (20, 3, 10), (7, 1, 4), (5, 1, 3)]
+)
+def test_moves_and_holes_are_rounded_as_in_the_authors_code(size, most, hidden):
+    """int(size / 8 + 0.5) and int(size / 2 + 0.5) pixels: mit-han-lab/data-efficient-gans, DiffAugment_pytorch.py."""
+    image = torch.arange(1.0, size + 1).expand(1, 1, size, -1)
+    for draw, step in ((0.0, most), (0.999, -most)):  # the image to the right, to the left
+        moved = augmentation.translation(image, Fixed(draw))[0, 0, size // 2]
+        inner = slice(most, size - most)
+        assert torch.equal(moved[inner], image[0, 0, 0, inner] - step)
+    holes = (augmentation.cutout(torch.ones(400, 1, size, size), StepNoise(0)) == 0.5).sum(dim=(1, 2, 3))
+    assert int(holes.max()) == hidden**2
+
+
 def test_cutout_hides_a_quarter_or_less_at_the_border(images):
     hidden = (augmentation.cutout(images, StepNoise(0)) == 0.5).all(dim=1)
     assert hidden.sum(dim=(1, 2)).le(64).all()
