@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, locks between processes, and names made from content."""
+"""Files that are either whole or absent, locks between processes, names made from content, short paths."""
 
 from __future__ import annotations
 
@@ -69,3 +69,11 @@ def content_hash(*parts: Tensor | str, rows: int = 4096) -> str:
         for block in part.split(rows):
             digest.update(block.contiguous().cpu().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def shortest(path: Path) -> str:
+    """The path relative to the working directory if it lies below, else as it is."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

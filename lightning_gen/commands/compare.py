@@ -4,11 +4,11 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from lightning_gen.commands.terminal import shortest
+from lightning_gen.commands.terminal import console
 from lightning_gen.errors import UserError
+from lightning_gen.files import shortest
 from lightning_gen.runs.comparison import Column, Comparison, Row, comparison, expanded
 from lightning_gen.runs.run import Run
 
@@ -27,7 +27,7 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
     if markdown:
         print(as_markdown(table))
     else:
-        Console(soft_wrap=True).print(as_table(table))
+        console().print(as_table(table))
         for note in table.notes:
             print(note)
     return table

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
-from lightning_gen.commands.terminal import shortest
+from lightning_gen.commands.terminal import console
 from lightning_gen.config.build import build_data
 from lightning_gen.config.compose import compose
 from lightning_gen.config.schema import check
@@ -17,6 +16,7 @@ from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import permutation
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError, quiet_libraries
+from lightning_gen.files import shortest
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.runs.loading import default_device
 
@@ -46,7 +46,7 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
     except OSError as error:
         raise UserError(f"Cannot write to {path} ({error.strerror}): choose another file with -o.") from error
     table.add_row("as the models see it", shortest(path))
-    Console(soft_wrap=True).print(table)
+    console().print(table)
     return path
 
 

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_gen.commands.terminal import metrics_table, shortest
+from lightning_gen.commands.terminal import console, metrics_table
 from lightning_gen.config.build import build_data
 from lightning_gen.config.compose import compose
 from lightning_gen.config.validate import validate
@@ -18,6 +18,7 @@ from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.evaluator import build_evaluator
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.held_out import evaluate_model, neighbours
+from lightning_gen.files import shortest
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.runs.loading import default_device, load_model
 from lightning_gen.runs.run import Run
@@ -29,8 +30,6 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     `overrides`: a protocol (`evaluation=standard`), values (`evaluation.num_samples=5000`, `dataset.root=DIR`), and
     `checkpoint=best|last|PATH`; best if it is not given. `prior`: a density that `fit-prior` has fitted.
     """
-    from rich.console import Console
-
     quiet_libraries()
     run = Run.load(run_dir)
     checkpoint = next((o.partition("=")[2] for o in overrides if o.startswith("checkpoint=")), "best")
@@ -55,7 +54,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         "metrics": metrics,
         "protocol": protocol,
     }
-    Console(soft_wrap=True).print(metrics_table(entry))
+    console().print(metrics_table(entry))
     run.add_evaluation(entry)
     for name, (tiles, columns) in neighbours(evaluator).items():
         path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"

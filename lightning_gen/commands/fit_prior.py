@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lightning_gen.commands.terminal import shortest
 from lightning_gen.evaluation.fitted_priors import check_codes, fit_and_keep
+from lightning_gen.files import shortest
 from lightning_gen.runs.loading import load_encoder_and_data
 from lightning_gen.runs.run import Run
 

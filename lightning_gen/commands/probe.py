@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from lightning_gen.commands.terminal import console
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import in_order, permutation
 from lightning_gen.errors import UserError
@@ -46,7 +46,7 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
     protocol = {"labels": len(chosen), "n_test": len(test), "checkpoint": checkpoint, "ema": model.averaged}
     probes = run.read_summary().get("probes", [])
     run.write_summary(probes=[*probes, {"results": results, "protocol": protocol}])
-    Console(soft_wrap=True).print(probe_table(results))
+    console().print(probe_table(results))
     return results
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lightning_gen.commands.terminal import shortest
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
+from lightning_gen.files import shortest
 from lightning_gen.models.use import draw_samples
 from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
 from lightning_gen.runs.loading import load_model

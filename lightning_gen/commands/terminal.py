@@ -1,11 +1,11 @@
 """What a person sees: a table of metrics at the end, where things lie, and no noise from libraries."""
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from lightning_gen.files import shortest
 from lightning_gen.runs.run import Run
 
 BESIDE = ("_floor", "_noise", "_std")  # what stands beside a number instead of below it
@@ -46,30 +46,28 @@ def describe(protocol: dict[str, Any]) -> str:
 
 def report(run: Run, summary: dict[str, Any]) -> None:
     """The end of a run: metrics, paths, and the command to look further."""
-    console = Console(soft_wrap=True)
+    out = console()
     where = shortest(run.path)
     if "metrics" in summary:
-        console.print(metrics_table(summary))
+        out.print(metrics_table(summary))
     progress = summary.get("progress", {})
-    console.print(
+    out.print(
         f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
         f"in {progress.get('seconds', 0):.0f} s"
     )
     grids = sorted((run.path / "samples").glob("step_*.png"))
-    console.print(f"run      {where}")
+    out.print(f"run      {where}")
     if grids:
-        console.print(f"samples  {shortest(grids[-1])}")
+        out.print(f"samples  {shortest(grids[-1])}")
     if summary["status"] == "completed" and grids:
-        console.print(f"next     lightning-gen sample {where} -n 64 -o samples")
+        out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
     elif summary["status"] != "completed":
-        console.print(f"go on    python train.py resume={where}")
+        out.print(f"go on    python train.py resume={where}")
     if any((run.path / "wandb").glob("offline-run-*")):
-        console.print(f"upload   wandb sync {where}/wandb/offline-run-*")
+        out.print(f"upload   wandb sync {where}/wandb/offline-run-*")
 
 
-def shortest(path: Path) -> str:
-    """The path relative to here if it lies below, else absolute."""
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+def console() -> Console:
+    """Standard output, with lines of any length: plain text unless it is a terminal, also in a notebook."""
+    in_notebook = Console().is_jupyter  # where standard output says that it is a terminal
+    return Console(soft_wrap=True, force_jupyter=False, force_terminal=False if in_notebook else None)

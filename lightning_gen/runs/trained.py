@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lightning_gen.config.build import build_data
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.files import shortest
 from lightning_gen.models.use import draw_samples
 from lightning_gen.pictures import as_images, to_float
 from lightning_gen.runs.loading import load_model
@@ -175,7 +176,7 @@ class TrainedRun:
         shape = "x".join(map(str, model.image_shape))
         weights = "averaged weights" if model.averaged else "weights as trained"
         lines = [
-            f"TrainedRun({str(self.path)!r}, checkpoint={self.checkpoint!r})",
+            f"TrainedRun({shortest(self.path)!r}, checkpoint={self.checkpoint!r})",
             f"  model  {self.config.model.name}, {size}",
             f"  data   {self.config.dataset.name}, images {shape}",
             f"  step   {model.step_loaded:,}, {weights}, on {model.device}",
