@@ -18,6 +18,7 @@ from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.objectives.regularizers import Pass, Regularizer
+from lightning_gen.ranges import Count, Natural
 
 
 class Autoencoder(GenerativeModel):
@@ -43,9 +44,9 @@ class Autoencoder(GenerativeModel):
         reconstruction: Reconstruction = squared_error,
         corruption: Corruption | None = None,
         regularizer: Regularizer | None = None,
-        latent_dim: int = 32,
+        latent_dim: Count = 32,
         code_activation: str = "linear",
-        max_shift: int = 0,
+        max_shift: Natural = 0,
         pretrain: dict[str, Any] | None = None,
         num_classes: int = 0,
         seed: int = 0,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
-from lightning_gen.models.variational import VariationalModel
+from lightning_gen.models.variational import OutputBias, VariationalModel
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.mlp import perceptron
@@ -20,6 +20,7 @@ from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.likelihoods import Likelihood
 from lightning_gen.objectives.posteriors import LOG_VARIANCE_LIMIT, DiagonalGaussian, standard_normal_log_prob
 from lightning_gen.randomness import StepNoise
+from lightning_gen.ranges import Count
 
 OBJECTIVES = "beta, capacity, ciwae, cyclic, elbo, free_bits, info_vae, iwae, miwae or warm_up"
 
@@ -49,15 +50,16 @@ class Draws(NamedTuple):
 class HierarchicalVAE(VariationalModel):
     """p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) with the posterior q(h1, h2|x) = q(h1|x) q(h2|h1).
 
-    All are diagonal Gaussians but p(x|h1), the likelihood, and p(h2) = N(0, I). Each divergence is log q - log p at
-    the samples, as in Burda et al. 2016, and none is in closed form. `networks` lies between the images and h1,
-    layers of `widths` between h1 and h2. With `num_classes`, the decoder knows the class: p(x|h1, y).
+    p(h2) is N(0, I), p(x|h1) the likelihood; the others are diagonal Gaussians. The divergences are not taken in
+    closed form but as log q - log p at the samples, as in Burda et al. 2016. `networks` are the networks between the
+    images and h1; layers of `widths` units lie between h1 and h2. With `num_classes`, the decoder knows the class:
+    p(x|h1, y).
 
     A code at the public boundary is (h2, e), [B, Z2 + Z1], with h1 = mu(h2) + sigma(h2) e, where mu and sigma are
     those of p(h1|h2). So the prior of codes is N(0, I), and decoding is deterministic.
 
     Raises:
-        UserError: sizes that are not two, or an objective that needs a posterior of one layer.
+        UserError: an objective that needs a posterior of one layer.
     """
 
     monitor = ("eval/bound", "max")
@@ -71,15 +73,13 @@ class HierarchicalVAE(VariationalModel):
         optimizer: OptimizerFactory,
         likelihood: Likelihood,
         objective: ELBO | None = None,
-        latent_dims: Sequence[int] = (100, 50),
-        widths: Sequence[int] = (100, 100),
+        latent_dims: tuple[Count, Count] = (100, 50),
+        widths: Sequence[Count] = (100, 100),
         activation: str = "tanh",
-        output_bias: str = "default",
+        output_bias: OutputBias = "default",
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        if len(latent_dims) != 2 or min(latent_dims) < 1:
-            raise UserError(f"model.latent_dims={list(latent_dims)}: give both layers' sizes, such as [100,50].")
         super().__init__(image_shape, sum(latent_dims), optimizer, objective, output_bias, num_classes, seed)
         if self.objective.needs_diagonal or self.objective.stops_q:
             name = type(self.objective).__name__

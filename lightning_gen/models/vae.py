@@ -12,7 +12,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.metrics.posterior_statistics import posterior_statistics
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
 from lightning_gen.models.vae_pictures import kl_bars, traversals
-from lightning_gen.models.variational import VariationalModel
+from lightning_gen.models.variational import OutputBias, VariationalModel
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
@@ -27,6 +27,7 @@ from lightning_gen.objectives.posteriors import (
 )
 from lightning_gen.objectives.priors import StandardNormal, Vamp
 from lightning_gen.randomness import StepNoise
+from lightning_gen.ranges import Count
 
 PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> head that gives a Distribution
 PriorFactory = Callable[[int, ImageShape], StandardNormal]  # (latent_dim, image_shape) -> prior
@@ -62,8 +63,8 @@ class VAE(VariationalModel):
         posterior: PosteriorFactory = Diagonal,
         prior: PriorFactory = StandardNormal,
         objective: ELBO | None = None,
-        latent_dim: int = 32,
-        output_bias: str = "default",
+        latent_dim: Count = 32,
+        output_bias: OutputBias = "default",
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:

@@ -1,5 +1,7 @@
 """What the VAEs share: a likelihood, an objective, one training step and the results on held-out images."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,8 @@ from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.objectives.likelihoods import Likelihood
 from lightning_gen.randomness import StepNoise
 
+OutputBias = Literal["default", "data_mean"]
+
 
 class VariationalModel(GenerativeModel):
     """A decoder p(x|z) and an approximate posterior q(z|x), trained on a bound of log p(x), in nats per image.
@@ -27,7 +31,7 @@ class VariationalModel(GenerativeModel):
     Subclasses build `decoder` and `likelihood`, and give `terms`.
 
     Raises:
-        UserError: an objective or an output bias that does not exist.
+        UserError: an objective that is not one of the group `model/objective`.
     """
 
     can_encode = True
@@ -41,15 +45,13 @@ class VariationalModel(GenerativeModel):
         latent_dim: int,
         optimizer: OptimizerFactory,
         objective: ELBO | None = None,
-        output_bias: str = "default",
+        output_bias: OutputBias = "default",
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(image_shape, latent_dim, seed, num_classes)
         if not isinstance(objective, ELBO | None):
             raise UserError(f"model.objective={objective}: choose a file of the group, as in model/objective=iwae.")
-        if output_bias not in ("default", "data_mean"):
-            raise UserError(f"model.output_bias={output_bias}: use default or data_mean.")
         self.make_optimizer, self.objective, self.output_bias = optimizer, objective or ELBO(), output_bias
         self.train_size, self.dequantized = 0, False
 

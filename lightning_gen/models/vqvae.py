@@ -16,6 +16,7 @@ from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.randomness import StepNoise, Stream, mix
+from lightning_gen.ranges import Count, Decay, NonNegative
 
 
 class VQVAE(GenerativeModel):
@@ -40,12 +41,12 @@ class VQVAE(GenerativeModel):
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
         prior: Callable[..., CodeTransformer],
-        num_codes: int = 128,
-        code_dim: int = 16,
-        commitment: float = 0.25,
-        decay: float = 0.99,
-        revive_after: int = 50,
-        prior_steps: float = 0.4,
+        num_codes: Count = 128,
+        code_dim: Count = 16,
+        commitment: NonNegative = 0.25,
+        decay: Decay = 0.99,
+        revive_after: Count = 50,
+        prior_steps: NonNegative = 0.4,
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
@@ -126,7 +127,7 @@ class VQVAE(GenerativeModel):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        if self.prior_steps < 0 or (self.trainer.max_steps > 0 and self.prior_starts <= 0):
+        if self.trainer.max_steps > 0 and self.prior_starts <= 0:
             raise UserError(
                 f"model.prior_steps={self.prior_steps} are the last of trainer.max_steps={self.trainer.max_steps} "
                 "and leave none for the codes: set it lower, or to a fraction such as 0.4."

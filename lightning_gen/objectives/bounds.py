@@ -11,9 +11,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_gen.distributed import mean_over_processes, of_all_processes
-from lightning_gen.errors import UserError
 from lightning_gen.objectives.divergences import decomposed_kl, mmd
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution
+from lightning_gen.ranges import Count, Fraction, NonNegative, PositiveFraction
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ class ELBO:
     needs_diagonal: ClassVar[bool] = False  # posteriors that are diagonal Gaussians
     needs_own_weights: ClassVar[bool] = False  # weights w_i that depend on the latent z_i alone
 
-    def __init__(self, beta: float = 1.0, samples: int = 1) -> None:
-        if samples < 1:
-            raise UserError(f"model.objective.samples={samples}: draw 1 or more.")
+    def __init__(self, beta: NonNegative = 1.0, samples: Count = 1) -> None:
         self.beta, self.samples = beta, samples
 
     def __call__(self, terms: Terms) -> Tensor:
@@ -89,11 +87,14 @@ class WarmUp(ELBO):
     """The KL's weight rises from 0 to beta over `steps` steps, once, or in cycles of `steps` steps if `cyclic`."""
 
     def __init__(
-        self, steps: int, beta: float = 1.0, cyclic: bool = False, rising: float = 0.5, samples: int = 1
+        self,
+        steps: Count,
+        beta: NonNegative = 1.0,
+        cyclic: bool = False,
+        rising: PositiveFraction = 0.5,
+        samples: Count = 1,
     ) -> None:
         super().__init__(beta, samples)
-        if steps < 1 or not 0 < rising <= 1:
-            raise UserError("model.objective.steps must be 1 or more, and rising above 0 and up to 1.")
         self.steps, self.cyclic, self.rising = steps, cyclic, rising
 
     def divergence(self, terms: Terms) -> Tensor:
@@ -108,7 +109,7 @@ class Capacity(ELBO):
     The KL is the batch's mean.
     """
 
-    def __init__(self, capacity: float, steps: int, gamma: float = 1000.0, samples: int = 1) -> None:
+    def __init__(self, capacity: NonNegative, steps: Count, gamma: NonNegative = 1000.0, samples: Count = 1) -> None:
         super().__init__(1.0, samples)
         self.capacity, self.steps, self.gamma = capacity, steps, gamma
 
@@ -124,7 +125,7 @@ class FreeBits(ELBO):
     Where the KL is not known by dimension, nats * Z are free in all, in equal shares for each layer of latents.
     """
 
-    def __init__(self, nats: float, beta: float = 1.0, samples: int = 1) -> None:
+    def __init__(self, nats: NonNegative, beta: NonNegative = 1.0, samples: Count = 1) -> None:
         super().__init__(beta, samples)
         self.nats = nats
 
@@ -140,7 +141,7 @@ class BetaTC(ELBO):
     densities = True
     needs_diagonal = True
 
-    def __init__(self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0) -> None:
+    def __init__(self, alpha: NonNegative = 1.0, beta: NonNegative = 6.0, gamma: NonNegative = 1.0) -> None:
         super().__init__(beta)
         self.alpha, self.gamma = alpha, gamma
 
@@ -158,12 +159,13 @@ class BetaTC(ELBO):
 class InfoVAE(ELBO):
     """(1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)) (Zhao et al. 2019, eq. 6, with the MMD).
 
-    MMD^2 is no nats: `divergences.mmd` says its kernel, of which `weight`, lambda, is the scale.
+    MMD^2 is not in nats but has the scale of its kernel (`divergences.inverse_multiquadratic`), which `weight`,
+    lambda, must fit.
     """
 
     needs_prior_draws = True
 
-    def __init__(self, alpha: float = 0.0, weight: float = 1000.0, samples: int = 1) -> None:
+    def __init__(self, alpha: float = 0.0, weight: NonNegative = 1000.0, samples: Count = 1) -> None:
         super().__init__(1 - alpha, samples)
         self.mmd_weight = alpha + weight - 1
 
@@ -183,7 +185,7 @@ class IWAE(ELBO):
 
     densities = True
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: Count) -> None:
         super().__init__(1.0, samples)
 
     def __call__(self, terms: Terms) -> Tensor:
@@ -195,7 +197,7 @@ class MIWAE(ELBO):
 
     densities = True
 
-    def __init__(self, outer: int, inner: int) -> None:
+    def __init__(self, outer: Count, inner: Count) -> None:
         super().__init__(1.0, outer * inner)
         self.inner = inner
 
@@ -208,7 +210,7 @@ class CIWAE(ELBO):
 
     densities = True
 
-    def __init__(self, samples: int, share: float = 0.05) -> None:
+    def __init__(self, samples: Count, share: Fraction = 0.05) -> None:
         super().__init__(1.0, samples)
         self.share = share
 
@@ -228,7 +230,7 @@ class DReG(ELBO):
     stops_q = True
     needs_own_weights = True
 
-    def __init__(self, samples: int) -> None:
+    def __init__(self, samples: Count) -> None:
         super().__init__(1.0, samples)
 
     def __call__(self, terms: Terms) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from lightning_gen.distributed import of_all_processes
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.posteriors import DiagonalGaussian
+from lightning_gen.ranges import Count, NonNegative, Positive
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -50,13 +51,13 @@ def decomposed_kl(
     return log_own - log_joint, log_joint - log_margins, log_margins - log_prior
 
 
-MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # those of the authors' code
+MMD_SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # as in the code of Tolstikhin et al.
 
 
 def inverse_multiquadratic(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
     """k(x, y) = sum_s C_s / (C_s + ||x - y||^2) with C_s = 2 Z s, for x [N, Z] and y [M, Z], [N, M].
 
-    2 Z is the mean squared distance of two draws from N(0, I). Source: Tolstikhin et al. 2018, sec. 4.
+    2 Z is the mean squared distance between two draws from N(0, I). Source: Tolstikhin et al. 2018, sec. 4.
     """
     squares = (x.unsqueeze(1) - y.unsqueeze(0)).square().sum(dim=2)  # exact, and with a gradient at 0
     constants = [2 * x.shape[1] * scale for scale in scales]
@@ -64,9 +65,11 @@ def inverse_multiquadratic(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_S
 
 
 def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
-    """MMD^2 of the distributions that x [N, Z] and y [M, Z] are drawn from, unbiased, a scalar.
+    """The squared maximum mean discrepancy (MMD) between two distributions, from draws of each: a scalar.
 
-    Without the distance of a point to itself (Gretton et al. 2012, eq. 3), so it may fall below 0.
+    x: [N, Z], y: [M, Z], at least two draws each. This is the unbiased estimator, which leaves out the kernel of a
+    draw with itself, so it can be negative. It is not in nats: its scale is that of the kernel, which is the sum of
+    inverse multiquadratics over `scales`. Source: Gretton et al. 2012, eq. 3.
     """
     x, y = full_precision(x), full_precision(y)
     own = (inverse_multiquadratic(side, side, scales) for side in (x, y))
@@ -75,14 +78,15 @@ def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
 
 
 class MMD:
-    """`weight` times MMD^2 between the codes of the whole batch, over all processes, and as many prior draws.
+    """The divergence of WAE-MMD: MMD^2 between the codes of a batch and as many draws from the prior.
 
-    `weight`: lambda of Tolstikhin et al. 2018, eq. 4, in units of squared error per image.
+    `weight`: lambda of Tolstikhin et al. 2018, eq. 4, in units of squared error per image. `scales`: of the kernel,
+    see `inverse_multiquadratic`.
     """
 
-    def __init__(self, latent_dim: int, weight: float, scales: Sequence[float] = MMD_SCALES) -> None:
+    def __init__(self, latent_dim: Count, weight: NonNegative, scales: Sequence[Positive] = MMD_SCALES) -> None:
         self.weight, self.scales = weight, tuple(scales)
 
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
-        """MMD^2 of codes [B, Z] and prior draws [B, Z], unweighted, a scalar."""
+        """MMD^2 of codes [B, Z] and prior draws [B, Z], both of all processes; a scalar, without the weight."""
         return mmd(of_all_processes(codes), of_all_processes(prior), self.scales)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.objectives.flows import AutoregressiveStack, planar
+from lightning_gen.ranges import Count
 
 LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
 LOG_2PI = math.log(2 * math.pi)
@@ -153,7 +154,9 @@ class FullCovariance(nn.Module):
 class IAF(nn.Module):
     """Inverse autoregressive flow (Kingma et al. 2016): `steps` maps of a diagonal Gaussian, given the features."""
 
-    def __init__(self, num_features: int, latent_dim: int, steps: int = 2, widths: Sequence[int] = (256,)) -> None:
+    def __init__(
+        self, num_features: int, latent_dim: int, steps: Count = 2, widths: Sequence[Count] = (256,)
+    ) -> None:
         super().__init__()
         self.base = Diagonal(num_features, latent_dim)
         self.flow = AutoregressiveStack(latent_dim, steps, widths, context=num_features)
@@ -165,7 +168,7 @@ class IAF(nn.Module):
 class Planar(nn.Module):
     """`steps` planar maps of a diagonal Gaussian, whose directions the encoder gives (Rezende & Mohamed 2015)."""
 
-    def __init__(self, num_features: int, latent_dim: int, steps: int = 8) -> None:
+    def __init__(self, num_features: int, latent_dim: int, steps: Count = 8) -> None:
         super().__init__()
         self.latent_dim, self.steps = latent_dim, steps
         self.base = Diagonal(num_features, latent_dim)

@@ -16,6 +16,7 @@ from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, standard_normal_log_prob
+from lightning_gen.ranges import Count
 
 Encode = Callable[[Tensor], Distribution]
 
@@ -65,7 +66,7 @@ class Mixture(FullPrecision, StandardNormal):
 
     standard = False
 
-    def __init__(self, latent_dim: int, image_shape: ImageShape, components: int = 20) -> None:
+    def __init__(self, latent_dim: int, image_shape: ImageShape, components: Count = 20) -> None:
         super().__init__(latent_dim, image_shape)
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent_dim))
@@ -89,7 +90,7 @@ class Vamp(FullPrecision, StandardNormal):
     standard = False
     of_images = True
 
-    def __init__(self, latent_dim: int, image_shape: ImageShape, components: int = 500) -> None:
+    def __init__(self, latent_dim: int, image_shape: ImageShape, components: Count = 500) -> None:
         super().__init__(latent_dim, image_shape)
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *image_shape))
 
@@ -122,7 +123,7 @@ class FlowPrior(StandardNormal):
     standard = False
 
     def __init__(
-        self, latent_dim: int, image_shape: ImageShape, steps: int = 4, widths: Sequence[int] = (128, 128)
+        self, latent_dim: int, image_shape: ImageShape, steps: Count = 4, widths: Sequence[Count] = (128, 128)
     ) -> None:
         super().__init__(latent_dim, image_shape)
         self.flow = AutoregressiveStack(latent_dim, steps, widths)

@@ -203,7 +203,7 @@ def test_an_objective_goes_or_the_others_are_named(tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("model.latent_dims=[3]",), r"model\.latent_dims"),
+        (("model.latent_dims=[3]",), r"model\.latent_dims=\[3\] must be a list of 2 whole numbers, each 1 or more"),
         (("model/objective=iwae", "model.objective.samples=0"), r"objective\.samples=0"),
         (("model.objective=iwae",), "model/objective=iwae"),
         (("model/likelihood=categorical", "dataset.dequantize=true"), "dequantize=false"),

@@ -116,8 +116,6 @@ def test_parts_that_do_not_go_together():
         make(objective=BetaTC(), posterior=FullCovariance)
     with pytest.raises(UserError, match="dreg"):
         make(objective=DReG(2), posterior=IAF)
-    with pytest.raises(UserError, match="output_bias"):
-        make(output_bias="mean")
     with pytest.raises(UserError, match="model/objective=iwae"):
         make(objective="iwae")
 

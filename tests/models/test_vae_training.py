@@ -84,7 +84,8 @@ def test_the_floor_of_grey_mnist(tmp_path, capsys, data_root):
         (("model/prior=vamp", "model.prior.components=2000"), "1437 training images"),
         (("evaluation.nll.k=10", "evaluation.nll.method=exact"), "importance or ais"),
         (("evaluation.nll.k=10", "evaluation.nll.images=0"), r"nll.images=0"),
-        (("model/objective=iwae", "model.objective.samples=0"), r"objective.samples=0"),
+        (("model/objective=iwae", "model.objective.samples=0"), r"objective.samples=0 must be"),
+        (("model.output_bias=mean",), "output_bias=mean must be default or data_mean"),
         (("model/objective=dreg", "model/likelihood=optimal_gaussian"), "likelihood=gaussian"),
     ],
 )
