@@ -87,11 +87,6 @@ class Autoencoder(GenerativeModel):
         assert isinstance(self.density, GaussianMixture)
         self.density.fit(torch.cat([self.encode(batch.images).float() for batch in batches()]))
 
-    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        latents = self.labelled(self.encode(batch.images), batch.labels)
-        error = squared_error(self.decoder(latents), batch.images)
-        return {"squared_error": error, "reconstruction_mse": error / batch.images[0].numel()}
-
     # -- training --------------------------------------------------------------------------------------------
 
     def on_fit_start(self) -> None:

@@ -124,11 +124,14 @@ class GenerativeModel(StepModule):
         return None
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
-        """Per-image results [B] on held-out images, by metric name without prefix."""
+        """Per-image results [B] on held-out images, by metric name without prefix.
+
+        Of models that encode: `squared_error`, summed over an image, and `reconstruction_mse`, its mean.
+        """
         if not self.can_encode:
             return {}
-        error = (self.reconstruct(batch.images, batch.labels) - batch.images).square()
-        return {"reconstruction_mse": error.flatten(1).mean(dim=1)}
+        errors = (self.reconstruct(batch.images, batch.labels) - batch.images).square().flatten(1)
+        return {"squared_error": errors.sum(dim=1), "reconstruction_mse": errors.mean(dim=1)}
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:
         """What is wrong by these metrics of an evaluation, such as a collapse: told as warnings."""

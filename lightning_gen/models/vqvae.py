@@ -109,13 +109,8 @@ class VQVAE(GenerativeModel):
             codes = self.discrete(batch.images)
         return self.prior.nll(codes, batch.labels if self.num_classes else None)
 
-    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        error = squared_error(self.decoder(self.encode(batch.images)), batch.images)
-        return {
-            "squared_error": error,
-            "reconstruction_mse": error / batch.images[0].numel(),
-            "prior_nll": self.prior_nll(batch),
-        }
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return super().test_metrics(batch, noise) | {"prior_nll": self.prior_nll(batch)}
 
     # -- training --------------------------------------------------------------------------------------------
 
