@@ -1,6 +1,6 @@
-"""What the processes of one run exchange. Every function costs nothing where there is only one process.
+"""What the processes of one run exchange. With a single process, every function is free.
 
-torch is imported inside the functions: the command line asks for the rank before it needs torch.
+torch is imported inside the functions, because the command line asks for the rank before it needs torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def rank_from_environment() -> tuple[int, int]:
-    """The global rank and the number of processes, as torchrun or SLURM set them; (0, 1) without either."""
+    """The global rank and the number of processes as set by torchrun or SLURM; (0, 1) without either."""
     if "WORLD_SIZE" in os.environ:
         return int(os.environ.get("RANK", 0)), int(os.environ["WORLD_SIZE"])
     if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
@@ -22,7 +22,7 @@ def rank_from_environment() -> tuple[int, int]:
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process's rank and the number of processes, as torch.distributed has them."""
+    """The rank of this process and the number of processes, according to torch.distributed."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -55,7 +55,7 @@ def total(values: Tensor) -> Tensor:
 
 
 def all_agree(condition: bool) -> bool:
-    """Whether the condition holds in every process, so that all of them take the same branch."""
+    """Whether the condition holds in every process. All processes get the same answer."""
     import torch
 
     votes = torch.tensor([float(condition)])
@@ -74,7 +74,7 @@ def mean_over_processes(values: Tensor) -> Tensor:
 
 
 def of_all_processes(rows: Tensor) -> Tensor:
-    """The rows [B, ...] of all processes in the order of the global batch, [world * B, ...], with a gradient."""
+    """The rows [B, ...] of all processes in the order of the global batch: [world * B, ...], with a gradient."""
     if rank_and_world()[1] == 1:
         return rows
     import torch

@@ -1,4 +1,4 @@
-"""What the user is told: mistakes in one or two lines, exit codes, and no noise from libraries."""
+"""Errors of the user, exit codes, and silence from libraries."""
 
 import difflib
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something that the user can put right; the message names the override to change."""
+    """A mistake that the user can correct. The message, one or two lines, names the override to change."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -18,7 +18,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def quiet_libraries() -> None:
-    """Silence what our users need not act on; their own warnings stay."""
+    """Silence messages of libraries that call for no action; other warnings stay."""
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("WANDB_SILENT", "true")

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, locks between processes, names made from content, short paths."""
+"""Atomic writes, locks between processes, hashes of contents, and short paths."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that a reader, another writer, or a kill at any moment finds the old file or the new one.
+    """Write a file atomically: readers, other writers and a kill at any moment find the old file or the new one.
 
-    The temporary file lies in the same folder, because `os.replace` is atomic only within one file system.
+    The temporary file is in the same folder, because `os.replace` is atomic only within one file system.
 
     Args:
-        path: the file; its folder is made if it is missing.
-        content: what to write (text as UTF-8), or a function that writes it to an open file.
+        path: the file; its folder is created if needed.
+        content: bytes, text (written as UTF-8), or a function that writes to an open file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
@@ -41,13 +41,13 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of `path` for the length of the block; other processes of this host wait for it.
+    """Hold a lock on `path` inside the block; other processes on this host wait for it.
 
-    The lock is a file `.NAME.lock` beside `path`. The operating system releases it when its holder ends, however
+    The lock is the file `.NAME.lock` next to `path`. The operating system releases it when its holder ends, however
     that happens, so a lock is never stale.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the folder is not writable.
     """
     from filelock import FileLock
 

@@ -1,4 +1,4 @@
-"""Image tensors as pictures that a person can look at."""
+"""From image tensors to pictures that can be saved and shown."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lightning_gen.networks.shapes import POINTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SMALLEST_SIDE = 40  # smaller images are enlarged by a whole factor, without smoothing
+SMALLEST_SIDE = 40  # pixels; smaller images are enlarged by a whole factor, without smoothing
 
 
 def grid(images: Tensor, columns: int) -> Image.Image:
-    """Images [N, C, H, W], uint8 or float in [0, 1], side by side, `columns` in a row, with a white line between.
+    """A grid of images [N, C, H, W], uint8 or float in [0, 1], `columns` in a row with white lines between.
 
-    Points of the plane, [N, 1, 1, 2], become one scatter plot.
+    Points in the plane, [N, 1, 1, 2], become one scatter plot instead.
     """
     from torchvision.utils import make_grid
 
@@ -35,7 +35,7 @@ def grid(images: Tensor, columns: int) -> Image.Image:
 
 
 def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
-    """Points [N, 2] in the unit square, y upwards; on a `field` [S, S] over it in colours, rows upwards."""
+    """A scatter plot of points [N, 2] in the unit square, on an optional coloured `field` [S, S]; y grows upwards."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4, 4), dpi=120)
@@ -43,7 +43,7 @@ def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
     x, y = points.detach().float().cpu().unbind(dim=1)
     if field is not None:
         values = field.detach().float().cpu()
-        limit = max(float(values.abs().max()), 1e-6)  # white where the discriminator is undecided
+        limit = max(float(values.abs().max()), 1e-6)  # white is 0: the discriminator is undecided
         extent = (0.0, 1.0, 0.0, 1.0)
         axes.imshow(values.numpy(), cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", extent=extent)
     axes.scatter(x.numpy(), y.numpy(), s=4, alpha=0.5, linewidths=0, color="C0" if field is None else "black")
@@ -51,7 +51,7 @@ def scatter(points: Tensor, field: Tensor | None = None) -> Image.Image:
 
 
 def bars(values: Tensor, title: str, xlabel: str) -> Image.Image:
-    """Values [N], a bar each, in their order."""
+    """A bar chart of values [N]."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -71,7 +71,7 @@ def rendered(figure: Figure) -> Image.Image:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """One image float [C, H, W] in [0, 1] as 8-bit grey or RGB."""
+    """Convert one image, float [C, H, W] in [0, 1], to 8-bit grey or RGB."""
     array = image.mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     return Image.fromarray(array[0]) if len(array) == 1 else Image.fromarray(array.transpose(1, 2, 0))
 
@@ -82,10 +82,10 @@ def save_picture(picture: Image.Image, path: Path) -> None:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Float images in [0, 1] as 8-bit images, rounded as a PNG would be; uint8 images as they are.
+    """Round float images in [0, 1] to 8 bits, as in a PNG file; leave uint8 images unchanged.
 
-    Values outside [0, 1] are clamped and NaN becomes black, so a model that has diverged gets a bad number
-    rather than none.
+    Values outside [0, 1] are clamped and NaN becomes black, so that a model that has diverged gets a bad metric
+    instead of none.
     """
     if images.dtype == torch.uint8:
         return images
@@ -93,25 +93,25 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_float(images: Tensor) -> Tensor:
-    """8-bit images as float32 in [0, 1]; float images as they are."""
+    """Convert uint8 images to float32 in [0, 1]; leave float images unchanged."""
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def as_images(images: Tensor | np.ndarray, shape: tuple[int, int, int] | None = None) -> Tensor:
-    """Images that a user gives, checked: a tensor [N, C, H, W], uint8 or floating point in [0, 1].
+    """Check images from a user and return them as a tensor [N, C, H, W], uint8 or floating point in [0, 1].
 
     Args:
         images: a tensor on any device, or a numpy array, which is copied.
-        shape: (C, H, W) that they must have; None: any.
+        shape: the (C, H, W) that they must have; None: any.
 
     Raises:
-        ValueError: another shape or type, no images, or floating-point values outside [0, 1].
+        ValueError: a wrong shape or type, no images, or floating-point values outside [0, 1].
     """
     found = images.detach() if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
     if found.ndim != 4:
         raise ValueError(
-            f"expected images [N, C, H, W], got {list(found.shape)}: one image is image[None], grey images without "
-            f"a channel are images[:, None]."
+            f"expected images [N, C, H, W], got {list(found.shape)}: pass one image as image[None], and grey images "
+            f"without a channel as images[:, None]."
         )
     if len(found) == 0:
         raise ValueError("expected one image or more, got none.")

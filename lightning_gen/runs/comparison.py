@@ -1,4 +1,4 @@
-"""Runs against metrics: numbers of different protocols never share a column."""
+"""The table of runs against metrics; numbers from different protocols never share a column."""
 
 import statistics
 from collections.abc import Callable, Iterable
@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
 
-# What says which model was measured, not how: it is part of the row, or of no interest to a comparison.
+# Parts of a protocol that say which model was measured, not how. They belong to the row, or do not matter.
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
-NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger")  # runs that differ in these alone are repeats
-HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # beside the number that they belong to
-# The metrics whose better end is known, by how their names begin.
+NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger")  # runs that differ only in these are repeats
+HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # shown with the number they belong to
+# Metrics whose better direction is known, by the start of their names.
 LOWER = (
     *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "kl", "nll", "bits_per_dim"),
     *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance"),
@@ -25,14 +25,14 @@ HIGHER = (
     *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples", "classes_found"),
 )
 
-MOST_KEYS = 4  # in the name of a row
+MOST_KEYS = 4  # most keys in the name of a row
 
-Column = tuple[str, str]  # a metric, and its protocol as text
+Column = tuple[str, str]  # a metric and its protocol as text
 
 
 @dataclass
 class Row:
-    """One model: runs that differ in the seed only, at one checkpoint."""
+    """One model at one checkpoint: runs that differ only in the seed."""
 
     name: str
     runs: list[Path] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Row:
         return statistics.fmean(values) if values else None
 
     def std(self, column: Column) -> float | None:
-        """Of the sample, over seeds; None for a single run."""
+        """The sample standard deviation over seeds; None for a single run."""
         values = self.values.get(column, [])
         return statistics.stdev(values) if len(values) > 1 else None
 
     def cell(self, column: Column) -> str:
-        """The mean, the standard deviation over seeds, and the number of runs where some lack it."""
+        """Mean, standard deviation over seeds, and the number of runs if not all of them have the metric."""
         mean, std, count = self.mean(column), self.std(column), len(self.values.get(column, []))
         if mean is None:
             return ""
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass
 class Comparison:
-    """The table: rows, columns, and what tells columns of one metric apart."""
+    """The table: rows, columns, their headers, and notes on columns of one metric that differ in protocol."""
 
     rows: list[Row]
     columns: list[Column]
@@ -68,24 +68,24 @@ class Comparison:
     notes: list[str]
 
     def best(self, column: Column) -> float | None:
-        """The best mean of a column that has a better side and two rows or more; real images do not compete."""
+        """The best mean of a column with a better direction and at least two rows; real images do not compete."""
         better = direction(column[0])
         means = [m for row in self.rows if row.runs and (m := row.mean(column)) is not None]
         return None if better is None or len(means) < 2 else better(means)
 
     def is_best(self, row: Row, column: Column) -> bool:
-        """Whether this is that value."""
+        """Whether the row has the best mean of the column."""
         return bool(row.runs) and row.mean(column) is not None and row.mean(column) == self.best(column)
 
 
 def direction(metric: str) -> Callable[..., float] | None:
-    """`min`, `max`, or None where neither end is better (`auth_pct`, say, should be that of real images)."""
+    """`min`, `max`, or None if neither is better: `auth_pct`, for example, should equal that of real images."""
     name = metric.removeprefix("eval/")
     return max if name.startswith(HIGHER) else min if name.startswith(LOWER) else None
 
 
 def expanded(paths: Iterable[Path]) -> list[Path]:
-    """Run directories; a folder without a config stands for the runs anywhere below it."""
+    """Run directories; a folder that is not one stands for all runs below it."""
     found: dict[Path, Path] = {}
     for path in paths:
         below = [] if (path / "config.yaml").exists() else sorted(path.glob("**/config.yaml"))
@@ -95,10 +95,10 @@ def expanded(paths: Iterable[Path]) -> list[Path]:
 
 
 def comparison(runs: list[Run]) -> Comparison:
-    """The table of these runs, without floors of a metric that no run was measured by.
+    """The table of these runs.
 
     Raises:
-        UserError: no run has a number with its protocol.
+        UserError: no run has a number with a protocol.
     """
     rows: dict[tuple[str, str], Row] = {}
     real: dict[str, Row] = {}
@@ -115,9 +115,9 @@ def comparison(runs: list[Run]) -> Comparison:
         for name, column, value in bounds(run):
             real.setdefault(name, Row(name)).values[column] = [value]
     if not protocols:
-        raise UserError("None of these runs has a number yet: `lightning-gen evaluate RUN` first.")
+        raise UserError("None of these runs has a number yet: run `lightning-gen evaluate RUN` first.")
     metrics = list(dict.fromkeys(metric for metric, _ in protocols))
-    columns = sorted(protocols, key=lambda column: metrics.index(column[0]))  # those of one metric side by side
+    columns = sorted(protocols, key=lambda column: metrics.index(column[0]))  # one metric's are adjacent
     headers, notes = headers_of(protocols)
     bounding = [row for row in real.values() if set(row.values) & set(columns)]
     return Comparison([*rows.values(), *bounding], columns, headers, notes)
@@ -127,20 +127,20 @@ def comparison(runs: list[Run]) -> Comparison:
 
 
 def entries(run: Run) -> Iterable[tuple[dict[str, float], dict[str, Any]]]:
-    """Metrics and protocols: at the end of training, then those of `lightning-gen evaluate`, the newest last."""
+    """Metrics and protocols: those at the end of training, then those of `lightning-gen evaluate`, newest last."""
     summary = run.read_summary()
     for entry in (summary, *summary.get("evaluations", [])):
         yield entry.get("metrics", {}), entry.get("protocol", {})
 
 
 def column_of(metric: str, protocol: dict[str, Any]) -> Column:
-    """Where a number belongs: equal only if all that decides how it was measured is equal."""
+    """The column of a number: equal only if everything about how it was measured is equal."""
     how = {key: value for key, value in flat(protocol).items() if key.split(".")[0] not in OF_THE_MODEL}
     return metric.removeprefix("eval/"), repr(sorted(how.items()))
 
 
 def measured(run: Run) -> dict[str, dict[Column, tuple[float, dict[str, Any]]]]:
-    """The numbers of a run by checkpoint: a name, with the step."""
+    """The numbers of a run with their protocols, by checkpoint and column."""
     found: dict[str, dict[Column, tuple[float, dict[str, Any]]]] = {}
     for metrics, protocols in entries(run):
         for metric, value in metrics.items():
@@ -148,14 +148,14 @@ def measured(run: Run) -> dict[str, dict[Column, tuple[float, dict[str, Any]]]]:
             if protocol is None or metric.endswith(HIDDEN):
                 continue
             checkpoint = str(protocol.get("checkpoint", "last"))
-            if "prior" in protocol:  # sampled from another density of codes: another model
+            if "prior" in protocol:  # codes drawn from another density make another model
                 checkpoint += f", prior {protocol['prior']}"
             found.setdefault(checkpoint, {})[column_of(metric, protocol)] = (float(value), flat(protocol))
     return found
 
 
 def bounds(run: Run) -> Iterable[tuple[str, Column, float]]:
-    """The ends of each scale: real images and noise in place of samples, by the same protocol."""
+    """The ends of each scale: row name, column and value for real images and for noise in place of samples."""
     for metrics, protocols in entries(run):
         for suffix in ("_floor", "_noise"):
             for metric, value in metrics.items():
@@ -167,7 +167,7 @@ def bounds(run: Run) -> Iterable[tuple[str, Column, float]]:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of nested dicts by dotted keys."""
+    """The leaves of nested dicts, by dotted keys."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -178,9 +178,9 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def row_names(runs: list[Run]) -> dict[Path, str]:
-    """`gan on digits`, with the keys in which runs of that model and data set differ; equal for repeats.
+    """`gan on digits`, followed by the keys in which runs of that model and data set differ; equal for repeats.
 
-    Recipes differ in many keys: then with what was asked for on the command line, if that tells them apart as well.
+    Recipes differ in many keys. Their names are the overrides of the command line, if these distinguish them as well.
     """
     configs = {}
     for run in runs:
@@ -203,14 +203,14 @@ def row_names(runs: list[Run]) -> dict[Path, str]:
 
 
 def overrides_of(run_dir: Path) -> list[str]:
-    """What the command line asked for, but for what repeats differ in."""
+    """The overrides of a run, without those in which repeats differ."""
     file = run_dir / ".hydra" / "overrides.yaml"
     asked = [str(override) for override in OmegaConf.load(file)] if file.is_file() else []
     return [override for override in asked if override.split("=")[0].split(".")[0] not in NOT_OF_THE_EXPERIMENT]
 
 
 def headers_of(protocols: dict[Column, dict[str, Any]]) -> tuple[dict[Column, str], list[str]]:
-    """The metric's name; where there are several protocols of it, with what tells them apart."""
+    """Each column's header, the metric and what distinguishes its protocols; and notes about such metrics."""
     headers, notes = {}, []
     for metric in dict.fromkeys(column[0] for column in protocols):
         same = {column: how for column, how in protocols.items() if column[0] == metric}
@@ -221,6 +221,6 @@ def headers_of(protocols: dict[Column, dict[str, Any]]) -> tuple[dict[Column, st
             headers[column] = f"{metric} ({said})" if said else metric
         if differing:
             notes.append(
-                f"{metric}: {len(same)} protocols, which do not compare: they differ in {', '.join(differing)}"
+                f"{metric}: {len(same)} protocols that do not compare; they differ in {', '.join(differing)}"
             )
     return headers, notes

@@ -11,7 +11,7 @@ from lightning_gen.runs.run import Run
 
 
 def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, ImageDataModule]:
-    """The run's model and its data.
+    """The model of a run and its data.
 
     Raises:
         UserError: the model has no encoder.
@@ -23,12 +23,12 @@ def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, I
 
 
 def default_device() -> torch.device:
-    """A GPU if there is one."""
+    """A GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load_model(run: Run, checkpoint: str = "best", device: torch.device | None = None) -> GenerativeModel:
-    """The model of a run in evaluation mode, with averaged weights if its checkpoint has them.
+    """The model of a run, in evaluation mode, with averaged weights if its checkpoint contains them.
 
     Raises:
         UserError: the checkpoint is missing or unreadable.

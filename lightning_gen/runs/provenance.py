@@ -1,4 +1,4 @@
-"""Which code, versions, device and command made a run."""
+"""Which code, versions, device and command produced a run."""
 
 import datetime
 import os
@@ -15,7 +15,7 @@ from lightning_gen.runs.run import Run
 
 
 def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
-    """Which code, versions, device and command made this run."""
+    """The entry `provenance` of summary.json: git state, versions, device, seed, command and time."""
     packages = ("lightning-gen", "torch", "torchvision", "pytorch-lightning", "hydra-core", "torchmetrics")
     return {
         "git": git_state(),
@@ -28,7 +28,7 @@ def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
 
 
 def device_name(trainer: Trainer) -> str:
-    """Number and kind of the devices."""
+    """Number and name of the devices."""
     device = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores)"
@@ -42,7 +42,7 @@ def _version(package: str) -> str:
 
 
 def git_state() -> str | None:
-    """`git describe` of the checkout that this package lies in, with `-dirty`; None if it is none."""
+    """`git describe` of the checkout that contains this package, with `-dirty`; None outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)

@@ -1,4 +1,4 @@
-"""Which devices a run has, and how many processes."""
+"""Which devices a run uses, and how many processes."""
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +11,7 @@ def accelerator_of(trainer: DictConfig) -> str:
     """`cuda`, `mps` or `cpu`.
 
     Raises:
-        UserError: the accelerator asked for is not there.
+        UserError: the accelerator is unknown or not available.
     """
     asked = {"gpu": "cuda"}.get(trainer.accelerator, trainer.accelerator)
     if asked == "auto":
@@ -19,19 +19,19 @@ def accelerator_of(trainer: DictConfig) -> str:
     if trainer.accelerator == "gpu" and not torch.cuda.is_available() and torch.backends.mps.is_available():
         return "mps"
     if asked == "cuda" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu, but no GPU is visible here: use hardware=auto or hardware=cpu.")
+        raise UserError("trainer.accelerator=gpu, but no GPU is visible: use hardware=auto or hardware=cpu.")
     if asked == "mps" and not torch.backends.mps.is_available():
-        raise UserError("trainer.accelerator=mps, but there is none here: use hardware=auto or hardware=cpu.")
+        raise UserError("trainer.accelerator=mps, but this machine has no MPS: use hardware=auto or hardware=cpu.")
     if asked not in ("cpu", "cuda", "mps"):
         raise UserError(f"trainer.accelerator={trainer.accelerator} is not known: use auto, cpu, gpu or mps.")
     return asked
 
 
 def device_count(trainer: DictConfig) -> int:
-    """How many processes this node runs.
+    """The number of processes on this node, one per device.
 
     Raises:
-        UserError: more GPUs than there are, or a number that is none.
+        UserError: more GPUs than there are, or not a number of devices.
     """
     accelerator, devices = accelerator_of(trainer), trainer.devices
     available = {"cuda": torch.cuda.device_count(), "mps": 1}.get(accelerator)
@@ -52,17 +52,17 @@ def device_count(trainer: DictConfig) -> int:
 
 
 def process_count(trainer: DictConfig) -> int:
-    """Processes of the whole run, over all nodes.
+    """The number of processes of the run, over all nodes.
 
     Raises:
         UserError: several nodes without a launcher, or a launcher that started another number of processes.
     """
     count, (_, running) = device_count(trainer) * trainer.num_nodes, rank_from_environment()
     if trainer.num_nodes > 1 and running == 1:
-        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun, which start a task a device.")
+        raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun, one process per device.")
     if running > 1 and running != count:
         raise UserError(
-            f"{running} processes were started, but trainer.devices={trainer.devices} on "
-            f"trainer.num_nodes={trainer.num_nodes} are {count}: make them equal."
+            f"{running} processes were started, but trainer.devices={trainer.devices} and "
+            f"trainer.num_nodes={trainer.num_nodes} make {count}: make them equal."
         )
     return count

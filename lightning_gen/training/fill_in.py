@@ -1,4 +1,4 @@
-"""What a model takes from elsewhere: the number of classes from its data, an encoder from another run."""
+"""What a model takes from outside its config: the number of classes from the data, an encoder from another run."""
 
 from pathlib import Path
 
@@ -13,10 +13,12 @@ from lightning_gen.runs.run import Run
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:
-    """Write into the config what the model takes from elsewhere, so that the run directory is enough from then on.
+    """Write the number of classes and the config of another run's encoder into the config of this run.
+
+    From then on the run directory is complete: the other run may be deleted.
 
     Raises:
-        UserError: the data have no labels, the model needs no encoder, or there is no such run.
+        UserError: the data have no labels, the model takes no encoder, or the other run does not exist.
     """
     config = run.config
     needs_labels = model_class(config).needs_labels
@@ -36,15 +38,15 @@ def fill_in(run: Run, data: ImageDataModule) -> None:
         OmegaConf.set_struct(config, False)
         kept = ("model", "networks", "seed", "num_classes")
         config.model.source = {key: source[key] for key in kept}
-    if (run.path / "config.yaml").exists():  # else it is saved once everything has been checked
+    if (run.path / "config.yaml").exists():  # otherwise it is saved once everything has been checked
         run.save()
 
 
 def load_encoder(run: Run, model: GenerativeModel) -> None:
-    """Put the weights of `encoder_from` into a new model: its last checkpoint, averaged where that has an average.
+    """Copy the weights of `encoder_from` into a new model: its last checkpoint, averaged if it has an average.
 
     Raises:
-        UserError: the images are of another shape, or the other run's checkpoint cannot be read.
+        UserError: the other run has images of another shape, or its checkpoint cannot be read.
     """
     origin = run.config.encoder_from
     if origin is None:
@@ -52,7 +54,7 @@ def load_encoder(run: Run, model: GenerativeModel) -> None:
     trained = load_model(Run.load(origin), "last")
     if trained.image_shape != model.image_shape:
         raise UserError(
-            f"encoder_from={origin} was trained on images of {tuple(trained.image_shape)}, these are "
+            f"encoder_from={origin} was trained on images of {tuple(trained.image_shape)}, but these are "
             f"{tuple(model.image_shape)}: use the same dataset.size and dataset.channels."
         )
     model.source.load_state_dict(trained.cpu().state_dict())  # type: ignore[union-attr]

@@ -1,8 +1,8 @@
-"""One process for each device of this node.
+"""Start one worker process for each device of this node.
 
-The parent has composed and checked the config and written it to the run directory; each worker reads that and
-nothing else (`python -m lightning_gen.training.worker RUN`). So single runs, multirun and sweeps behave alike: no
-worker composes a config of its own. Under torchrun or srun the processes are there already, and nothing is launched.
+The parent has composed and checked the config and written it to the run directory. Each worker reads the run
+directory and nothing else (`python -m lightning_gen.training.worker RUN`), so single runs, multirun and sweeps behave
+alike. Under torchrun or srun the processes exist already, and nothing is started here.
 """
 
 import os
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def worker_environment(rank: int, count: int, port: int) -> dict[str, str]:
-    """What Lightning's default environment reads, and a fair share of the cores."""
+    """The variables that Lightning reads, and an equal share of the CPU cores."""
     threads = str(max((os.cpu_count() or 1) // count, 1))
     return {
         **os.environ,
@@ -43,9 +43,9 @@ def start_worker(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen
 
 
 def launch(run_dir: Path, count: int) -> int:
-    """Run `count` workers on the run directory; the exit code of the first that failed, or 0.
+    """Run `count` workers on the run directory; returns the exit code of the first that failed, or 0.
 
-    When one fails the others are stopped. SIGTERM is passed on, Ctrl-C reaches them by itself.
+    If one fails, the others are stopped. SIGTERM is passed on to the workers; Ctrl-C reaches them by itself.
     """
     port = free_port()
     workers = [start_worker(run_dir, worker_environment(rank, count, port)) for rank in range(count)]
@@ -74,7 +74,7 @@ def _wait(workers: list[subprocess.Popen]) -> int:
         codes = [worker.poll() for worker in workers]
         failed = next((code for code in codes if code), None)
         if failed is not None:
-            time.sleep(2.0)  # the others may fail of the same cause, and say so
+            time.sleep(2.0)  # the others may fail for the same reason and report it
             return failed
         if all(code == 0 for code in codes):
             return 0

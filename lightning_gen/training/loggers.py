@@ -1,4 +1,4 @@
-"""Where scalars and pictures go: metrics.csv always, and wandb or tensorboard."""
+"""Where scalars and pictures go: always metrics.csv, and wandb or TensorBoard."""
 
 import csv
 import io
@@ -21,10 +21,10 @@ from lightning_gen.runs.run import Run
 
 
 class MetricsCSV(Logger):
-    """metrics.csv: a row per logged step, with the columns step, images_seen and every metric.
+    """metrics.csv: one row per logged step, with columns for step, images_seen and every metric.
 
-    It outlives a resume: rows beyond the step that training goes on from are dropped, the others kept. A row is
-    on disk when `log_metrics` returns; a new column rewrites the file atomically.
+    A resumed run continues the file: rows after the step that training resumes from are dropped. A row is on disk
+    when `log_metrics` returns. A new column rewrites the file atomically.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class MetricsCSV(Logger):
         if path.exists():
             with open(path, newline="") as file:
                 reader = csv.DictReader(file)
-                self.rows = [row for row in reader if None not in row.values()]  # the last may be half written
+                self.rows = [row for row in reader if None not in row.values()]  # the last row may be incomplete
                 self.columns = list(reader.fieldnames or self.columns)
 
     @property
@@ -47,11 +47,11 @@ class MetricsCSV(Logger):
         return ""
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """config.yaml holds them."""
+        """Does nothing: config.yaml holds the config."""
 
     @rank_zero_only
     def drop_after(self, step: int) -> None:
-        """Forget rows beyond `step`."""
+        """Drop rows after `step`."""
         self.rows = [row for row in self.rows if int(row["step"]) <= step]
         self._rewrite()
 
@@ -59,7 +59,7 @@ class MetricsCSV(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
         if self.rows and self.rows[-1]["step"] == row["step"]:
-            self.rows[-1] = {**self.rows[-1], **row}  # training and evaluation of one step share a row
+            self.rows[-1] = {**self.rows[-1], **row}  # training and evaluation share the row of a step
             new, append = [key for key in row if key not in self.columns], False
         else:
             self.rows.append(row)
@@ -80,10 +80,10 @@ class MetricsCSV(Logger):
 
 
 def record(trainer: Trainer, metrics: Mapping[str, float | torch.Tensor], images_seen: int) -> None:
-    """Send scalars of this step to every logger, with `images_seen` beside them.
+    """Send the scalars of this step to every logger, together with `images_seen`.
 
-    They also appear in `trainer.callback_metrics`, for callbacks that watch a metric. This does not go through
-    `self.log`, which costs 0.3 ms a scalar at every step and counts in its own way under manual optimization.
+    They also go to `trainer.callback_metrics`, for callbacks that watch a metric. `self.log` is not used because it
+    costs 0.3 ms per scalar at every step and counts steps differently under manual optimization.
     """
     values = {key: float(value) for key, value in metrics.items()}
     trainer.callback_metrics.update({key: torch.tensor(value) for key, value in values.items()})
@@ -92,7 +92,7 @@ def record(trainer: Trainer, metrics: Mapping[str, float | torch.Tensor], images
 
 
 def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
-    """Show one picture in the loggers that can."""
+    """Send a picture to the loggers that can show it."""
     import numpy as np
 
     for logger in trainer.loggers:
@@ -104,12 +104,12 @@ def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
 
 
 def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: str | None, tags: list[str]) -> Logger:
-    """wandb in the run directory, under the run's own id, so that a resumed run goes on in the same record.
+    """A wandb logger in the run directory, under the run's ID, so that a resumed run continues the same record.
 
-    `mode`: online, offline, disabled, or auto: online if the user is logged in, else offline.
+    `mode`: online, offline, disabled, or auto, which is online if the user is logged in and otherwise offline.
 
     Raises:
-        UserError: an unknown mode, or `online` without a login.
+        UserError: an unknown mode, or `online` without being logged in.
     """
     from pytorch_lightning.loggers import WandbLogger
 
@@ -140,7 +140,7 @@ def _wandb_login() -> bool:
 
     try:
         return bool(wandb.login(prompt=False))
-    except wandb.Error as error:  # credentials that do not work, or no network
+    except wandb.Error as error:  # wrong credentials, or no network
         print(f"note: wandb cannot log in ({str(error).splitlines()[0]}); it stays offline.", file=sys.stderr)
         return False
 
@@ -153,7 +153,7 @@ def finish_wandb(run: Run, failed: bool) -> None:
 
 
 def tensorboard_logger(run: Run, mode: None = None) -> Logger:
-    """TensorBoard in the run directory.
+    """A TensorBoard logger in the run directory.
 
     Raises:
         UserError: the package is not installed.

@@ -1,4 +1,4 @@
-"""From the hardware config to a Trainer that is right for this model."""
+"""Build the Lightning Trainer from the config, for a given model."""
 
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints that are either whole or not there, also after a kill or a full disk.
+    """Writes checkpoints atomically, so that a kill or a full disk never leaves a partial one.
 
-    Lightning writes to the system's temporary folder and moves the file from there, which is a copy when that is
+    Lightning writes to the system's temporary folder and moves the file from there, which is a copy if that is on
     another file system.
     """
 
@@ -32,10 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
-    """The strategy's name: `auto` becomes the right one for this model.
+    """The name of the strategy; `auto` is resolved for this model.
 
-    With two optimizers, each backward pass leaves the other network's parameters out, and so does layer-wise
-    pretraining: plain ddp refuses.
+    With several optimizers, each backward pass leaves out the other networks' parameters; so does layer-wise
+    pretraining. Plain ddp does not allow that.
     """
     if trainer.strategy != "auto" or processes == 1:
         return trainer.strategy
@@ -46,7 +46,11 @@ def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
 def make_trainer(
     config: DictConfig, model: Any, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]
 ) -> Trainer:
-    """A Trainer whose steps are counted, logged and saved as this package does, not by epochs."""
+    """A Trainer that counts steps, not epochs, and leaves logging, evaluation and checkpoints to this package.
+
+    Raises:
+        UserError: Lightning refuses a value of `trainer`, or the model cannot clip or accumulate gradients.
+    """
     options = dict(OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
     accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
     processes = devices * config.trainer.num_nodes
@@ -60,7 +64,7 @@ def make_trainer(
     plugins: list[Any] = [AtomicCheckpointIO()]
     if options["precision"] in HALF_PRECISIONS:
         plugins.append(HalfLayers(options.pop("precision")))
-    if not model.automatic_optimization:  # under which Lightning does not do it
+    if not model.automatic_optimization:  # then Lightning does neither
         clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
         model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
     try:
@@ -78,8 +82,8 @@ def _trainer(
 ) -> Trainer:
     return Trainer(
         **options,
-        max_epochs=-1,  # progress is counted in steps: the training stream has no end
-        limit_val_batches=0,  # the evaluation callback does it, on its own cadence
+        max_epochs=-1,  # count steps; the training stream is endless
+        limit_val_batches=0,  # the callback Evaluation does this
         num_sanity_val_steps=0,
         default_root_dir=run_dir,
         callbacks=callbacks,

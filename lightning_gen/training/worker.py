@@ -1,4 +1,4 @@
-"""One process of several: trains the run directory that it is given."""
+"""A worker process, one of several: trains the run directory that it is given."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from lightning_gen.training.launch import PARENT
 
 
 def _follow_parent() -> None:
-    """End this worker when its parent is gone, however that was killed."""
+    """End this worker when its parent has ended, however that happened."""
     parent = int(os.environ[PARENT])
 
     def watch() -> None:
@@ -22,7 +22,7 @@ def _follow_parent() -> None:
 
 
 def worker_main(run_dir: str) -> int:
-    """Train as one of several processes."""
+    """Train as one of several processes; returns the exit code."""
     from lightning_gen.errors import quiet_libraries
     from lightning_gen.runs.run import Run
     from lightning_gen.training.train import train

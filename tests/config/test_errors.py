@@ -168,7 +168,7 @@ def test_several_nodes_without_a_launcher(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, _, err = fail([*QUICK, "trainer.num_nodes=2"], capsys)
     assert code == 2
-    assert err == "error: trainer.num_nodes=2 needs srun or torchrun, which start a task a device.\n"
+    assert err == "error: trainer.num_nodes=2 needs srun or torchrun, one process per device.\n"
 
 
 def test_a_launcher_that_started_another_number(tmp_path, capsys, monkeypatch):

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights that sample, with its half-life in images (Karras et al. 2022)."""
+"""An exponential moving average (EMA) of the weights, with its half-life in images (Karras et al. 2022)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,15 +19,19 @@ BUFFERS = ("average", "copy")
 
 
 class EMA(StepCallback):
-    """Follows the model's weights; evaluation and pictures use the average, training does not.
+    """Averages the weights of a model during training. Evaluation and pictures use the average, training does not.
 
-    `half_life`: images after which a weight's share in the average has halved, so that the average does not
-    depend on the batch size: decay = 0.5 ** (images per step / half_life). It is at most RAMP of the images seen,
-    so that the average forgets the initial weights early. `buffers` (batch norm's statistics): `average` or `copy`.
-    The average is kept in float32 at least, and in the checkpoint under this callback's state.
+    The average is kept in float32 or more, and in the checkpoint as the state of this callback.
+
+    Args:
+        half_life: images after which the weight of a step in the average has halved: decay = 0.5 ** (images per step
+        /
+            half_life), so the average does not depend on the batch size. It is at most RAMP times the images seen, so
+            that the average forgets the initial weights early.
+        buffers: what to do with batch norm's running statistics, `average` or `copy`.
 
     Raises:
-        UserError: another word for `buffers`.
+        UserError: an unknown value of `buffers`.
     """
 
     RAMP = 0.05  # as in StyleGAN2-ADA (Karras et al. 2020)
@@ -67,7 +71,7 @@ class EMA(StepCallback):
 
     @contextmanager
     def in_use(self, model: GenerativeModel) -> Iterator[None]:
-        """The model with the averaged weights inside, and with its own again, to the bit, afterwards."""
+        """Give the model the averaged weights inside the block; afterwards it has its own again, bit for bit."""
         states = [module.state_dict() for module in model.averaged_modules().values()]
         vectors = [tensor for state in states for name, tensor in state.items() if is_singular_vector(name)]
         kept = [(tensor, tensor.clone()) for tensor in (*averaged_tensors(model).values(), *vectors)]

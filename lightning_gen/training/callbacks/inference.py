@@ -1,4 +1,4 @@
-"""Use a model for evaluation in the middle of training, and leave no trace of it."""
+"""Use a model for evaluation in the middle of training, without any effect on training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,10 +13,10 @@ from lightning_gen.training.callbacks.ema import EMA
 
 @contextmanager
 def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> Iterator[bool]:
-    """Evaluation mode, no gradients, averaged weights where there are any; all of it put back afterwards.
+    """Evaluation mode, no gradients and averaged weights, if there are any; everything is restored afterwards.
 
-    Modes are put back module by module (some may be frozen in eval mode), and the global random generators come
-    out as they went in: training goes on bit-identically. Yields whether the weights are averaged ones.
+    The mode is restored module by module, since some may be frozen in evaluation mode, and so are the global random
+    generators: training continues bit for bit. Yields whether the weights are averaged.
     """
     ema = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, EMA)), None)
     modes = [(module, module.training) for module in model.modules()]
@@ -32,7 +32,7 @@ def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> I
 
 
 def fit_density(trainer: Trainer, model: GenerativeModel) -> None:
-    """Fit what sampling needs to the weights of this step (an autoencoder's density of codes), once a step."""
+    """Let the model fit the density of codes that it samples from to the current weights, once per step."""
     step = trainer.global_step
     if not model.needs_density or model.density_fitted_at == step:
         return

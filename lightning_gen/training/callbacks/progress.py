@@ -1,4 +1,4 @@
-"""A rich progress bar: step, images/s, time left, and the losses that matter."""
+"""A progress bar: step, images per second, time left, and the most important losses."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ REFRESH_SECONDS = 0.2
 
 
 class StepProgress(StepCallback, ProgressBar):
-    """Counts steps, not epochs. Where standard error is no terminal, a line at each tenth of the way instead."""
+    """A progress bar that counts steps. If standard error is not a terminal, prints a line at each tenth instead."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The global random generators in the checkpoint, so that a resumed run draws what it would have drawn."""
+"""Keep the global random generators in the checkpoint, so that a resumed run draws the same numbers."""
 
 import random
 from typing import Any
@@ -12,7 +12,7 @@ from lightning_gen.randomness import mix
 
 def random_state() -> dict[str, Any]:
     """The state of every global generator of this process, in tensors and plain containers."""
-    version, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (others use the global one)
+    version, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries use the global one)
     python_version, python_keys, python_gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
@@ -23,7 +23,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put back what `random_state` gave."""
+    """Restore a state from `random_state`."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -34,10 +34,10 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class RandomState(Callback):
-    """Saves the generators of every rank; restores a rank's own at the start of training.
+    """Saves the generators of all ranks; at the start of training, each rank restores its own.
 
-    In a new run every rank has built the same weights from `seed`; from then on each draws (dropout) from a
-    stream of its own.
+    In a new run all ranks have built the same weights from `seed`. From then on each rank draws, for example dropout,
+    from a generator with a seed of its own.
     """
 
     def __init__(self, seed: int) -> None:
@@ -56,5 +56,5 @@ class RandomState(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_rank < len(self._loaded):
             set_random_state(self._loaded[trainer.global_rank])
-        elif trainer.global_rank > 0:  # a new run, or one that goes on with more devices than before
+        elif trainer.global_rank > 0:  # a new run, or one that continues with more devices
             torch.manual_seed(mix(self.seed, trainer.global_rank))
