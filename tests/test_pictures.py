@@ -30,7 +30,7 @@ def test_tensors_and_arrays_of_8_bits_or_unit_range(images):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (GOOD[0], r"got \[3, 4, 4\]: one image is image\[None\]"),
+        (GOOD[0], r"got \[3, 4, 4\]: pass one image as image\[None\]"),
         (GOOD.permute(0, 2, 3, 1), r"expected images \[N, 3, 4, 4\].*got \[2, 4, 4, 3\]"),
         (GOOD[:0], "got none"),
         (GOOD * 255, r"values from 0 to 255: rescale"),
