@@ -24,7 +24,8 @@ WHAT = {
     "networks": "encoders and decoders",
     "distributed": "between processes",
     "files": "atomic writes, locks",
-    "randomness": "noise by seed and step",
+    "randomness": "noise of each step",
+    "ranges": "of arguments",
     "errors": "UserError",
 }
 WIDTH, ROW, GAP, BOX = 760, 44, 12, 690  # pixels
