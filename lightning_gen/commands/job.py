@@ -1,9 +1,6 @@
 """One job from its config to its summary, in this process or in one process a device."""
 
 import sys
-from pathlib import Path
-
-from omegaconf import DictConfig
 
 from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import rank_from_environment
@@ -11,7 +8,7 @@ from lightning_gen.errors import INTERRUPTED, quiet_libraries
 from lightning_gen.runs.run import Run
 from lightning_gen.training.devices import device_count
 from lightning_gen.training.launch import launch
-from lightning_gen.training.train import objective, prepare, train
+from lightning_gen.training.train import Parts, objective, prepare, train
 
 
 class JobFailed(RuntimeError):
@@ -22,8 +19,10 @@ class JobFailed(RuntimeError):
         self.code = code
 
 
-def run_job(config: DictConfig, directory: Path) -> float:
+def run_job(run: Run) -> float:
     """Check, train, report; returns what a sweep optimizes.
+
+    Nothing in the run directory changes unless training starts.
 
     Raises:
         UserError: before training, for anything that the user can put right.
@@ -32,14 +31,19 @@ def run_job(config: DictConfig, directory: Path) -> float:
     """
     quiet_libraries()
     rank, processes = rank_from_environment()
-    run = Run.create(directory, config)
+    if rank == 0:
+        run.claim()
     try:
         parts = prepare(run)
-    except Exception:
-        run.discard_if_empty()
-        raise
+        if rank == 0:
+            run.save()
+        return _train(run, parts, rank, processes)
+    finally:
+        run.release()
+
+
+def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if rank == 0:
-        run.save()
         print(parts.evaluation.evaluator.note, file=sys.stderr)
     devices = device_count(run.config.trainer)
     if processes == 1 and devices > 1:

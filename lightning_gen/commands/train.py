@@ -20,6 +20,7 @@ from lightning_gen.config.tree import config_dir
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
+from lightning_gen.runs.run import Run
 from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -53,12 +54,15 @@ def one_job(config: DictConfig, command: str) -> float:
     """
     from lightning_gen.commands.job import run_job
 
-    directory = Path(HydraConfig.get().runtime.output_dir)
+    directory, overrides = Path(HydraConfig.get().runtime.output_dir), list(HydraConfig.get().overrides.task)
     with open_dict(config):
         config.command = command
     if config.resume:
-        config = resumed_config(config, directory, list(HydraConfig.get().overrides.task))
-    return run_job(config, directory)
+        directory = Path(config.resume)
+        config = resumed_config(config, directory, overrides)
+    run = Run.create(directory, config)
+    run.overrides = overrides
+    return run_job(run)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -120,17 +124,25 @@ def present_names(arguments: list[str]) -> list[str]:
 
 def with_resume(arguments: list[str]) -> list[str]:
     """With `resume=RUN`: the run's own overrides, the new ones, and Hydra's output in the same directory."""
-    target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "")
-    if target in ("", "null"):
+    target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "null")
+    if target == "null":
         return arguments
     run = Path(target.strip("'\"")).resolve()
+    if not target.strip("'\""):
+        raise UserError("resume= is empty: give the run directory to go on with, or leave resume out for a new run.")
     if not (run / "config.yaml").is_file():
         raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
-    return [*overrides_of(run, arguments), *arguments, f"hydra.run.dir='{run}'", "hydra.output_subdir=null"]
+    rest = [a for a in arguments if not re.match(r"\+*resume=", a)]
+    return [*overrides_of(run, rest), *rest, f"resume={quoted(run)}", f"hydra.run.dir={quoted(run)}"]
+
+
+def quoted(path: Path) -> str:
+    """A path as the value of an override, whatever characters it has."""
+    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def quiet_rank() -> list[str]:
     """Under torchrun or srun, the processes other than the first keep out of the run directory."""
     if rank_from_environment()[0] == 0:
         return []
-    return [f"hydra.run.dir='{tempfile.mkdtemp()}'", "hydra.output_subdir=null"]
+    return [f"hydra.run.dir='{tempfile.mkdtemp()}'"]

@@ -2,6 +2,8 @@
 
 import re
 
+from hydra.errors import OverrideParseException
+
 from lightning_gen.config.tree import all_keys, config_dir
 from lightning_gen.errors import UserError, did_you_mean
 
@@ -11,6 +13,11 @@ def explain(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read. A value with =, ~, commas, brackets or letters beyond ASCII is put in "
+            f"quotes, for the shell and for Hydra: \"dataset.root='DIR=1'\"."
+        )
     if "Config group override must be a string or a list" in text:
         return "A config group is chosen by the name of one of its files, such as model=vae, not by a number."
     cause = error.__cause__ or error

@@ -52,6 +52,13 @@ class StepModule(LightningModule):
         self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
         self._step_begun = None
 
+    def on_train_start(self) -> None:
+        """Let the hyperparameters of the config hold, also where the checkpoint of a resumed run has others."""
+        for optimizer in self.trainer.optimizers:
+            for group in optimizer.param_groups:
+                now = {key: value for key, value in optimizer.defaults.items() if key in group and key != "lr"}
+                group.update(now, initial_lr=optimizer.defaults["lr"])
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self.step_done:
             self._step_begun = self.step

@@ -1,14 +1,28 @@
-"""resume=RUN: the run's own config, with whatever overrides are given on top."""
+"""resume=RUN: the run's own config with the overrides that are given on top, and what they may not change."""
 
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.compose import compose
+from lightning_gen.errors import UserError
+from lightning_gen.runs.comparison import flat
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.upgrade import renamed, with_objective_group
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# What makes a run what it is: with another value it is another run.
+FIXED = ("seed", "id", "conditional", "num_classes", "encoder_from", "model.name", "model._target_")
+OPTIMIZER_CLASS = r"model\.\w*optimizer\._target_"  # its state would not fit
+HALF_WEIGHTS = ("16-true", "bf16-true", "64-true", "transformer-engine")  # the precision of the weights themselves
 
 
 def keys_of(overrides: list[str]) -> set[str]:
@@ -40,7 +54,42 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     changed = {key: after[key] for key in after if after[key] != before.get(key) and key not in ("resume", "command")}
     for key, node in changed.items():
         saved[key] = _merge(OmegaConf.to_container(saved).get(key), before.get(key), node)  # type: ignore[union-attr]
+    check_fixed(Run.load(directory).config, saved)
     return saved
+
+
+def check_fixed(before: DictConfig, after: DictConfig) -> None:
+    """Refuse the changes that would make it another run.
+
+    Raises:
+        UserError: a fixed key has changed; the message names it.
+    """
+    old, new = (flat(_plain(config)) for config in (before, after))
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key) and (key in FIXED or re.fullmatch(OPTIMIZER_CLASS, key)):
+            raise UserError(
+                f"resume cannot change {key} from {old.get(key)} to {new.get(key)}: that is another run, so start a new one."
+            )
+    precision = [str(config.get("trainer.precision")) for config in (old, new)]
+    if precision[0] != precision[1] and any(name in HALF_WEIGHTS for name in precision):
+        raise UserError(f"resume cannot change trainer.precision from {precision[0]} to {precision[1]}.")
+
+
+def check_checkpoint(image_shape: Sequence[int], weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
+    """Whether a checkpoint's `state` belongs to images [C, H, W] and to weights of these names and shapes.
+
+    Raises:
+        UserError: it does not; the message names what differs first.
+    """
+    advice = "leave out the overrides that change the model or its images, or start a new run."
+    if list(image_shape) != state["image_shape"]:
+        was, now = ("x".join(map(str, shape)) for shape in (state["image_shape"], image_shape))
+        raise UserError(f"resume: the run was trained on images of {was} and these are {now}: {advice}")
+    saved = state["state_dict"]
+    for name in sorted(saved.keys() | weights.keys()):
+        there, here = (list(part[name].shape) if name in part else "missing" for part in (saved, weights))
+        if there != here:
+            raise UserError(f"resume: {name} is {there} in the checkpoint and {here} in this model: {advice}")
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -22,12 +23,16 @@ from lightning_gen.errors import UserError
 from lightning_gen.files import write_atomically
 from lightning_gen.runs.upgrade import upgraded
 
+LOCK = ".lock"  # held while a process trains in the directory
+
 
 class Run:
     """A run directory: `Run.create` for a new one, `Run.load` for one that is there."""
 
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
+        self.overrides: list[str] = []  # that the command line gave
+        self._lock: FileLock | None = None
 
     @classmethod
     def create(cls, path: Path, config: DictConfig) -> "Run":
@@ -53,16 +58,42 @@ class Run:
         assert isinstance(config, DictConfig)
         return cls(path.resolve(), upgraded(config))
 
+    def claim(self) -> None:
+        """Hold the directory until this process ends, so that no other trains in it.
+
+        Raises:
+            UserError: it holds another run, another process is training in it, or it cannot be written to.
+        """
+        if not self.config.resume and (self.path / "config.yaml").exists():
+            raise UserError(
+                f"{self.path} holds a run already: go on with it by resume='{self.path}', or choose another "
+                f"hydra.run.dir."
+            )
+        lock = FileLock(self.path / LOCK)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(f"{self.path} is in use: another process is training in it.") from None
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written to ({error.strerror}).") from error
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let other processes have the directory; of a run that never began, remove it if it is empty."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK}:
+            shutil.rmtree(self.path)
+
     def save(self) -> None:
-        """Write config.yaml and the status, and point `runs/latest` here."""
+        """Write config.yaml, the overrides and the status, and point `runs/latest` here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.config))
+        if not self.config.resume:
+            write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
         self.write_summary(status="running")
         self._point_latest()
-
-    def discard_if_empty(self) -> None:
-        """Remove the directory of a run that never began, if nothing but Hydra's record lies in it."""
-        if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {".hydra"}:
-            shutil.rmtree(self.path)
 
     def _point_latest(self) -> None:
         """`runs/latest` for runs under runs/; elsewhere, and where links are not allowed, there is none."""

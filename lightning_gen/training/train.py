@@ -17,6 +17,7 @@ from lightning_gen.evaluation.evaluator import Evaluator, build_evaluator, dista
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.provenance import provenance
+from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
@@ -52,8 +53,9 @@ def prepare(run: Run) -> Parts:
     validate(config)
     check_batch(config.dataset.batch_size, process_count(config.trainer))
     checkpoint = run.checkpoint_path("last") if config.resume else None
+    state = None
     if checkpoint is not None and checkpoint.exists():
-        run.read_checkpoint("last")
+        state = run.read_checkpoint("last")
     else:
         checkpoint = None  # stopped before its first checkpoint: from the start
     seed_everything(config.seed, verbose=False)
@@ -62,6 +64,8 @@ def prepare(run: Run) -> Parts:
     model = build_model(config, data.image_shape)
     if not config.resume:
         load_encoder(run, model)
+    if state is not None:
+        check_checkpoint(data.image_shape, model.state_dict(), state)
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))

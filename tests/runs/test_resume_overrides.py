@@ -1,0 +1,151 @@
+"""Every override on resume is applied, or refused by name before anything in the run directory changes."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_gen.runs.run import Run
+from tests.helpers import QUICK
+
+OPTIONS = (*QUICK, "model=gan", "networks=mlp", "networks.encoder.widths=[16]", "trainer.max_steps=3")
+FUSED = "model.generator_optimizer.fused=false"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """The files of a folder by name, with their hashes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of three steps, trained once."""
+    from lightning_gen.commands import train as app
+
+    path = tmp_path_factory.mktemp("trained") / "run"
+    app.main([*OPTIONS, f"hydra.run.dir={path}"])
+    return path
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    """A copy of it."""
+    import shutil
+
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("model.latent_dim=8", "in the checkpoint and"),
+        ("networks.encoder.widths=[8]", "in the checkpoint and"),
+        ("model=vae", "resume cannot change model._target_ from lightning_gen.models.gan.GAN"),
+        ("dataset.size=16", "trained on images of 1x8x8 and these are 1x16x16"),
+        ("conditional=true", "resume cannot change conditional from False to True: that is another run"),
+        ("seed=1", "resume cannot change seed from 0 to 1"),
+        ("model.generator_optimizer._target_=torch.optim.SGD", "generator_optimizer._target_"),
+        ("trainer.precision=16-true", "resume cannot change trainer.precision from 32-true to 16-true"),
+        ("trainer.max_step=9", "Did you mean 'trainer.max_steps'?"),
+    ],
+)
+def test_refused_and_nothing_changes(run_dir, train_command, override, told):
+    before = contents(run_dir)
+    done = train_command(f"resume={run_dir}", "trainer.max_steps=6", override)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(run_dir) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "group", "key", "value"),
+    [
+        ("model.generator_optimizer.lr=1e-9", 0, "initial_lr", 1e-9),
+        ("model.discriminator_optimizer.lr=3e-5", 1, "initial_lr", 3e-5),
+        ("model.generator_optimizer.betas=[0.1,0.2]", 0, "betas", (0.1, 0.2)),
+        ("+model.generator_optimizer.weight_decay=0.5", 0, "weight_decay", 0.5),
+        ("+model.generator_optimizer.eps=1e-3", 0, "eps", 1e-3),
+    ],
+)
+def test_hyperparameters_are_applied(run_dir, train_command, override, group, key, value):
+    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", override)
+    assert done.returncode == 0, done.stderr
+    state = Run.load(run_dir).read_checkpoint()["optimizer_states"][group]["param_groups"][0]
+    assert state[key] == value
+
+
+def test_a_tiny_learning_rate_stops_the_weights(run_dir, train_command):
+    before = Run.load(run_dir).read_checkpoint()["state_dict"]
+    assert train_command(f"resume={run_dir}", "trainer.max_steps=6", "model.generator_optimizer.lr=0").returncode == 0
+    after = Run.load(run_dir).read_checkpoint()["state_dict"]
+    for name in before:
+        if "num_batches" not in name and "running" not in name:
+            assert torch.equal(before[name], after[name]), name
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("ema.half_life=100", "ema.half_life", 100),
+        ("ema=none", "ema.half_life", None),
+        ("schedule=cosine", "schedule.final", 0.0),
+        ("model.d_steps=2", "model.d_steps", 2),
+        ("dataset.batch_size=8", "dataset.batch_size", 8),
+        ("evaluation.num_samples=30", "evaluation.num_samples", 30),
+        ("checkpoint.every_n_steps=2", "checkpoint.every_n_steps", 2),
+        ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val", 1),
+        ("model/loss=hinge", "model.loss._target_", "lightning_gen.objectives.adversarial.Hinge"),
+    ],
+)
+def test_other_keys_are_applied(run_dir, train_command, override, key, value):
+    from omegaconf import OmegaConf
+
+    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", override)
+    assert done.returncode == 0, done.stderr
+    run = Run.load(run_dir)
+    assert OmegaConf.select(run.config, key) == value
+    assert run.read_summary()["progress"]["step"] == 4
+
+
+def test_a_directory_that_holds_a_run_is_refused(run_dir, train_command):
+    before = contents(run_dir)
+    done = train_command(*OPTIONS, f"hydra.run.dir={run_dir}")
+    assert done.returncode == 2
+    assert f"{run_dir} holds a run already: go on with it by resume='{run_dir}'" in done.stderr
+    assert contents(run_dir) == before
+
+
+def test_a_live_run_is_refused(run_dir, train_command):
+    run = Run.load(run_dir)
+    run.config.resume = str(run_dir)
+    run.claim()
+    try:
+        done = train_command(f"resume={run_dir}", "trainer.max_steps=4")
+    finally:
+        run.release()
+    assert done.returncode == 2
+    assert "is in use: another process is training in it" in done.stderr
+
+
+def test_an_empty_resume_is_told(train_command):
+    done = train_command("resume=")
+    assert (done.returncode, "resume= is empty" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["a b", "x[/x]", "a=b", "ünï", "a,b", "it's"])
+def test_any_name_of_a_directory(trained, tmp_path, train_command, name):
+    import shutil
+
+    path = Path(shutil.copytree(trained, tmp_path / name))
+    done = train_command(f"resume={path}", "trainer.max_steps=4")
+    assert done.returncode == 0, done.stderr
+    assert Run.load(path).read_summary()["progress"]["step"] == 4
+
+
+def test_a_path_that_hydra_cannot_read_is_told_to_be_quoted(train_command, tmp_path):
+    done = train_command(f"dataset.root={tmp_path}/a=b")
+    assert done.returncode == 2
+    assert "is put in quotes" in done.stderr
