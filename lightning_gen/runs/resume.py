@@ -68,7 +68,7 @@ def check_fixed(before: DictConfig, after: DictConfig) -> None:
     for key in sorted(old.keys() | new.keys()):
         if old.get(key) != new.get(key) and (key in FIXED or re.fullmatch(OPTIMIZER_CLASS, key)):
             raise UserError(
-                f"resume cannot change {key} from {old.get(key)} to {new.get(key)}: that is another run, so start a new one."
+                f"resume cannot change {key} from {old.get(key)} to {new.get(key)}: start a new run for that."
             )
     precision = [str(config.get("trainer.precision")) for config in (old, new)]
     if precision[0] != precision[1] and any(name in HALF_WEIGHTS for name in precision):

@@ -44,7 +44,7 @@ def run_dir(trained, tmp_path):
         ("networks.encoder.widths=[8]", "in the checkpoint and"),
         ("model=vae", "resume cannot change model._target_ from lightning_gen.models.gan.GAN"),
         ("dataset.size=16", "trained on images of 1x8x8 and these are 1x16x16"),
-        ("conditional=true", "resume cannot change conditional from False to True: that is another run"),
+        ("conditional=true", "resume cannot change conditional from False to True: start a new run"),
         ("seed=1", "resume cannot change seed from 0 to 1"),
         ("model.generator_optimizer._target_=torch.optim.SGD", "generator_optimizer._target_"),
         ("trainer.precision=16-true", "resume cannot change trainer.precision from 32-true to 16-true"),
