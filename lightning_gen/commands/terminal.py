@@ -68,6 +68,10 @@ def report(run: Run, summary: dict[str, Any]) -> None:
 
 
 def console() -> Console:
-    """Standard output, with lines of any length: plain text unless it is a terminal, also in a notebook."""
+    """Standard output, with lines of any length: plain text unless it is a terminal, also in a notebook.
+
+    Brackets in a path are not markup, and its parts get no colours.
+    """
     in_notebook = Console().is_jupyter  # where standard output says that it is a terminal
-    return Console(soft_wrap=True, markup=False, highlight=False)
+    plain = False if in_notebook else None
+    return Console(soft_wrap=True, markup=False, highlight=False, force_jupyter=False, force_terminal=plain)
