@@ -54,7 +54,7 @@ def decoded(model: GenerativeModel, data: ImageDataModule, first: Tensor, second
     """Chunks of images decoded from the codes of held-out images `first`, or from half way to those of `second`."""
 
     def latents(rows: Tensor) -> Tensor:
-        images = data.test.images[rows].to(model.device, model.dtype) / 255
+        images = data.test.images[rows].to(model.device, model.dtype) / 255  # type: ignore[arg-type]
         labels = None if data.test.labels is None else data.test.labels[rows].to(model.device)
         return model.labelled(model.encode(images, labels), labels)
 

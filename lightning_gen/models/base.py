@@ -92,7 +92,7 @@ class GenerativeModel(StepModule):
     def standard_normal(self, count: int, generator: torch.Generator | None = None, dim: int | None = None) -> Tensor:
         """N(0, I) [count, Z or `dim`] on the model's device; with a CPU generator, the same on every device."""
         drawn = torch.randn(count, dim or self.latent_dim, device=self._drawn_on(generator), generator=generator)
-        return drawn.to(self.device, self.dtype)
+        return drawn.to(self.device, self.dtype)  # type: ignore[arg-type]
 
     def _drawn_on(self, generator: torch.Generator | None) -> torch.device:
         return self.device if generator is None else generator.device
@@ -185,11 +185,6 @@ class GenerativeModel(StepModule):
             start, end = latents[:8], latents[8:]
         result["interpolations"] = (self.interpolate(start, end).flatten(0, 1), 8)
         return result
-
-    @property  # type: ignore[misc]  # Lightning's has a setter that refuses
-    def dtype(self) -> torch.dtype:
-        """Of images, noise and codes: float64 in `64-true`, else float32, whatever precision the layers run in."""
-        return torch.promote_types(super().dtype, torch.float32)  # type: ignore[arg-type]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -123,7 +123,7 @@ class GAN(GenerativeModel):
         return self.to_image(full_precision(self.generator(latents, **truncated)))
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        noise = GeneratorNoise(generator, self.dtype)
+        noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
         limit = None if self.truncates_styles else self.truncation
         return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, limit)
 

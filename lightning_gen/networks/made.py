@@ -19,7 +19,7 @@ class MaskedLinear(nn.Linear):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
-        return F.linear(values, self.weight * self.mask, self.bias)
+        return F.linear(values, self.weight * self.mask.to(self.weight.dtype), self.bias)
 
 
 class MADE(nn.Module):

@@ -8,7 +8,7 @@ from step to step: running averages, a codebook, a learned sigma. So whatever le
 `FullPrecision`.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized
 
 HALF = (torch.float16, torch.bfloat16)
@@ -32,28 +33,32 @@ def no_autocast(tensor: Tensor) -> AbstractContextManager[None]:
 
 
 class FullPrecision(nn.Module):
-    """A module whose parameters and buffers, and those of its children, stay out of half precision."""
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FullPrecision":
-        def keep(tensor: Tensor) -> Tensor:
-            changed = fn(tensor)
-            return tensor.to(changed.device) if changed.dtype in HALF else changed
-
-        return super()._apply(keep, recurse)
+    """A module that is no layer of a network: it stays in full precision, with all that it holds."""
 
 
 def to_half(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Put a model's layers into float16 or bfloat16, in place; each takes its inputs in the precision of its weights.
+    """Put the weights of a model's layers into float16 or bfloat16, in place.
 
-    Batch norm keeps its running statistics and its parameters in float32, as in mixed precision.
+    Each layer takes its inputs in the precision of its weights. Buffers, which hold averages, and batch norm stay in
+    float32.
     """
-    model.to(dtype)
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.float()
-        elif is_parametrized(module) or any(own.dtype == dtype for own in module.parameters(recurse=False)):
+    for module in _layers(model):
+        weights = list(module.parameters(recurse=False))
+        for weight in weights:
+            weight.data = weight.data.to(dtype)
+        if isinstance(module, _SpectralNorm):  # its vectors are multiplied with the weights
+            module.to(dtype)
+        if weights or is_parametrized(module):
             module.register_forward_pre_hook(partial(_inputs_to, dtype), with_kwargs=True)
     return model
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    """A module and those in it, but for what stays in full precision."""
+    if not isinstance(module, FullPrecision | _BatchNorm):
+        yield module
+        for child in module.children():
+            yield from _layers(child)
 
 
 def _inputs_to(

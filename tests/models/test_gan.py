@@ -122,6 +122,19 @@ def test_penalties_are_in_full_precision_under_autocast():
     assert values[0].dtype == torch.float32
 
 
+def test_penalties_on_fakes_have_all_digits_under_autocast():
+    """A generator in bfloat16 gives float32 images: gradients on them do not round, nor do mixtures with real ones."""
+    model = make(penalty={"r2": penalties.R2(0.1), "gradient_penalty": penalties.GradientPenalty(10.0)})
+    batch, draw, drawn = Batch(torch.rand(4, 1, 4, 4), None), model.fakes, []
+    model.fakes = lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.discriminator_loss(batch, 0)[1]
+    expected = 0.05 * penalties.squared_gradient_norm(model.penalty_judge(None), drawn[0]).mean()
+    assert drawn[0].dtype == torch.float32
+    torch.testing.assert_close(found["train/penalty_r2"], expected.detach())
+    assert found["train/penalty_gradient_penalty"].dtype == torch.float32
+
+
 def test_one_pass_and_two_differ_only_with_batch_norm():
     batch = Batch(torch.rand(8, 1, 8, 8), None)
     for norm, alike in (("none", True), ("batch", False)):

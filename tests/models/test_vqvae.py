@@ -42,6 +42,22 @@ def test_outputs_go_to_their_nearest_vector():
     assert codebook.nearest(outputs).tolist() == [0, 1, 1, 2]
 
 
+@pytest.mark.parametrize("offset", [0.0, 3.0])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_nearest_vector_is_found_in_full_precision_under_autocast(offset, dtype):
+    """Squared distances are small differences of large numbers, of which half precision leaves nothing."""
+    torch.manual_seed(0)
+    codebook = Codebook(64, 16, decay=0.5, revive_after=1)
+    codebook.vectors.add_(offset)
+    outputs = torch.randn(500, 16) + offset
+    expected = torch.cdist(outputs.double(), codebook.vectors.double()).argmin(dim=1)
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(codebook.nearest(outputs), expected)
+        codebook.update(outputs, expected)
+    mean = torch.stack([outputs[expected == code].sum(dim=0) for code in range(64)]) / 2
+    torch.testing.assert_close(codebook.sums, mean)
+
+
 def test_vectors_come_to_the_mean_of_their_outputs():
     """Moving averages of a constant batch: the vectors are its cluster means, the counts its cluster sizes."""
     codebook = Codebook(2, 1, decay=0.5, revive_after=100)

@@ -197,6 +197,20 @@ def test_several_draws_of_an_image_score_as_one_by_one(likelihood):
     torch.testing.assert_close(together, torch.stack([likelihood.log_prob(one, images) for one in raw]))
 
 
+@pytest.mark.parametrize(
+    "likelihood",
+    [Bernoulli(), ContinuousBernoulli(), Gaussian(), PixelGaussian(), Categorical(), LogisticMixture()],
+    ids=lambda likelihood: type(likelihood).__name__,
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_decoder_s_half_precision_ends_at_its_output(likelihood, dtype):
+    """Means and densities are those of the same output in float32, to the last bit."""
+    torch.manual_seed(0)
+    raw, images = torch.randn(4, likelihood.channels(1), 8, 8).to(dtype), torch.randint(256, (4, 1, 8, 8)) / 255
+    assert torch.equal(likelihood.mean(raw), likelihood.mean(raw.float()))
+    assert torch.equal(likelihood.log_prob(raw, images), likelihood.log_prob(raw.float(), images))
+
+
 @pytest.mark.parametrize("likelihood", [Bernoulli(), Gaussian(), OptimalGaussian()])
 def test_output_of_an_image_shows_it(likelihood):
     image = torch.rand(1, 3, 3) * 0.9 + 0.05

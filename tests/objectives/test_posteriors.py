@@ -156,6 +156,15 @@ def test_an_autoregressive_flow_of_nothing_is_the_identity():
     assert torch.equal(found, torch.zeros(3))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_full_covariances_are_in_full_precision_under_autocast(dtype):
+    q, noise = FullCovariance(F, 32)(3 * torch.randn(4, F)), torch.randn(2, 4, 32)
+    expected = (*q.draw(noise), q.log_prob(2 * noise), q.covariance())
+    with torch.autocast("cpu", dtype):
+        found = (*q.draw(noise), q.log_prob(2 * noise), q.covariance())
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
 def test_full_covariance_draws_have_its_moments():
     scale = torch.tensor([[[1.0, 0.0], [-0.8, 0.5]]])
     q = FullGaussian(torch.tensor([[1.0, -2.0]]), scale)

@@ -1,0 +1,171 @@
+"""Every choice of a model's config groups, in small, and rows of choices in which each two of them meet."""
+
+import itertools
+import logging
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from lightning_gen.config.build import build_model
+from lightning_gen.config.compose import compose
+from lightning_gen.config.tree import config_dir
+from lightning_gen.data.loader import Batch
+from lightning_gen.models.base import GenerativeModel
+
+SHAPE = (1, 8, 8)
+SMALL = {  # by the key that a choice has
+    "networks.encoder.widths": [16],
+    "networks.encoder.width": 8,
+    "networks.decoder.width": 8,
+    "model.latent_dim": 3,
+    "model.latent_dims": [4, 3],
+    "model.widths": [8],
+    "model.code_dim": 4,
+    "model.num_codes": 8,
+    "model.prior.width": 16,
+    "model.prior.depth": 1,
+    "model.prior.widths": [8],
+    "model.prior.components": 6,
+    "model.posterior.widths": [8],
+    "model.posterior.steps": 2,
+    "model.divergence.widths": [8],
+    "model.objective.outer": 2,
+    "model.objective.inner": 3,
+    "model.objective.weight": 10.0,  # of a discrepancy that six images estimate badly
+    "model.augment.p": 1.0,  # so that it does something
+    "model.code_activation": "sigmoid",  # which model/regularizer=kl needs
+}
+REFUSED = {  # two choices that do not go together
+    *(("model=hierarchical_vae", f"objective={name}") for name in ("beta_tc", "dreg")),
+    *(("objective=beta_tc", f"posterior={name}") for name in ("full_covariance", "iaf", "planar")),
+    *(("objective=dreg", f"posterior={name}") for name in ("iaf", "planar")),
+    *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
+    ("likelihood=optimal_gaussian", "objective=dreg"),
+    *(("augment=ada", f"loss={name}") for name in ("relativistic_average", "relativistic_paired", "wasserstein")),
+}
+Row = dict[str, str]  # a choice for each group
+Pair = tuple[str, ...]  # of choices, `group=choice`, in order of their names
+
+
+def models() -> list[str]:
+    """The choices of `model`."""
+    return sorted(file.stem for file in (config_dir() / "model").glob("*.yaml"))
+
+
+@lru_cache
+def groups(model: str) -> dict[str, list[str]]:
+    """The groups that a model has, and the choices of each that it takes."""
+    defaults = OmegaConf.load(config_dir() / "model" / f"{model}.yaml").get("defaults", [])
+    names = [name for entry in defaults if OmegaConf.is_dict(entry) for name in entry]
+    refused = {choice for other, choice in REFUSED if other == f"model={model}"}
+    found = {name: sorted(file.stem for file in (config_dir() / "model" / name).glob("*.yaml")) for name in names}
+    return {
+        name: [choice for choice in choices if f"{name}={choice}" not in refused]
+        for name, choices in found.items()
+        if choices
+    }
+
+
+def pairs(row: Row) -> set[Pair]:
+    """Each two choices of a row; of one group, its choice."""
+    chosen = sorted(f"{group}={choice}" for group, choice in row.items())
+    return set(itertools.combinations(chosen, min(len(chosen), 2)))
+
+
+def rows(model: str) -> Iterator[Row]:
+    """Choices for all groups of a model, such that any two choices that go together meet in one of the rows."""
+    options = groups(model)
+    chosen = [dict(zip(options, row, strict=True)) for row in itertools.product(*options.values())]
+    left = set().union(*map(pairs, chosen)) - REFUSED
+    if not options:
+        yield {}
+        return
+    while left:
+        row = dict(choice.split("=") for choice in min(left))
+        for group in options.keys() - row.keys():
+            fitting = [row | {group: choice} for choice in options[group]]
+            row = max(
+                (longer for longer in fitting if not pairs(longer) & REFUSED), key=lambda one: len(pairs(one) & left)
+            )
+        left -= pairs(row)
+        yield row
+
+
+@lru_cache
+def _composed(model: str) -> DictConfig:
+    networks = [] if model == "vqvae" else ["networks=mlp"]
+    config = compose([f"model={model}", *networks, *(["num_classes=3"] if model == "classifier" else [])])
+    tree = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, ["model", "networks", "seed", "num_classes", "schedule"])
+    )
+    config = OmegaConf.create({**tree, "dataset": {"flip": False}})
+    for key, value in SMALL.items():
+        if OmegaConf.select(config, key) is not None:
+            OmegaConf.update(config, key, value)
+    for name in ("optimizer", "generator_optimizer", "discriminator_optimizer"):
+        if name in config.model and not OmegaConf.is_interpolation(config.model, name):
+            config.model[name].lr = 0.0  # one step changes nothing
+    return config
+
+
+def config_of(model: str, row: Row) -> DictConfig:
+    """The config of these choices, small."""
+    config = _composed(model).copy()
+    for group, choice in row.items():
+        chosen = OmegaConf.load(config_dir() / "model" / group / f"{choice}.yaml")
+        for key, value in SMALL.items():
+            inner = key.removeprefix(f"model.{group}.")
+            if inner in chosen:
+                chosen[inner] = value
+        config.model[group] = chosen
+    return OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # as in a run directory
+
+
+def made(model: str, row: Row) -> GenerativeModel:
+    """The model of these choices, with weights that bfloat16 holds exactly."""
+    torch.manual_seed(0)
+    built = build_model(config_of(model, row), SHAPE)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.copy_(parameter.bfloat16())
+    return built
+
+
+def batch_of(count: int) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(256, (count, *SHAPE), generator=generator) / 255
+    return Batch(images, torch.arange(count) % 3)
+
+
+class Endless:
+    """One batch again and again."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.batch
+
+
+def fit(model: GenerativeModel, batch: Batch, steps: int = 1, **options: object) -> dict[str, Tensor]:
+    """What the model logs in its last step."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    trainer = Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        log_every_n_steps=1,
+        **options,
+    )
+    trainer.fit(model, Endless(batch))
+    return model.scalars
