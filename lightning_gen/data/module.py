@@ -1,4 +1,4 @@
-"""The LightningDataModule: a source, what is chosen and changed of it, on the training device."""
+"""The LightningDataModule: the images of a source, a selection of them, and batches on the training device."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,15 +19,26 @@ from lightning_gen.ranges import Count, Natural, PositiveFraction
 
 
 class ImageDataModule(LightningDataModule):
-    """Images of one data set as uint8 in memory, or mapped from disk; batches as float in [0, 1] by index.
+    """The images of one data set, stored as uint8 in memory or mapped from disk; batches are float in [0, 1].
 
-    `source(decoding, **source_options)` gives the splits. `batch_size` is the batch over all devices. `crop`,
-    `size` and `channels` change the images once, before training; `random_crop`, `flip`, `dequantize` and
-    `binarize` act on each batch. `classes` chooses among both splits, `fraction` and `limit` among the training
-    images. `seed` fixes the order, the choice and all that is drawn. conf/dataset/base.yaml says more of each.
+    `load` raises a UserError for missing data, bad images and options that do not fit the data set.
 
-    Raises (from `load`):
-        UserError: missing data, bad images, or options that cannot be had.
+    Args:
+        name: name of the data set.
+        source: a function (decoding, **source_options) that returns the splits.
+        batch_size: images in a batch, over all devices.
+        size, channels, crop: change the images once, before training.
+        random_crop, flip, dequantize, binarize: change each batch.
+        classes: the classes to keep, in both splits.
+        fraction, limit: how many of the training images to keep.
+        labels: True requires labels, False drops them, None takes what there is.
+        on_bad_image: refuse or skip images that cannot be used.
+        placement, memory_fraction, read_ahead: where the training images are kept; see placement.py.
+        cache_dir: folder for decoded images.
+        seed: decides the order of the images, the selection and everything random.
+        source_options: arguments of `source`.
+
+    conf/dataset/base.yaml describes the options in detail.
     """
 
     def __init__(
@@ -65,7 +76,7 @@ class ImageDataModule(LightningDataModule):
     # -- the images --------------------------------------------------------------------------------------------
 
     def load(self) -> Splits:
-        """The splits as they are stored, read once; safe to call again."""
+        """The splits as they are stored. They are read once, at the first call."""
         return self._stored
 
     @cached_property
@@ -85,12 +96,12 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def train(self) -> ImageSet:
-        """The training images as one looks at them: the window in the middle, binary if they are to be."""
+        """The training images as a model sees them in evaluation: cropped to the centre, and binarized if asked."""
         return self._seen(self._stored.train)
 
     @cached_property
     def test(self) -> ImageSet:
-        """The held-out images, in the same way."""
+        """The test images, in the same way."""
         return self._seen(self._stored.test)
 
     @property
@@ -112,7 +123,7 @@ class ImageDataModule(LightningDataModule):
         return data.with_images(binarize_all(data.images, mix(self.seed, Stream.BINARIZATION)))
 
     def _transformed(self, data: ImageSet) -> ImageSet:
-        """Cropped, resized, in the channels asked for; nothing is left to do where decoding has done it."""
+        """Crop, resize and convert the channels, unless decoding has done so already."""
         images, asked = data.images, self.decoding
         if asked.channels is not None:
             images = set_channels(images, asked.channels)
@@ -131,7 +142,7 @@ class ImageDataModule(LightningDataModule):
         return data if self.labels is not False else replace(data, labels=None, classes=())
 
     def _chosen(self, count: int) -> torch.Tensor:
-        """Which training images to keep, in order: the smaller choice of a seed is part of the larger."""
+        """Which training images to keep, in order. For one seed, a smaller selection is part of a larger one."""
         keep = count if self.fraction is None else max(round(self.fraction * count), 1)
         keep = min(keep, self.limit or keep)
         return permutation(mix(self.seed, Stream.SUBSET), 0, count)[:keep].sort().values
@@ -142,7 +153,7 @@ class ImageDataModule(LightningDataModule):
         check_budget(self.placement, self.memory_fraction)
         if self.binarize != "none" and self.batch_transform.dequantize:
             raise UserError(
-                "dataset.binarize and dataset.dequantize exclude each other: binary pixels have no levels."
+                "dataset.binarize and dataset.dequantize exclude each other: binary pixels have no grey levels."
             )
         if self.classes is not None and (not self.classes or len(set(map(str, self.classes))) < len(self.classes)):
             raise UserError(f"dataset.classes={self.classes}: name at least one class, and each once.")
@@ -162,7 +173,7 @@ class ImageDataModule(LightningDataModule):
         if chosen or self.binarize == "static":
             key = chosen[0] if chosen else "binarize=static"
             raise UserError(
-                f"dataset.{key} needs all images at hand, and dataset={self.dataset} reads them from afar."
+                f"dataset.{key} needs all images at once, but dataset={self.dataset} reads them while training."
             )
 
     # -- the batches -------------------------------------------------------------------------------------------
@@ -171,7 +182,7 @@ class ImageDataModule(LightningDataModule):
         self.load()
 
     def train_dataloader(self) -> TrainLoader:
-        """The endless training stream, from where the attached model stands (its `images_seen`)."""
+        """The endless training stream, starting at the `images_seen` of the model that is trained."""
         trainer, model = self.trainer, self.trainer.lightning_module  # type: ignore[union-attr]
         return self.train_loader(
             trainer.strategy.root_device,  # type: ignore[union-attr]
@@ -183,9 +194,10 @@ class ImageDataModule(LightningDataModule):
         )
 
     def train_loader(self, device: torch.device, processes: int = 1, **position: int) -> TrainLoader:
-        """The training stream on `device`, from the place that the budget gives it.
+        """The training stream on `device`, with the images kept where there is room for them.
 
-        `processes`: of this host. `position`: start, batches_per_step, rank and world_size of a `TrainLoader`.
+        `processes`: number of processes on this host. `position`: start, batches_per_step, rank and world_size of a
+        `TrainLoader`.
         """
         where = self.place(device, processes)
         data = put(self._stored.train, where, device)
@@ -201,11 +213,11 @@ class ImageDataModule(LightningDataModule):
         )
 
     def place(self, device: torch.device, processes: int = 1) -> str:
-        """`device`, `host` or `stream`: where the training images lie for training on `device`."""
+        """`device`, `host` or `stream`: where the training images are kept for training on `device`."""
         return place(self._stored.train, device, self.placement, self.memory_fraction, processes)
 
     def train_batches(self, device: torch.device, batch_size: int = 500, limit: int = 10_000) -> Iterator[Batch]:
-        """A fixed random subset of the training images, in batches on `device`: to fit things to."""
+        """A fixed random subset of the training images, in batches on `device`, for fitting densities and probes."""
         chosen = permutation(self.seed, Stream.FIT, len(self.train))[:limit]
         return in_order(self.train.subset(chosen), batch_size, device, self._test_transform, self.seed)
 
@@ -216,7 +228,7 @@ class ImageDataModule(LightningDataModule):
         limit: int | None = None,
         chosen: torch.Tensor | None = None,
     ) -> Iterator[Batch]:
-        """The held-out images in order, in batches on `device`; at most `limit` of them, or those `chosen`."""
+        """The test images in order, in batches on `device`: at most `limit` of them, or those at `chosen`."""
         data = self.test if limit is None else self.test.part(0, limit)
         data = data if chosen is None else data.subset(chosen)
         return in_order(data, batch_size, device, self._test_transform, self.seed)

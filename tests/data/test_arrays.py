@@ -92,7 +92,7 @@ BAD = {
     "NaN": ({"images": nan_at(7)}, {}, r"1 of 20 images in .*a\.npz.*image 7 \(NaN or infinite\).*on_bad_image=skip"),
     "range": ({"images": GREY.astype(np.float32)}, {}, r"20 of 20.*outside \[0, 1\]; dataset\.value_range"),
     "labels too short": ({"images": GREY, "labels": LABELS[:19]}, {}, r"20 images, but labels of shape \[19\]"),
-    "labels not whole": ({"images": GREY, "labels": LABELS / 2}, {}, r"labels are integers from 0 on, not float64"),
+    "labels not whole": ({"images": GREY, "labels": LABELS / 2}, {}, r"labels must be integers from 0, not float64"),
     "two channels": ({"images": GREY[..., None].repeat(2, 3)}, {}, r"shape \[20, 6, 6, 2\]"),
     "ambiguous": ({"images": GREY[:, None, :, :3]}, {}, r"dataset\.layout=NCHW or NHWC"),
     "wrong layout": ({"images": GREY}, {"layout": "NCHW"}, r"dataset\.layout=NCHW does not fit"),

@@ -84,7 +84,7 @@ def test_images_are_decoded_as_asked(url):
 def test_what_cannot_be_had_is_named(url, tmp_path):
     with pytest.raises(UserError, match=r"dataset\.url=s3://bucket/set"):
         module(None).load()
-    with pytest.raises(UserError, match=rf"no shards of litdata at {tmp_path}/train"):
+    with pytest.raises(UserError, match=rf"no litdata shards at {tmp_path}/train"):
         module(str(tmp_path)).load()
     for options in ({"classes": [1]}, {"limit": 3}, {"binarize": "static"}, {"labels": False}):
         with pytest.raises(UserError, match=rf"dataset\.{next(iter(options))}.* reads them from afar"):

@@ -1,4 +1,4 @@
-"""Images in one file of arrays: .npz, .npy or .pt, uint8 or float, with labels or without."""
+"""Images in one file of arrays: .npz, .npy or .pt, uint8 or float, with or without labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
 from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.errors import UserError
 
-NAMES = {  # what the parts are called, in the order in which they are looked for
+NAMES = {  # accepted names of the arrays, in the order in which they are looked for
     "images": ("images", "x_train", "train_images", "x", "data", "arr_0"),
     "labels": ("labels", "y_train", "train_labels", "y", "targets", "arr_1"),
     "test_images": ("test_images", "x_test"),
@@ -31,20 +31,28 @@ def arrays(
     value_range: tuple[float, float] | None = None,
     test_fraction: float = 0.1,
 ) -> Splits:
-    """Images of one file, as uint8, and the held-out ones.
+    """The images of one file, as uint8.
 
-    Those are the images of `test_path`, or else the file's own test images, or else `test_fraction` of the images,
-    drawn once for good. `layout`: NHW, NCHW or NHWC; None: by the shape. `value_range`: of float images; None:
-    [0, 1]. With `test_path`, a .npy of uint8 images in NCHW or NHW is mapped into memory and may be larger than it.
+    The test split consists of the images of `test_path`, or of the file's own test images, or of `test_fraction` of
+    the images, which are the same in every run. With `test_path`, a .npy file of uint8 images in NCHW or NHW is
+    memory-mapped and may be larger than the memory.
+
+    Args:
+        decoding: for `on_bad_image`.
+        path: the file.
+        test_path: a separate file of test images.
+        layout: NHW, NCHW or NHWC; None: guessed from the shape.
+        value_range: of float images; None: (0, 1).
+        test_fraction: share of the images to hold out.
 
     Raises:
-        UserError: no such file, no images in it, a type, shape, value or number of labels that cannot be.
+        UserError: the file is missing or has no images, or their type, shape, values or number of labels are wrong.
     """
     if path is None:
         raise UserError("dataset=arrays needs a file: dataset.path=FILE.npz, .npy or .pt.")
     low, high = value_range or (0.0, 1.0)
     if not low < high:
-        raise UserError(f"dataset.value_range=[{low},{high}]: the first must be the lower one.")
+        raise UserError(f"dataset.value_range=[{low},{high}]: the first number must be below the second.")
 
     def load(file: str, prefix: str = "") -> ImageSet | None:
         parts = read_file(Path(file).expanduser())
@@ -68,7 +76,7 @@ def _there(data: ImageSet | None, file: str) -> ImageSet:
 
 
 def read_file(file: Path) -> dict[str, Any]:
-    """The arrays of a file by our names.
+    """The arrays of a file, by the keys of NAMES.
 
     Raises:
         UserError: the file is missing or cannot be read.
@@ -86,7 +94,7 @@ def read_file(file: Path) -> dict[str, Any]:
             raise UserError(f"dataset.path={file}: use a file that ends in .npz, .npy or .pt.")
     except UserError:
         raise
-    except Exception as error:  # numpy, zip and pickle each have errors of their own
+    except Exception as error:  # numpy, zip and pickle raise different errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"dataset.path={file} cannot be read: {reason}") from error
     if not isinstance(content, Mapping):
@@ -104,7 +112,7 @@ def _image_set(
         raise UserError(f"{where} holds no image.")
     if tensor.shape[1] not in (1, 3):
         raise UserError(
-            f"{where}: {tensor.shape[1]} channels in shape {list(tensor.shape)}; use 1 or 3, or say dataset.layout."
+            f"{where}: {tensor.shape[1]} channels in shape {list(tensor.shape)}; use 1 or 3, or set dataset.layout."
         )
     numbers = None if labels is None else _labels(labels, len(tensor), where)
     bad: list[tuple[int, str]] = []
@@ -127,7 +135,7 @@ def _tensor(images: Any, where: str) -> Tensor:
     try:
         tensor = torch.as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where}: the images are no array of numbers.") from error
+        raise UserError(f"{where}: the images are not an array of numbers.") from error
     if tensor.dtype == torch.bool:
         return tensor.to(torch.uint8) * 255
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
@@ -141,10 +149,10 @@ def _wrong_type(dtype: Any, where: str) -> UserError:
 
 
 def to_nchw(images: Tensor, where: str, layout: str | None) -> Tensor:
-    """[N, C, H, W] from NHW, NCHW or NHWC, told apart by where the 1 or 3 channels are.
+    """Convert NHW, NCHW or NHWC to [N, C, H, W]; without `layout`, the side of length 1 or 3 is the channels.
 
     Raises:
-        UserError: it cannot be told.
+        UserError: the layout does not fit the shape, or cannot be guessed.
     """
     if layout is not None and (layout not in LAYOUTS or len(layout) != images.ndim):
         raise UserError(
@@ -159,7 +167,7 @@ def to_nchw(images: Tensor, where: str, layout: str | None) -> Tensor:
     if layout is None:
         raise UserError(
             f"{where} has the shape {list(images.shape)}: images are [N,H,W], [N,C,H,W] or [N,H,W,C] with 1 or 3 "
-            f"channels; say which with dataset.layout=NCHW or NHWC."
+            f"channels; set dataset.layout=NCHW or NHWC."
         )
     if layout == "NHW":
         return images.unsqueeze(1)
@@ -167,7 +175,7 @@ def to_nchw(images: Tensor, where: str, layout: str | None) -> Tensor:
 
 
 def quantize(images: Tensor, low: float, high: float) -> tuple[Tensor, list[tuple[int, str]]]:
-    """Float images in [low, high] to uint8, and the bad ones as (row, reason)."""
+    """Convert float images in [low, high] to uint8; also returns row and reason of the bad ones."""
     result, bad = torch.empty(images.shape, dtype=torch.uint8), []
     for start in range(0, len(images), CHUNK):
         part = images[start : start + CHUNK].float()
@@ -175,7 +183,7 @@ def quantize(images: Tensor, low: float, high: float) -> tuple[Tensor, list[tupl
         finite = flat.isfinite().all(dim=1)
         inside = (flat >= low).all(dim=1) & (flat <= high).all(dim=1)
         for row in (~(finite & inside)).nonzero().flatten().tolist():
-            why = f"outside [{low:g}, {high:g}]; dataset.value_range=[LOW,HIGH] says another range"
+            why = f"outside [{low:g}, {high:g}]; dataset.value_range=[LOW,HIGH] sets another range"
             bad.append((start + row, why if finite[row] else "NaN or infinite"))
         unit = (part.nan_to_num() - low) / (high - low)
         result[start : start + CHUNK] = unit.clamp(0, 1).mul(255).round()
@@ -186,16 +194,16 @@ def _labels(labels: Any, count: int, where: str) -> Tensor:
     try:
         numbers = torch.as_tensor(labels).squeeze()
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where}: the labels are no array of numbers.") from error
+        raise UserError(f"{where}: the labels are not an array of numbers.") from error
     if numbers.shape != (count,):
         shape = list(numbers.shape)
         raise UserError(f"{where}: {count:,} images, but labels of shape {shape}; there must be one for each image.")
     if numbers.is_floating_point() or numbers.dtype == torch.bool or int(numbers.min()) < 0:
-        raise UserError(f"{where}: labels are integers from 0 on, not {str(numbers.dtype).removeprefix('torch.')}.")
+        raise UserError(f"{where}: labels must be integers from 0, not {str(numbers.dtype).removeprefix('torch.')}.")
     return numbers.long()
 
 
 def hold_out(whole: ImageSet, fraction: float) -> Splits:
-    """Hold out a fraction, drawn once for good, never the last ones: files are often sorted."""
+    """Hold out a random fraction, the same in every run. Not the last images, since files are often sorted."""
     train, test = hold_out_rows(len(whole), fraction)
     return Splits(whole.subset(torch.tensor(train)), whole.subset(torch.tensor(test)))

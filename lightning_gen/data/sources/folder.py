@@ -1,4 +1,4 @@
-"""Any tree of image files, in a folder or in a zip or tar, with or without class folders."""
+"""A tree of image files in a folder, zip or tar file, with or without class folders."""
 
 import os
 import shutil
@@ -24,22 +24,21 @@ TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 
 
 def image_folder(decoding: Decoding, root: str | None, test_fraction: Fraction = 0.1) -> Splits:
-    """The images under `root`, a folder or a zip or tar file, decoded once and mapped into memory.
+    """The images in `root`, a folder or a zip or tar file, decoded once and mapped into memory.
 
-    With folders `train` and `test` (or `val`) on top, these are the splits; otherwise `test_fraction` of the
-    images are held out, drawn once for good. If every image then lies in a folder, the top folders are classes.
+    If the top level has folders `train` and `test` (or `val`), they are the splits. Otherwise `test_fraction` of the
+    images is held out, the same in every run. If every image of a split is in a folder, the top folders are the
+    classes.
 
     Raises:
-        UserError: no such path, no image in it, or images that cannot be used.
+        UserError: the path does not exist or has no images, or images cannot be used.
     """
     if root is None:
         raise UserError("dataset=image_folder needs the folder, zip or tar with the images: dataset.root=DIR.")
     path = Path(root).expanduser()
     entries = sorted(list_images(path, decoding), key=lambda entry: entry.name)
     if not entries:
-        raise UserError(
-            f"dataset.root={root} holds no image: there is no file that ends in {', '.join(SUFFIXES[:4])}, ..."
-        )
+        raise UserError(f"dataset.root={root} holds no image: no file in it ends in {', '.join(SUFFIXES[:4])}, ...")
     chosen = arrange(entries, test_fraction)
     return splits_of(chosen.entries, chosen.train_count, decoding, str(root), chosen.labels, chosen.classes)
 
@@ -48,7 +47,7 @@ def image_folder(decoding: Decoding, root: str | None, test_fraction: Fraction =
 
 
 def list_images(path: Path, decoding: Decoding) -> list[Entry]:
-    """The image files of a folder, zip or tar, named by their path inside it."""
+    """The image files in a folder, zip or tar file, named by their paths inside it."""
     if path.is_dir():
         return list(_walk(path, path, set()))
     if not path.exists():
@@ -56,7 +55,7 @@ def list_images(path: Path, decoding: Decoding) -> list[Entry]:
     listing: Callable[[Path], list[Entry]] = _zip_entries
     if not zipfile.is_zipfile(path):
         if not tarfile.is_tarfile(path):
-            raise UserError(f"dataset.root={path} is neither a folder nor a zip or tar that can be read.")
+            raise UserError(f"dataset.root={path} is neither a folder nor a zip or tar file that can be read.")
         path, listing = _plain_tar(path, decoding), _tar_entries
     try:
         return _without_top(listing(path))
@@ -65,14 +64,14 @@ def list_images(path: Path, decoding: Decoding) -> list[Entry]:
 
 
 def is_image(name: str) -> bool:
-    """An image by its suffix, and not hidden, as the `._x.jpg` that macOS leaves in archives."""
+    """Whether a file has the suffix of an image and is not hidden, like the `._x.jpg` that macOS adds to archives."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
     return name.lower().endswith(SUFFIXES) and not hidden
 
 
 def _walk(folder: Path, root: Path, seen: set[str]) -> list[Entry]:
     real = os.path.realpath(folder)
-    if real in seen:  # a link that leads back up
+    if real in seen:  # a link to a folder above
         return []
     seen.add(real)
     found, below = [], []
@@ -102,7 +101,7 @@ def _tar_entries(path: Path) -> list[Entry]:
 
 
 def _plain_tar(path: Path, decoding: Decoding) -> Path:
-    """The tar itself, or a copy in the cache without its compression, in which one can jump."""
+    """The tar file itself, or an uncompressed copy in the cache, which can be read at any position."""
     try:
         with tarfile.open(path, "r:"):
             return path
@@ -137,7 +136,7 @@ def _decompressed(path: Path):  # type: ignore[no-untyped-def]
 
 
 def _without_top(entries: list[Entry]) -> list[Entry]:
-    """Archives often hold one folder that holds everything: it is no class."""
+    """Strip a single top folder that contains everything, as archives often have: it is not a class."""
     while entries:
         tops = {entry.name.partition("/")[0] if "/" in entry.name else "" for entry in entries}
         if len(tops) > 1 or "" in tops:
@@ -146,12 +145,12 @@ def _without_top(entries: list[Entry]) -> list[Entry]:
     return entries
 
 
-# -- which are to train on, and their classes ----------------------------------------------------------------
+# -- splits and classes ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """Entries with the training images first."""
+    """Entries, the training images first."""
 
     entries: list[Entry]
     train_count: int
@@ -160,7 +159,7 @@ class Arranged:
 
 
 def arrange(entries: list[Entry], test_fraction: float) -> Arranged:
-    """Split the entries by their names, or by chance, and give each its class."""
+    """Split the entries by their names or at random, and find the class of each."""
     tops = {name.partition("/")[0].lower() for name, *_ in entries if "/" in name}
     train_top = next((top for top in TRAIN_FOLDERS if top in tops), None)
     test_top = next((top for top in TEST_FOLDERS if top in tops), None)
@@ -184,15 +183,15 @@ def _hold_out(entries: list[Entry], fraction: float) -> tuple[list[Entry], list[
 
 
 def hold_out_rows(total: int, fraction: float) -> tuple[list[int], list[int]]:
-    """The rows to train on and those held out, each in order, drawn once for good.
+    """The rows of the training split and of the test split, each in order; the same in every run.
 
     Raises:
-        UserError: a fraction that leaves a split empty.
+        UserError: the fraction leaves a split empty.
     """
     if not 0 < fraction < 1:
         raise UserError(f"dataset.test_fraction={fraction}: use a number between 0 and 1, such as 0.1.")
     count = max(round(total * fraction), 1)
     if count >= total:
-        raise UserError(f"{total} image cannot be split in two: give more images.")
+        raise UserError(f"{total} image cannot be split in two: more images are needed.")
     order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, Stream.SPLIT)))
     return order[count:].sort().values.tolist(), order[:count].sort().values.tolist()

@@ -1,4 +1,4 @@
-"""Image data sets of the Hugging Face hub, or saved on disk in its format: the optional extra `huggingface`."""
+"""Image data sets of the Hugging Face hub, or on disk in its format. Needs the optional extra `huggingface`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,13 +24,22 @@ def huggingface(
     label_column: str | None = None,
     test_fraction: float = 0.1,
 ) -> Splits:
-    """The images of a data set by its name on the hub or its folder, decoded once and mapped into memory.
+    """The images of a data set, decoded once and mapped into memory.
 
-    The splits are `train` and `test` (or `validation`); without the latter `test_fraction` is held out, drawn once
-    for good. `config`: one of the set's own configurations. The columns are found by their type.
+    The splits are `train` and `test` (or `validation`). If there is no test split, `test_fraction` of the images is
+    held out, the same in every run.
+
+    Args:
+        decoding: shape of the images, and the cache.
+        path: name of the data set on the hub, or its folder.
+        config: a configuration, for data sets that have several.
+        image_column: column with the images; None: the first of that type.
+        label_column: column with the classes; None: the first of that type.
+        test_fraction: share of the images to hold out.
 
     Raises:
-        UserError: the extra is not installed; no such set, split or column; images that cannot be used.
+        UserError: the extra is not installed; the data set, split or column does not exist; images that cannot be
+        used.
     """
     parts = _load(path, config)
     train = parts["train"]
@@ -51,7 +60,7 @@ def huggingface(
 
 
 class Rows:
-    """The images of several data sets one after the other, as entries that hold their bytes, read when sliced."""
+    """The images of several data sets one after the other; slicing reads their bytes into entries."""
 
     def __init__(self, parts: list[Any], column: str) -> None:
         from datasets import Image
@@ -89,7 +98,7 @@ def _load(path: str | None, config: str | None) -> Any:
         saved = Path(path).expanduser()
         is_saved = (saved / "dataset_dict.json").exists() or (saved / "state.json").exists()
         parts = datasets.load_from_disk(str(saved)) if is_saved else datasets.load_dataset(path, config)
-    except Exception as error:  # a dozen kinds, from the network to the parser
+    except Exception as error:  # many kinds of errors, from the network to the parser
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"dataset.name={path} cannot be loaded: {reason}") from error
     if isinstance(parts, datasets.Dataset):
@@ -113,7 +122,7 @@ def _labels(parts: list[Any], column: str | None) -> tuple[Tensor | None, tuple[
     labels = torch.cat(
         [torch.as_tensor(part.select_columns([column]).with_format("numpy")[:][column]).long() for part in parts]
     )
-    if int(labels.min()) < 0:  # how the hub marks test labels that are kept secret
+    if int(labels.min()) < 0:  # the hub marks secret test labels by negative numbers
         return None, ()
     names = getattr(parts[0].features[column], "names", None) or range(int(labels.max()) + 1)
     return labels, tuple(map(str, names))

@@ -1,7 +1,7 @@
-"""Images in shards on object storage or on disk, read while training: the optional extra `shards` (litdata).
+"""Images in shards on object storage or on disk, read while training. Needs the optional extra `shards` (litdata).
 
-For sets that are too large to decode once and for all onto a disk. litdata reads any item by its number, so the
-order stays ours: a pure function of (seed, epoch), exact on resume, the same for any number of devices.
+For data sets that are too large to decode onto a disk. litdata reads any item by its number, so the order is the same
+as for other data sets: a pure function of (seed, epoch), exact on resume and independent of the number of devices.
 """
 
 from typing import Any
@@ -19,14 +19,18 @@ Item = tuple[Tensor, int | None]
 
 
 def shards(decoding: Decoding, url: str | None, held_images: Count = 10_000, workers: Natural = 4) -> Splits:
-    """The shards that `litdata.optimize` wrote to `url`/train and `url`/test, such as s3://bucket/set.
+    """The shards that `litdata.optimize` wrote to `url`/train and `url`/test.
 
-    Each item is a dict with `image`, the bytes of an image file or uint8 [C, H, W], and maybe `label`. So many
-    as `held_images` of each split, drawn at random once for good, are held in memory for the evaluation; the
-    others are only read in training, by `workers` processes.
+    Each item is a dict with `image`, the bytes of an image file or uint8 [C, H, W], and optionally `label`.
+
+    Args:
+        decoding: shape of the images.
+        url: such as s3://bucket/set.
+        held_images: random images of each split that are kept in memory for the evaluation, the same in every run.
+        workers: processes that read the training images.
 
     Raises:
-        UserError: the extra is not installed; there are no shards; an image that cannot be used.
+        UserError: the extra is not installed, there are no shards, or an image cannot be used.
     """
     if url is None:
         raise UserError("dataset=shards needs the folder or bucket of the shards: dataset.url=s3://bucket/set.")
@@ -35,7 +39,7 @@ def shards(decoding: Decoding, url: str | None, held_images: Count = 10_000, wor
 
 
 class Shards:
-    """The items of one split by their numbers. It is copied to worker processes, each of which opens its own."""
+    """The items of one split, by number. It is copied to worker processes, each of which opens the shards itself."""
 
     def __init__(self, url: str, decoding: Decoding, workers: int) -> None:
         self.url, self.decoding, self.workers = url, decoding, workers
@@ -44,10 +48,10 @@ class Shards:
             self.size = len(self._items)
         except UserError:
             raise
-        except Exception as error:  # of the storage, of which there are many kinds
+        except Exception as error:  # each kind of storage has errors of its own
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"dataset.url: there are no shards of litdata at {url} ({reason}).") from error
-        self._opened = None  # not to be shared with the workers
+            raise UserError(f"dataset.url: there are no litdata shards at {url} ({reason}).") from error
+        self._opened = None  # must not be shared with the workers
 
     @property
     def _items(self) -> Any:
@@ -63,7 +67,7 @@ class Shards:
         return self.size
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images uint8 [B, C, H, W] and labels int64 [B], or none, of these numbers."""
+        """The images uint8 [B, C, H, W] with these numbers, and labels int64 [B] or None."""
         items = [self._item(index) for index in indices.tolist()]
         shapes = {tuple(image.shape) for image, _ in items}
         if len(shapes) > 1:
@@ -79,13 +83,13 @@ class Shards:
                 pixels = decode(Entry(f"item {index}", data=image), asked.channels, asked.crop, asked.size)
             except BadImage as error:
                 raise UserError(
-                    f"Item {index} of {self.url} cannot be used ({error}): write the shards anew."
+                    f"Item {index} of {self.url} cannot be used ({error}): write the shards again."
                 ) from error
             image = torch.from_numpy(pixels.copy())
         return torch.as_tensor(image), None if label is None else int(label)
 
     def held(self, count: int, stream: bool) -> ImageSet:
-        """A random `count` of the images, in memory; with `stream`, training reads all of them from here."""
+        """`count` random images in memory; with `stream`, training reads all images from these shards."""
         chosen = permutation(0, 0, len(self))[:count].sort().values
         images, labels = self[chosen]
         classes = () if labels is None else tuple(str(i) for i in range(int(labels.max()) + 1))
