@@ -15,6 +15,13 @@ def validate(config: DictConfig) -> None:
     check(config)
     if config.evaluation.num_samples < 2:
         raise UserError(f"evaluation.num_samples={config.evaluation.num_samples}: a covariance needs at least 2.")
+    if "_target_" in (config.model.get("penalty") or {}):
+        target = config.model.penalty._target_
+        name = target.rsplit(".", 1)[-1].lower()
+        raise UserError(  # several go together, so each has a key of its own
+            f"model/penalty: each penalty stands under a name. In its file, such as conf/model/penalty/{name}.yaml, "
+            f"write `{name}: {{_target_: {target}, weight: 1.0}}`, with the penalty's own arguments."
+        )
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
 

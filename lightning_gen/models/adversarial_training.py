@@ -1,70 +1,156 @@
-"""What training by several optimizers needs: counting, clipping, batches in parts, and a watch on collapse."""
+"""What models of several players share, such as a generator and a discriminator: a step is a list of phases."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel, OptimizerFactory
+from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.objectives.penalties import DiscriminatorPass, Penalties, Penalty
 
-LEAST_DIVERSITY = 0.2  # of the real images' standard deviation in feature space; healthy runs have 0.8 to 1.1
-LEAST_RECALL = 0.01
-MOST_VARIATION = 0.5  # between the frequencies of classes: half of the samples are of classes that others lack
-
-
-def check_options(output: str, outputs: Collection[str], on_collapse: str) -> None:
-    """Raises UserError: an output or a reaction to collapse that is not known."""
-    if output not in outputs:
-        raise UserError(
-            f"model.output={output} is not known: use {', '.join(outputs)}.{did_you_mean(output, outputs)}"
-        )
-    if on_collapse not in ("warn", "stop"):
-        raise UserError(f"model.on_collapse={on_collapse} is not known: use warn or stop.")
+PhaseLoss = Callable[[Any, int], Tensor]  # (a batch, index of the update since training began) -> scalar
 
 
-def check_penalties(penalties: dict[str, Any]) -> None:
-    """Raises UserError: values for a penalty that was not chosen."""
-    for name, penalty in penalties.items():
-        if not isinstance(penalty, nn.Module):
+@dataclass(frozen=True)
+class Phase:
+    """One player's update: which modules move, by which optimizer, how many times in a row, down which loss."""
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    make_optimizer: OptimizerFactory
+    loss: PhaseLoss
+    repeats: int = 1  # updates in a step, each on fresh batches
+    after: Callable[[], None] = lambda: None  # called after each update
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of all parameters of the modules."""
+        return self.make_optimizer([p for module in self.modules for p in module.parameters()])
+
+
+class AdversarialModel(GenerativeModel):
+    """Players that move in turn, each with a loss and an optimizer of its own, by manual optimization.
+
+    A subclass ends its constructor with `self.play(...)`. A step runs these phases in their order, and its generic
+    loop clips gradients and accumulates batches for each player. The last phase is one update a step, and
+    `trainer.global_step` counts its updates only. Its optimizer is the first in a checkpoint.
+
+    Args:
+        penalty: penalties on the discriminator by name, any number.
+    """
+
+    not_fused: ClassVar[str] = "model.optimizer.fused=false"  # the override that gives optimizers that are not fused
+
+    def __init__(
+        self,
+        image_shape: ImageShape,
+        latent_dim: int,
+        seed: int = 0,
+        num_classes: int = 0,
+        penalty: dict[str, Penalty] | None = None,
+    ) -> None:
+        super().__init__(image_shape, latent_dim, seed, num_classes)
+        self.penalty = Penalties(penalty or {})
+        self.accumulated = 1  # batches whose gradients make one update
+        self.clip_limit: float | None = None
+        self.clip_algorithm = "norm"
+
+    def play(self, *phases: Phase) -> None:
+        """Let a step be these phases. A single one has no adversary and leaves its update to Lightning."""
+        assert phases[-1].repeats == 1
+        self.phases = phases
+        self.automatic_optimization = len(phases) == 1
+        self.batches_per_step = max(phase.repeats for phase in phases)
+
+    def discriminator_phase(
+        self, discriminator: nn.Module, optimizer: OptimizerFactory, loss: PhaseLoss, repeats: int = 1
+    ) -> Phase:
+        """The discriminator's phase: after each update the penalties may change its weights."""
+        after = partial(self.penalty.after_update, discriminator)
+        return Phase("discriminator", (discriminator,), optimizer, loss, repeats, after)
+
+    def drawn(self, batch: Batch) -> Any:
+        """What the losses are given for a batch: with the random numbers that all phases of a step share, if any."""
+        return batch
+
+    def penalized(self, loss: Tensor, seen: DiscriminatorPass, index: int) -> Tensor:
+        """The discriminator's loss with those penalties that are due at its update of this index."""
+        if not self.penalty:
+            return loss
+        penalty = self.penalty(seen, index)
+        self.log_scalars({f"train/penalty_{name}": value for name, value in self.penalty.latest.items()})
+        return loss + penalty
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        self.count_images(batch)
+        parts = [self.drawn(part) for part in split(batch, self.batches_per_step)]
+        if self.automatic_optimization:
+            return self.phases[0].loss(parts[0], self.step)
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        count_first(optimizers)
+        for phase, optimizer in zip(self.phases, reversed(optimizers), strict=True):
+            for repeat in range(phase.repeats):
+                own = parts[repeat * self.accumulated :][: self.accumulated]
+                self.update(phase, optimizer, own, self.step * phase.repeats + repeat)
+        return None
+
+    def update(self, phase: Phase, optimizer: LightningOptimizer, batches: list[Any], index: int) -> None:
+        """One update of one player, down the mean of its losses on these batches.
+
+        The other players' parameters are frozen meanwhile, but pass gradients to what they are given.
+        """
+        self.phase = phase.name
+        with self.toggled_optimizer(optimizer):
+            optimizer.zero_grad()
+            for batch in batches:
+                loss = phase.loss(batch, index) / len(batches)
+                # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward
+                # pass only outside of it: second derivatives would be in half precision.
+                with torch.autocast(self.device.type, enabled=False):
+                    self.manual_backward(loss)
+            optimizer.step()
+        phase.after()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [phase.optimizer() for phase in reversed(self.phases)]
+
+    # -- clipping and accumulation ---------------------------------------------------------------------------
+
+    def clip_and_accumulate(self, limit: float | None, algorithm: str, batches: int) -> None:
+        self.clip_limit, self.clip_algorithm, self.accumulated = limit, algorithm, batches
+        self.batches_per_step *= batches
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip, which comes after a gradient scaler has unscaled; log the norm before it at steps that are logged."""
+        logged = (self.step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if self.automatic_optimization or (self.clip_limit is None and not logged):
+            return
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+        self.log_scalars({f"train/grad_norm_{self.phase}": norm})
+        if self.clip_limit is not None and self.clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(parameters, self.clip_limit)
+        elif self.clip_limit is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_limit, norm)
+
+    def on_fit_start(self) -> None:
+        """Raises UserError: clipping that a fused optimizer would undo."""
+        super().on_fit_start()
+        fused = any(optimizer.defaults.get("fused") for optimizer in self.trainer.optimizers)
+        if self.trainer.precision == "16-mixed" and fused and self.clip_limit is not None:
             raise UserError(
-                f"model.penalty.{name} is set, but not chosen: model/penalty=[{name}] chooses it; to "
-                f"go without it set model.penalty.{name}.weight=0."
+                f"trainer.gradient_clip_val with trainer.precision=16-mixed needs {self.not_fused}: a fused "
+                "optimizer unscales gradients by itself, after they would have been clipped."
             )
-
-
-def count_only(optimizers: list[LightningOptimizer], counted: int) -> None:
-    """Let `trainer.global_step` count the steps of one optimizer only.
-
-    Lightning counts every optimizer's step in manual optimization, so that max_steps, checkpoints and averages
-    would mean something else for each d_steps. It re-arms these hooks before every training step. They are
-    private: `test_max_steps_counts_generator_updates` fails if a new version changes them.
-    """
-    for index, optimizer in enumerate(optimizers):
-        if index != counted:
-            optimizer._on_before_step = do_nothing_closure
-            optimizer._on_after_step = do_nothing_closure
-
-
-def update(model: Any, name: str, optimizer: LightningOptimizer, losses: Iterable[Callable[[], Tensor]]) -> None:
-    """One update of one player, down the mean of the losses, each called once; `name` is told where one diverges.
-
-    The other players' parameters are frozen meanwhile, but pass gradients to what they are given.
-    """
-    model.phase, losses = name, list(losses)
-    with model.toggled_optimizer(optimizer):
-        optimizer.zero_grad()
-        for loss in losses:
-            value = loss() / len(losses)
-            # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward pass
-            # only outside of it: second derivatives would be in half precision.
-            with torch.autocast(model.device.type, enabled=False):
-                model.manual_backward(value)
-        optimizer.step()
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
@@ -74,86 +160,13 @@ def split(batch: Batch, parts: int) -> list[Batch]:
     return [Batch(*part) for part in zip(images, labels, strict=True)]
 
 
-@contextmanager
-def frozen_statistics(network: nn.Module, frozen: bool = True) -> Iterator[None]:
-    """Batch norm normalizes by the batch inside, but its running statistics stand still."""
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)] if frozen else []
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+def count_first(optimizers: list[LightningOptimizer]) -> None:
+    """Let `trainer.global_step` count the steps of the first optimizer only.
 
-
-class Clipping:
-    """Clips the gradients of each player, and tells their norms at the steps that are logged.
-
-    Lightning clips nothing under manual optimization; its hook before each optimizer step, where this is called,
-    comes after a gradient scaler has unscaled.
+    Lightning counts every optimizer's step in manual optimization, so that max_steps, checkpoints and averages
+    would mean something else for each number of phases. It re-arms these hooks before every training step. They are
+    private: `test_max_steps_counts_generator_updates` fails if a new version changes them.
     """
-
-    def __init__(self) -> None:
-        self.limit: float | None = None
-        self.algorithm = "norm"
-
-    def __call__(self, model: Any, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-        logged = (model.step + 1) % model.trainer.log_every_n_steps == 0
-        if self.limit is None and not logged:
-            return {}
-        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if self.limit is not None and self.algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, self.limit)
-            return {}
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-        if self.limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.limit, norm)
-        return {f"train/grad_norm_{model.phase}": norm} if logged else {}
-
-
-def check_fit(model: Any) -> None:
-    """What only the trainer knows: the number of processes, the precision.
-
-    Raises:
-        UserError: a generator batch that does not divide, or clipping that a fused optimizer would undo.
-    """
-    size, processes = model.generator_batch_size, model.trainer.world_size
-    if size is not None and (size < 1 or size % processes):
-        raise UserError(
-            f"model.generator_batch_size={size} is over all devices and does not divide by {processes} of them."
-        )
-    fused = any(optimizer.defaults.get("fused") for optimizer in model.trainer.optimizers)
-    if model.trainer.precision == "16-mixed" and fused and model.clipping.limit is not None:
-        raise UserError(
-            "trainer.gradient_clip_val with trainer.precision=16-mixed needs model.generator_optimizer.fused=false: "
-            "a fused optimizer unscales gradients by itself, after they would have been clipped."
-        )
-
-
-def collapse(metrics: dict[str, float], stop: bool) -> list[str]:
-    """What the metrics of an evaluation say about mode collapse, as warnings.
-
-    Raises:
-        UserError: there is something to say and `stop` is true.
-    """
-    signs = []
-    diversity, recall = metrics.get("eval/diversity", 1.0), metrics.get("eval/recall", 1.0)
-    if diversity < LEAST_DIVERSITY:
-        signs.append(f"its samples vary {diversity:.2f} times as much as real images")
-    if recall < LEAST_RECALL:
-        signs.append(f"recall is {recall:.3f}")
-    if metrics.get("eval/class_total_variation", 0.0) > MOST_VARIATION:
-        signs.append(f"its samples fall into {metrics.get('eval/classes_found', 0):.0f} classes only")
-    if metrics.get("eval/modes_lost", 0.0) > metrics.get("eval/modes_found", 0.0):
-        signs.append(f"{metrics['eval/modes_found']:.0f} modes are found and {metrics['eval/modes_lost']:.0f} lost")
-    if not signs:
-        return []
-    message = (
-        f"the generator has collapsed: {', '.join(signs)}. Try model/penalty=r1 or a heavier one, "
-        f"model.d_steps=2 or a lower model.generator_optimizer.lr."
-    )
-    if stop:
-        raise UserError(f"{message} (model.on_collapse=warn goes on.)")
-    return [message]
+    for optimizer in optimizers[1:]:
+        optimizer._on_before_step = do_nothing_closure
+        optimizer._on_after_step = do_nothing_closure

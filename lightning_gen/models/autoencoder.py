@@ -17,7 +17,7 @@ from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.objectives.reconstruction import squared_error
-from lightning_gen.objectives.regularizers import Pass, Regularizer
+from lightning_gen.objectives.regularizers import AutoencoderPass, Regularizer
 from lightning_gen.ranges import Count, Natural
 
 
@@ -123,7 +123,7 @@ class Autoencoder(GenerativeModel):
         corrupted = images if self.corruption is None else self.corruption(images, self.noise)
         codes = self.encode(corrupted)
         error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
-        seen = Pass(
+        seen = AutoencoderPass(
             images=images,
             codes=codes,
             encode=self.encode,

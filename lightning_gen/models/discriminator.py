@@ -1,14 +1,15 @@
 """The discriminator: an encoder, a linear head, and what it makes of the class labels."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.models.base import EncoderFactory
 from lightning_gen.networks.conditioning import with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 
-CONDITIONING = ("concat", "projection", "auxiliary")
+Conditioning = Literal["concat", "projection", "auxiliary"]
 
 
 class Discriminator(nn.Module):
@@ -18,20 +19,16 @@ class Discriminator(nn.Module):
     `projection`, an inner product of the features with the label's embedding is added (Miyato & Koyama 2018, eq. 3),
     or what the network's own paper has in its place, given by the encoder's `make_projection`;
     `auxiliary`, a second head guesses the class (Odena et al. 2017).
-
-    Raises:
-        UserError: an unknown conditioning.
     """
 
     def __init__(
-        self, encoder: EncoderFactory, image_shape: ImageShape, conditioning: str = "projection", num_classes: int = 0
+        self,
+        encoder: EncoderFactory,
+        image_shape: ImageShape,
+        conditioning: Conditioning = "projection",
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
-        if conditioning not in CONDITIONING:
-            raise UserError(
-                f"model.conditioning={conditioning} is not known: use {', '.join(CONDITIONING)}."
-                f"{did_you_mean(conditioning, CONDITIONING)}"
-            )
         self.conditioning = conditioning if num_classes else None
         channels, height, width = image_shape
         if self.conditioning == "concat":

@@ -1,49 +1,39 @@
-"""The generative adversarial network (Goodfellow et al. 2014), by manual optimization as a list of phases."""
+"""The generative adversarial network (Goodfellow et al. 2014), as two phases: the discriminator's and its own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar, cast
+from typing import ClassVar, Literal
 
 import torch
-from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.models import adversarial_training as adversarial
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory, Picture
-from lightning_gen.models.discriminator import Discriminator, field
-from lightning_gen.models.latent_prior import check_prior, draw_codes
+from lightning_gen.models.adversarial_training import AdversarialModel, Phase
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
+from lightning_gen.models.discriminator import Conditioning, Discriminator, field
+from lightning_gen.models.latent_prior import LatentPrior, draw_codes
+from lightning_gen.models.mode_collapse import collapse
+from lightning_gen.networks.batch_norm import frozen_statistics
 from lightning_gen.networks.conditioning import conditional_decoder
-from lightning_gen.networks.precision import full_precision, no_autocast
+from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
-from lightning_gen.objectives.augmentation import check_augmentation
-from lightning_gen.objectives.penalties import Pass, Penalty
+from lightning_gen.objectives.augmentation import Augmentation
+from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
 from lightning_gen.pictures import scatter
 from lightning_gen.randomness import GeneratorNoise
+from lightning_gen.ranges import Count, NonNegative
 
-OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+Output = Literal["tanh", "sigmoid", "linear"]
+OUTPUTS: dict[Output, Callable[[Tensor], Tensor]] = {
     "tanh": lambda raw: (raw.tanh() + 1) / 2,
     "sigmoid": torch.sigmoid,
     "linear": lambda raw: (raw + 1) / 2,  # unbounded, as in StyleGAN2: only what is shown is clamped
 }
-Scalars = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Phase:
-    """One player's update: which optimizer moves, on how many fresh batches in a row, down which loss."""
-
-    name: str
-    optimizer: int  # index in configure_optimizers
-    repeats: int
-    loss: Callable[[Batch, int], tuple[Tensor, Scalars]]  # real images, index of the update -> loss, what to log
-
-
-class GAN(GenerativeModel):
+class GAN(AdversarialModel):
     """Generator and discriminator in turn: `d_steps` discriminator updates, then one of the generator (algorithm 1).
 
     The decoder is the generator; the encoder with a linear head is the discriminator. Each discriminator update takes
@@ -63,6 +53,7 @@ class GAN(GenerativeModel):
         on_collapse: `warn` or `stop`.
     """
 
+    not_fused = "model.generator_optimizer.fused=false"
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
 
     def __init__(
@@ -74,43 +65,35 @@ class GAN(GenerativeModel):
         discriminator_optimizer: OptimizerFactory,
         loss: AdversarialLoss,
         penalty: dict[str, Penalty] | None = None,
-        augment: Any = None,
-        latent_dim: int = 64,
-        latent_prior: str = "normal",
-        d_steps: int = 1,
-        generator_batch_size: int | None = None,
+        augment: Augmentation | None = None,
+        latent_dim: Count = 64,
+        latent_prior: LatentPrior = "normal",
+        d_steps: Count = 1,
+        generator_batch_size: Count | None = None,
         one_pass: bool = False,
         untrack_in_d_steps: bool = False,
-        output: str = "tanh",
-        conditioning: str = "projection",
-        auxiliary_weights: tuple[float, float] = (1.0, 1.0),
-        on_collapse: str = "warn",
+        output: Output = "tanh",
+        conditioning: Conditioning = "projection",
+        auxiliary_weights: tuple[NonNegative, NonNegative] = (1.0, 1.0),
+        on_collapse: Literal["warn", "stop"] = "warn",
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed, num_classes)
-        check_prior(latent_prior)
-        adversarial.check_options(output, OUTPUTS, on_collapse)
-        adversarial.check_penalties(penalty or {})
+        super().__init__(image_shape, latent_dim, seed, num_classes, penalty)
         if loss.paired and generator_batch_size is not None:
             raise UserError("model.generator_batch_size must be null where the loss compares pairs of images.")
-        self.automatic_optimization = False
-        self.make_optimizers = (generator_optimizer, discriminator_optimizer)
         self.generator = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         self.discriminator = Discriminator(encoder, image_shape, conditioning, num_classes)
-        self.loss, self.augment = loss, augment or None
-        self.penalty = nn.ModuleDict(penalty or {})
+        self.loss, self.augment = loss, augment or Augmentation()
         self.latent_prior, self.to_image, self.one_pass = latent_prior, OUTPUTS[output], one_pass
-        self.d_steps, self.batches_per_step = d_steps, d_steps
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
         self.auxiliary_weights, self.on_collapse = auxiliary_weights, on_collapse
         self.truncation: float | None = None  # for sampling only: of the codes, or of the generator's styles
         self.truncates_styles: bool = getattr(self.generator, "truncates_styles", False)
-        self.clipping = adversarial.Clipping()
-        self.phases = [
-            Phase("discriminator", 1, d_steps, self.discriminator_loss),
-            Phase("generator", 0, 1, self.generator_loss),
-        ]
+        self.play(
+            self.discriminator_phase(self.discriminator, discriminator_optimizer, self.discriminator_loss, d_steps),
+            Phase("generator", (self.generator,), generator_optimizer, self.generator_loss),
+        )
 
     # -- sampling ------------------------------------------------------------------------------------------
 
@@ -146,11 +129,7 @@ class GAN(GenerativeModel):
 
     def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Logits [B] and, with an auxiliary head, class logits [B, K], of images that are augmented first."""
-        return self.classify(self.augmented(images), labels)
-
-    def augmented(self, images: Tensor) -> Tensor:
-        """The images as the discriminator sees them."""
-        return images if self.augment is None else self.augment(images, self.noise)
+        return self.classify(self.augment(images, self.noise), labels)
 
     def classify(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Like `judge`, of images as they are."""
@@ -162,61 +141,43 @@ class GAN(GenerativeModel):
         if not self.one_pass:
             (real_logits, guessed), (fake_logits, _) = self.judge(real, labels), self.judge(fake, labels)
             return real_logits, fake_logits, guessed
-        both = torch.cat([self.augmented(real), self.augmented(fake)])
+        both = torch.cat([self.augment(images, self.noise) for images in (real, fake)])
         logits, guessed = self.classify(both, None if labels is None else labels.repeat(2))
         real_logits, fake_logits = logits.chunk(2)
         return real_logits, fake_logits, None if guessed is None else guessed.chunk(2)[0]
 
-    def discriminator_loss(self, batch: Batch, index: int) -> tuple[Tensor, Scalars]:
+    def discriminator_loss(self, batch: Batch, index: int) -> Tensor:
+        """The discriminator's loss and its penalties, a scalar."""
         real, labels = batch.images, batch.labels if self.num_classes else None
-        with torch.no_grad(), adversarial.frozen_statistics(self.generator, self.untrack_in_d_steps):
+        with torch.no_grad(), frozen_statistics(self.generator, self.untrack_in_d_steps):
             fake = self.fakes(len(real), labels)
         real_logits, fake_logits, guessed = self.judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
-        scalars = {"train/loss_discriminator": loss.detach()}
-        scalars |= self.loss.diagnostics(real_logits.detach(), fake_logits.detach())
-        loss, classes = self.with_class_loss(loss, guessed, labels, "real")
-        scalars |= classes | self.adapt_augmentation(real_logits.detach())
-        seen = Pass(real, fake, real_logits, fake_logits, self.penalty_judge(labels), self.noise)
-        for name, penalty in self.due_penalties(index):
-            with no_autocast(real):  # a gradient of it would be in half precision too
-                value = penalty(seen).mean()
-            scalars[f"train/penalty_{name}"] = value.detach()
-            loss = loss + penalty.interval * value
-        return loss, scalars
+        self.log_scalars({"train/loss_discriminator": loss})
+        self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
+        self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold, self.images_seen))
+        loss = self.with_class_loss(loss, guessed, labels, "real")
+        seen = DiscriminatorPass(
+            real=real,
+            fake=fake,
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            judge=lambda images: self.judge(images, labels)[0],
+            discriminator=self.discriminator,
+            noise=self.noise,
+        )
+        return self.penalized(loss, seen, index)
 
-    def with_class_loss(
-        self, loss: Tensor, guessed: Tensor | None, labels: Tensor | None, images: str
-    ) -> tuple[Tensor, Scalars]:
+    def with_class_loss(self, loss: Tensor, guessed: Tensor | None, labels: Tensor | None, images: str) -> Tensor:
         """The loss and the auxiliary head's, on `real` or `fake` images; the loss alone without one."""
         if guessed is None or labels is None:
-            return loss, {}
+            return loss
         class_loss = F.cross_entropy(guessed, labels)
-        weight = self.auxiliary_weights[("real", "fake").index(images)]
-        return loss + weight * class_loss, {f"train/class_loss_{images}": class_loss.detach()}
+        self.log_scalars({f"train/class_loss_{images}": class_loss})
+        return loss + self.auxiliary_weights[("real", "fake").index(images)] * class_loss
 
-    def adapt_augmentation(self, real_logits: Tensor) -> Scalars:
-        """Let an adaptive augmentation see the logits on real images [B]; its probability, to be logged."""
-        if self.augment is None or not hasattr(self.augment, "adapt"):
-            return {}
-        self.augment.observe(real_logits, self.loss.threshold)
-        self.augment.adapt(len(real_logits) * self.trainer.world_size, self.images_seen)
-        return {"train/augment_p": self.augment.p.clone()}
-
-    def due_penalties(self, index: int) -> list[tuple[str, Penalty]]:
-        """The penalties that the discriminator update of this index computes."""
-        penalties = ((name, cast(Penalty, penalty)) for name, penalty in self.penalty.items())
-        return [(name, penalty) for name, penalty in penalties if index % penalty.interval == 0]
-
-    def penalty_judge(self, labels: Tensor | None) -> Callable[[Tensor], Tensor]:
-        """The discriminator for penalties, on images in the precision of its weights."""
-
-        def judge(images: Tensor) -> Tensor:
-            return self.judge(images.to(self.dtype), labels)[0]
-
-        return judge
-
-    def generator_loss(self, batch: Batch, index: int) -> tuple[Tensor, Scalars]:
+    def generator_loss(self, batch: Batch, index: int) -> Tensor:
+        """The generator's loss, a scalar."""
         count = len(batch.images)
         if self.generator_batch_size is not None:
             count = self.generator_batch_size // self.trainer.world_size
@@ -229,52 +190,18 @@ class GAN(GenerativeModel):
                 real_logits = self.judge(batch.images, labels)[0]
         logits, guessed = self.judge(self.fakes(count, labels), labels)
         loss = self.loss.generator(logits, real_logits).mean()
-        scalars = {"train/loss_generator": loss.detach()}
-        loss, classes = self.with_class_loss(loss, guessed, labels, "fake")
-        return loss, scalars | classes
-
-    # -- training ------------------------------------------------------------------------------------------
-
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        self.count_images(batch)
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        adversarial.count_only(optimizers, counted=0)
-        parts = adversarial.split(batch, self.batches_per_step)
-        size = self.batches_per_step // self.d_steps  # batches whose gradients make one update
-        for phase in self.phases:
-            for repeat in range(phase.repeats):
-                update = self.step * phase.repeats + repeat
-                self.run_phase(phase, optimizers[phase.optimizer], parts[repeat * size :][:size], update)
-
-    def run_phase(self, phase: Phase, optimizer: LightningOptimizer, parts: list[Batch], update: int) -> None:
-        """One update of one player, from the gradients of these batches."""
-
-        def loss(part: Batch) -> Tensor:
-            value, scalars = phase.loss(part, update)
-            self.log_scalars(scalars)
-            return value
-
-        adversarial.update(self, phase.name, optimizer, [partial(loss, part) for part in parts])
-        if phase.name == "discriminator":
-            for penalty in self.penalty.values():
-                penalty.after_update(self.discriminator)  # type: ignore[operator]
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        self.log_scalars(self.clipping(self, optimizer))
-
-    def clip_and_accumulate(self, limit: float | None, algorithm: str, batches: int) -> None:
-        self.clipping.limit, self.clipping.algorithm = limit, algorithm
-        self.batches_per_step = self.d_steps * batches
+        self.log_scalars({"train/loss_generator": loss})
+        return self.with_class_loss(loss, guessed, labels, "fake")
 
     def on_fit_start(self) -> None:
+        """Raises UserError: a generator batch that does not divide, or an augmentation unfit for the loss."""
         super().on_fit_start()
-        adversarial.check_fit(self)
-        check_augmentation(self.augment, self.loss)
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        generator, discriminator = self.make_optimizers
-        return [generator(self.generator.parameters()), discriminator(self.discriminator.parameters())]
+        size, processes = self.generator_batch_size, self.trainer.world_size
+        if size is not None and size % processes:
+            raise UserError(
+                f"model.generator_batch_size={size} is over all devices and does not divide by {processes} of them."
+            )
+        self.augment.check(self.loss)
 
     # -- what the evaluation asks --------------------------------------------------------------------------
 
@@ -286,4 +213,4 @@ class GAN(GenerativeModel):
         return pictures
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:
-        return adversarial.collapse(metrics, stop=self.on_collapse == "stop")
+        return collapse(metrics, stop=self.on_collapse == "stop")

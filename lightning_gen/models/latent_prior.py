@@ -1,26 +1,19 @@
 """What a generator's codes are drawn from."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.randomness import Noise
 
-PRIORS = ("normal", "uniform", "truncated")
+LatentPrior = Literal["normal", "uniform", "truncated"]
 TRUNCATED_AT = 2.0  # standard deviations, as BigGAN trained with (Brock et al. 2019, sec. 3.1)
 
 
-def check_prior(kind: str) -> None:
-    """Raises UserError: an unknown prior."""
-    if kind not in PRIORS:
-        known = ", ".join(PRIORS)
-        raise UserError(f"model.latent_prior={kind} is not known: use {known}.{did_you_mean(kind, PRIORS)}")
-
-
 def draw_codes(
-    kind: str, noise: Noise, shape: tuple[int, ...], device: torch.device, truncation: float | None = None
+    kind: LatentPrior, noise: Noise, shape: tuple[int, ...], device: torch.device, truncation: float | None = None
 ) -> Tensor:
     """Codes in `shape`: `normal`, N(0, 1); `uniform`, U[-1, 1); `truncated`, N(0, 1) given that it is within +-2.
 

@@ -1,21 +1,20 @@
 """The VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction error is measured by a discriminator's features."""
 
-from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.adversarial_training import count_only, update
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.models.adversarial_training import AdversarialModel, Phase
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import gaussian_kl
-
-PLAYERS = ("decoder", "encoder", "discriminator")  # in the order of their optimizers; they move in the reverse one
+from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
+from lightning_gen.ranges import Count, NonNegative
 
 
 class Critic(nn.Module):
@@ -31,7 +30,16 @@ class Critic(nn.Module):
         return full_precision(self.head(features)).squeeze(1), full_precision(features)
 
 
-class VAEGAN(GenerativeModel):
+class NoisyBatch(NamedTuple):
+    """A batch, and the noise that all updates of a step share."""
+
+    images: Tensor  # [B, C, H, W] in [0, 1]
+    labels: Tensor | None  # int64 [B]
+    epsilon: Tensor  # [B, Z], of q(z|x)
+    prior: Tensor  # [B, Z], draws from N(0, I)
+
+
+class VAEGAN(AdversarialModel):
     """Encoder, decoder and discriminator, each with its own loss (Larsen et al. 2016, algorithm 1).
 
     With z ~ q(z|x), x' = Dec(z), x_p = Dec(z_p), z_p ~ N(0, I) and l = |Dis_l(x) - Dis_l(x')|^2 / 2 summed over the
@@ -39,8 +47,12 @@ class VAEGAN(GenerativeModel):
     the discriminator minimizes its adversarial loss, with x' and x_p in equal parts as fakes;
     the encoder l + KL(q(z|x) || N(0, I));
     the decoder `feature_weight` l + its adversarial loss.
-    A step is one update of each, in this order, and `trainer.global_step` counts the decoder's. Where the model is
-    conditioned on classes, its decoder is.
+    A step is one update of each, in this order. Where the model is conditioned on classes, its decoder is.
+
+    Args:
+        loss: the adversarial losses of the discriminator and of the decoder.
+        penalty: penalties on the discriminator by name, any number; their fakes are x' or x_p, by a fair coin each.
+        feature_weight: of the reconstruction error in the decoder's loss.
     """
 
     can_encode = True
@@ -55,19 +67,23 @@ class VAEGAN(GenerativeModel):
         optimizer: OptimizerFactory,
         discriminator_optimizer: OptimizerFactory,
         loss: AdversarialLoss,
-        latent_dim: int = 16,
-        feature_weight: float = 0.01,
+        penalty: dict[str, Penalty] | None = None,
+        latent_dim: Count = 16,
+        feature_weight: NonNegative = 0.01,
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed, num_classes)
-        self.automatic_optimization = False
-        self.make_optimizer, self.make_discriminator_optimizer = optimizer, discriminator_optimizer
+        super().__init__(image_shape, latent_dim, seed, num_classes, penalty)
         self.loss, self.feature_weight = loss, feature_weight
         network = encoder(image_shape=image_shape)
         self.encoder = nn.Sequential(network, nn.Linear(network.num_features, 2 * latent_dim))  # type: ignore[arg-type]
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         self.discriminator = Critic(encoder(image_shape=image_shape))
+        self.play(
+            self.discriminator_phase(self.discriminator, discriminator_optimizer, self.discriminator_loss),
+            Phase("encoder", (self.encoder,), optimizer, self.encoder_loss),
+            Phase("decoder", (self.decoder,), optimizer, self.decoder_loss),
+        )
 
     def posterior_parameters(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z|x), each [B, Z]."""
@@ -104,41 +120,51 @@ class VAEGAN(GenerativeModel):
         mean, log_variance = self.posterior_parameters(images)
         return mean + (0.5 * log_variance).exp() * epsilon, gaussian_kl(mean, log_variance)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        self.count_images(batch)
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        count_only(optimizers, counted=0)
+    def drawn(self, batch: Batch) -> NoisyBatch:
         shape = (len(batch.images), self.latent_dim)
-        epsilon, prior = (self.noise.normal(shape, self.device) for _ in range(2))
-        losses = (self.decoder_loss, self.encoder_loss, self.discriminator_loss)
-        for name, optimizer, loss in list(zip(PLAYERS, optimizers, losses, strict=True))[::-1]:
-            update(self, name, optimizer, [partial(loss, batch, epsilon, prior)])
+        return NoisyBatch(*batch, self.noise.normal(shape, self.device), self.noise.normal(shape, self.device))
 
-    def fakes(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
+    def fakes(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
         """Reconstructions and samples, [B, C, H, W] each, with a gradient to the decoder only."""
         with torch.no_grad():
-            codes, _ = self.posterior_sample(batch.images, epsilon)
-        return self.decode(self.labelled(codes, batch.labels)), self.decode(self.labelled(prior, batch.labels))
+            codes, _ = self.posterior_sample(batch.images, batch.epsilon)
+        return self.decode(self.labelled(codes, batch.labels)), self.decode(self.labelled(batch.prior, batch.labels))
 
-    def discriminator_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
+    def discriminator_loss(self, batch: NoisyBatch, index: int) -> Tensor:
+        """The discriminator's loss and its penalties, a scalar."""
         with torch.no_grad():
-            fakes = self.fakes(batch, epsilon, prior)
+            fakes = self.fakes(batch)
         real = self.discriminator(batch.images)[0]
-        losses = [self.loss.discriminator(real, self.discriminator(fake)[0]).mean() for fake in fakes]
-        self.log_scalars({"train/loss_discriminator": (losses[0] + losses[1]) / 2})
-        return (losses[0] + losses[1]) / 2
+        reconstructed, sampled = (self.discriminator(fake)[0] for fake in fakes)
+        losses = [self.loss.discriminator(real, logits).mean() for logits in (reconstructed, sampled)]
+        loss = (losses[0] + losses[1]) / 2
+        self.log_scalars({"train/loss_discriminator": loss})
+        if not self.penalty:
+            return loss
+        coin = self.noise.uniform((len(real),), self.device) < 0.5
+        seen = DiscriminatorPass(
+            real=batch.images,
+            fake=torch.where(coin[:, None, None, None], *fakes),
+            real_logits=real,
+            fake_logits=torch.where(coin, reconstructed, sampled),
+            judge=lambda images: self.discriminator(images)[0],
+            discriminator=self.discriminator,
+            noise=self.noise,
+        )
+        return self.penalized(loss, seen, index)
 
-    def encoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
-        codes, kl = self.posterior_sample(batch.images, epsilon)
+    def encoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
+        """Error of the features and KL, a scalar."""
+        codes, kl = self.posterior_sample(batch.images, batch.epsilon)
         with torch.no_grad():
             features = self.discriminator(batch.images)[1]
         error = self.feature_error(features, self.decode(self.labelled(codes, batch.labels))).mean()
         self.log_scalars({"train/feature_error": error, "train/kl": kl.mean()})
         return error + kl.mean()
 
-    def decoder_loss(self, batch: Batch, epsilon: Tensor, prior: Tensor) -> Tensor:
-        reconstructions, samples = self.fakes(batch, epsilon, prior)
+    def decoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
+        """Weighted error of the features and the adversarial loss, a scalar."""
+        reconstructions, samples = self.fakes(batch)
         with torch.no_grad():
             real, wanted = self.discriminator(batch.images)
         logits, features = self.discriminator(reconstructions)
@@ -147,10 +173,3 @@ class VAEGAN(GenerativeModel):
         fooling = self.loss.generator(both, torch.cat([real, real])).mean()
         self.log_scalars({"train/loss_decoder": fooling})
         return self.feature_weight * error + fooling
-
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [
-            self.make_optimizer(self.decoder.parameters()),
-            self.make_optimizer(self.encoder.parameters()),
-            self.make_discriminator_optimizer(self.discriminator.parameters()),
-        ]

@@ -1,21 +1,24 @@
 """The Wasserstein autoencoder (Tolstikhin et al. 2018), with either of its two divergences."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.models.adversarial_training import count_only, update
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
+from lightning_gen.errors import UserError
+from lightning_gen.models.adversarial_training import AdversarialModel, Phase
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import MMD
+from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
 from lightning_gen.objectives.reconstruction import squared_error
+from lightning_gen.ranges import Count, NonNegative
 
 
 class LatentAdversary(nn.Module):
@@ -27,8 +30,8 @@ class LatentAdversary(nn.Module):
     def __init__(
         self,
         latent_dim: int,
-        weight: float,
-        widths: Sequence[int],
+        weight: NonNegative,
+        widths: Sequence[Count],
         loss: AdversarialLoss,
         optimizer: OptimizerFactory,
     ) -> None:
@@ -40,22 +43,32 @@ class LatentAdversary(nn.Module):
         """Logits [B] of codes [B, Z], in full precision."""
         return full_precision(self.net(codes)).squeeze(1)
 
-    def discriminator_loss(self, codes: Tensor, prior: Tensor) -> Tensor:
-        """What the discriminator minimizes, a scalar."""
-        return self.loss.discriminator(self(prior), self(codes)).mean()
-
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
         """What the encoder minimizes, unweighted, a scalar."""
         return self.loss.generator(self(codes), self(prior)).mean()
 
 
-class WAE(GenerativeModel):
+class PairedBatch(NamedTuple):
+    """A batch, and as many draws from the prior."""
+
+    images: Tensor  # [B, C, H, W] in [0, 1]
+    labels: Tensor | None  # int64 [B]
+    prior: Tensor  # [B, Z]
+
+
+class WAE(AdversarialModel):
     """Minimizes ||x - G(E(x))||^2 + lambda D(q(z), p(z)), with a deterministic encoder and p(z) = N(0, I).
 
     The squared error is summed over pixels and averaged over images; the reconstruction is a sigmoid of the decoder's
     output. The divergence D is between the codes of a batch and as many draws from the prior: `MMD`, or the
-    loss against a `LatentAdversary`, by manual optimization: its update first, then the autoencoder's on the same
-    batch. Where it is conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
+    loss against a `LatentAdversary`: its update first, then the autoencoder's on the same batch. Where it is
+    conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
+
+    Args:
+        penalty: penalties on the discriminator of codes by name; its real inputs are the draws from the prior.
+
+    Raises:
+        UserError: a penalty without such a discriminator, or one that is for images only.
     """
 
     can_encode = True
@@ -68,17 +81,28 @@ class WAE(GenerativeModel):
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
         divergence: Callable[..., MMD | LatentAdversary],
-        latent_dim: int = 16,
+        penalty: dict[str, Penalty] | None = None,
+        latent_dim: Count = 16,
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__(image_shape, latent_dim, seed, num_classes)
-        self.make_optimizer = optimizer
+        super().__init__(image_shape, latent_dim, seed, num_classes, penalty)
         self.encoder = encoder(image_shape=image_shape)
         self.code = nn.Linear(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         self.divergence = divergence(latent_dim=latent_dim)
-        self.automatic_optimization = isinstance(self.divergence, MMD)
+        modules, adversary = (self.encoder, self.code, self.decoder), self.divergence
+        autoencoder = Phase("autoencoder", modules, optimizer, self.autoencoder_loss)
+        if isinstance(adversary, LatentAdversary):
+            optimizer, loss = adversary.make_optimizer, self.discriminator_loss
+            self.play(self.discriminator_phase(adversary, optimizer, loss), autoencoder)
+        else:
+            self.play(autoencoder)
+        for name, chosen in self.penalty.items():
+            if self.automatic_optimization:
+                raise UserError(f"model/penalty={name} needs a discriminator: set model/divergence=gan.")
+            if chosen.images_only:
+                raise UserError(f"model/penalty={name} is for images, and the discriminator of model=wae sees codes.")
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return full_precision(self.code(self.encoder(images)))  # [B, Z]
@@ -86,12 +110,8 @@ class WAE(GenerativeModel):
     def decode(self, latents: Tensor) -> Tensor:
         return full_precision(self.decoder(latents)).sigmoid()
 
-    def autoencoder(self) -> dict[str, nn.Module]:
-        """The modules of the encoder and of the decoder."""
-        return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
-
     def averaged_modules(self) -> dict[str, nn.Module]:
-        return self.autoencoder()
+        return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
 
     def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
         latents = self.labelled(self.encode(batch.images), batch.labels)
@@ -100,40 +120,35 @@ class WAE(GenerativeModel):
 
     # -- training --------------------------------------------------------------------------------------------
 
-    def autoencoder_loss(self, batch: Batch, prior: Tensor) -> Tensor:
+    def drawn(self, batch: Batch) -> PairedBatch:
+        return PairedBatch(*batch, self.noise.normal((len(batch.images), self.latent_dim), self.device))
+
+    def autoencoder_loss(self, batch: PairedBatch, index: int) -> Tensor:
         """Reconstruction error and weighted divergence, a scalar."""
         codes = self.encode(batch.images)
         error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
-        divergence = self.divergence.penalty(codes, prior)
+        divergence = self.divergence.penalty(codes, batch.prior)
         loss = error + self.divergence.weight * divergence
         self.log_scalars({"train/loss": loss, "train/reconstruction": error, "train/divergence": divergence})
         return loss
 
-    def discriminator_loss(self, batch: Batch, prior: Tensor) -> Tensor:
-        """The loss of the discriminator of codes, a scalar."""
-        assert isinstance(self.divergence, LatentAdversary)
+    def discriminator_loss(self, batch: PairedBatch, index: int) -> Tensor:
+        """The loss of the discriminator of codes and its penalties, a scalar."""
+        adversary = self.divergence
+        assert isinstance(adversary, LatentAdversary)
         with torch.no_grad():
             codes = self.encode(batch.images)
-        loss = self.divergence.discriminator_loss(codes, prior)
+        real_logits, fake_logits = adversary(batch.prior), adversary(codes)
+        loss = adversary.loss.discriminator(real_logits, fake_logits).mean()
         self.log_scalars({"train/loss_discriminator": loss})
-        return loss
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        self.count_images(batch)
-        prior = self.noise.normal((len(batch.images), self.latent_dim), self.device)
-        if self.automatic_optimization:
-            return self.autoencoder_loss(batch, prior)
-        optimizers = self.optimizers()
-        assert isinstance(optimizers, list)
-        count_only(optimizers, counted=0)
-        autoencoder, discriminator = optimizers
-        update(self, "discriminator", discriminator, [partial(self.discriminator_loss, batch, prior)])
-        update(self, "autoencoder", autoencoder, [partial(self.autoencoder_loss, batch, prior)])
-        return None
-
-    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
-        autoencoder = [p for module in self.autoencoder().values() for p in module.parameters()]
-        optimizer = self.make_optimizer(autoencoder)
-        if isinstance(self.divergence, LatentAdversary):
-            return [optimizer, self.divergence.make_optimizer(self.divergence.parameters())]
-        return optimizer
+        seen = DiscriminatorPass(
+            real=batch.prior,
+            fake=codes,
+            real_logits=real_logits,
+            fake_logits=fake_logits,
+            judge=adversary,
+            discriminator=adversary,
+            noise=self.noise,
+            input_scale=1.0,
+        )
+        return self.penalized(loss, seen, index)

@@ -7,12 +7,11 @@ random numbers come from the noise of the training step.
 import math
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_gen.distributed import mean_over_processes
+from lightning_gen.distributed import mean_over_processes, rank_and_world
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.precision import FullPrecision, no_autocast
 from lightning_gen.objectives import schedules, warping
@@ -61,7 +60,25 @@ POLICIES: dict[str, Callable[[Tensor, Noise], Tensor]] = {
 }
 
 
-class DiffAugment:
+class Augmentation(FullPrecision):
+    """None: images as they are. Others change them, and may follow the discriminator."""
+
+    def forward(self, images: Tensor, noise: Noise) -> Tensor:
+        """Images [B, C, H, W] to images [B, C, H, W]."""
+        return images
+
+    def check(self, loss: AdversarialLoss) -> None:
+        """Raises UserError: the augmentation does not go with this loss."""
+
+    def follow(self, real_logits: Tensor, boundary: float | None, images_seen: int) -> dict[str, Tensor]:
+        """Adapt to the logits [B] on augmented real images; what to log, by name. Each process must call this.
+
+        `boundary`: the loss's decision boundary. `images_seen`: real images since training began, over all processes.
+        """
+        return {}
+
+
+class DiffAugment(Augmentation):
     """Differentiable augmentation, always all of a policy (Zhao et al. 2020, sec. 3.3).
 
     `policy` names `color`, `translation` and `cutout`, in this order in the paper. 0 there is grey, 0.5 here.
@@ -71,6 +88,7 @@ class DiffAugment:
     """
 
     def __init__(self, policy: Sequence[str]) -> None:
+        super().__init__()
         for name in policy:
             if name not in POLICIES:
                 known = ", ".join(POLICIES)
@@ -79,7 +97,7 @@ class DiffAugment:
                 )
         self.policy = [POLICIES[name] for name in policy]
 
-    def __call__(self, images: Tensor, noise: Noise) -> Tensor:
+    def forward(self, images: Tensor, noise: Noise) -> Tensor:
         for augment in self.policy:
             images = augment(images, noise)
         return images
@@ -151,7 +169,7 @@ def colours(draws: Draws) -> Tensor:
     return chosen(draws.happens(), warping.colour_scaling(torch.ones_like(saturation), saturation)) @ matrix
 
 
-class AdaptiveAugment(FullPrecision):
+class AdaptiveAugment(Augmentation):
     """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
 
     Each transformation happens to each image with probability `p`. With a `target`, `p` moves so that r_t, the mean
@@ -213,36 +231,27 @@ class AdaptiveAugment(FullPrecision):
                 images = where_moved(matrix, (warping.recolour(2 * images - 1, matrix) + 1) / 2, images)
         return images
 
-    @torch.no_grad()
-    def observe(self, real_logits: Tensor, boundary: float | None) -> None:
-        """Take note of the discriminator's logits [B] on (augmented) real images; each process must call this.
+    def check(self, loss: AdversarialLoss) -> None:
+        """Raises UserError: a target, where the loss has no boundary whose sides could be counted."""
+        if loss.threshold is None and self.target is not None:
+            name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(loss).__name__).lower()
+            raise UserError(
+                f"model/augment=ada moves its probability by the discriminator's answers on real images, and "
+                f"model/loss={name} has no boundary between real and generated ones: set model.augment.target=null "
+                "with a fixed model.augment.p=0.2, or take model/augment=scheduled."
+            )
 
-        `boundary`: the loss's decision boundary; None only where there is no target.
-        """
-        if self.target is None or boundary is None:
-            return
-        sign = (real_logits.detach().float() - boundary).sign().mean()
-        self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
-
     @torch.no_grad()
-    def adapt(self, images: int, images_seen: int) -> None:
-        """Move `p`, after `images` more real images over all processes, `images_seen` since training began."""
-        if self.target is not None:
+    def follow(self, real_logits: Tensor, boundary: float | None, images_seen: int) -> dict[str, Tensor]:
+        if self.target is not None and boundary is not None:
+            sign = (real_logits.float() - boundary).sign().mean()
+            self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
+            images = len(real_logits) * rank_and_world()[1]
             self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
         elif self.final_p is not None:
             left = schedules.cosine(images_seen, self.ramp_images)  # from 1 to 0
             self.p.fill_(self.final_p + (self.initial_p - self.final_p) * left)
-
-
-def check_augmentation(augment: Any, loss: AdversarialLoss) -> None:
-    """Raises UserError: an adaptive augmentation, where the loss has no boundary whose sides it could count."""
-    if loss.threshold is None and getattr(augment, "target", None) is not None:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(loss).__name__).lower()
-        raise UserError(
-            f"model/augment=ada moves its probability by the discriminator's answers on real images, and "
-            f"model/loss={name} has no boundary between real and generated ones: set model.augment.target=null "
-            "with a fixed model.augment.p=0.2, or take model/augment=scheduled."
-        )
+        return {"train/augment_p": self.p.clone()}
 
 
 def where_moved(matrix: Tensor, moved: Tensor, images: Tensor) -> Tensor:

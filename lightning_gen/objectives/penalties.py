@@ -1,80 +1,87 @@
 """Penalties on a discriminator: what keeps its gradients, or its answers, within bounds.
 
-Each is a module that takes a `Pass` and gives the penalty of each image [B], its weight included. A penalty with
-`interval` n is computed at every n-th discriminator update only and then counts n times (lazy regularization, Karras
-et al. 2020), which gives the same mean gradient at a fraction of the cost.
+Each is a module that takes a `DiscriminatorPass` and gives the penalty of each image [B], its weight included. A
+penalty with `interval` n is computed at every n-th discriminator update only and then counts n times (lazy
+regularization, Karras et al. 2020), which gives the same mean gradient at a fraction of the cost. A model holds all
+that were chosen as its `Penalties`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lightning_gen.distributed import mean_over_processes
-from lightning_gen.networks.precision import FullPrecision
+from lightning_gen.errors import UserError
+from lightning_gen.networks.precision import FullPrecision, no_autocast
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
+from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive
 
-Judge = Callable[[Tensor], Tensor]  # images [B, C, H, W] -> logits [B], in full precision
+Judge = Callable[[Tensor], Tensor]  # inputs, such as images [B, C, H, W] -> logits [B], in full precision
 
 
 @dataclass
-class Pass:
+class DiscriminatorPass:
     """What a penalty sees of a discriminator update.
 
-    real, fake: images [B, C, H, W] in [0, 1], of equal labels where there are classes. real_logits, fake_logits: the
-    discriminator's logits on them, [B]. judge: the discriminator, augmentation and labels included. noise: of this
-    training step.
+    The discriminator is one of images [B, C, H, W] in [0, 1] or, in model=wae, one of codes [B, Z], whose real ones
+    are draws from the prior.
     """
 
-    real: Tensor
-    fake: Tensor
-    real_logits: Tensor
-    fake_logits: Tensor
-    judge: Judge
-    noise: Noise
+    real: Tensor  # inputs of the discriminator
+    fake: Tensor  # as many, of equal labels where there are classes
+    real_logits: Tensor  # [B]
+    fake_logits: Tensor  # [B]
+    judge: Judge  # the discriminator as a function of its inputs, with augmentation and labels
+    discriminator: nn.Module  # its parameters, for a penalty on weights
+    noise: Noise  # of this training step
+    input_scale: float = 2.0  # of the inputs in the discriminator: images in [0, 1] come to [-1, 1] there; codes: 1
 
 
 class Penalty(FullPrecision, ABC):
     """A penalty of a weight, computed at every `interval`-th discriminator update."""
 
-    def __init__(self, weight: float, interval: int = 1) -> None:
+    images_only = False  # makes no sense for a discriminator of codes
+
+    def __init__(self, weight: NonNegative, interval: Count = 1) -> None:
         super().__init__()
         self.weight, self.interval = weight, interval
 
     @abstractmethod
-    def forward(self, seen: Pass) -> Tensor:
-        """The weighted penalty of each image [B]."""
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
+        """The weighted penalty of each image [B], or a scalar where it is none of images, such as one on weights."""
 
     def after_update(self, discriminator: nn.Module) -> None:
         """What is done to the weights after an update; nothing for most."""
 
 
-def squared_gradient_norm(judge: Judge, images: Tensor) -> Tensor:
-    """||grad_x D(x)||^2 of each image [B], summed over pixels, with a graph for its own gradient.
+def squared_gradient_norm(seen: DiscriminatorPass, inputs: Tensor) -> Tensor:
+    """||grad_x D(x)||^2 of each input [B], summed over its pixels, with a graph for its own gradient.
 
-    For pixels in units of [-1, 1], the networks' own, to which the published weights and targets refer: there the
-    gradient is half of that for images in [0, 1].
+    In the networks' own units, to which the published weights and targets refer: with pixels in [-1, 1] the gradient
+    is half of that for images in [0, 1].
     """
-    images = images.detach().requires_grad_(True)
-    (gradient,) = torch.autograd.grad(judge(images).sum(), images, create_graph=True)
-    return (gradient / 2).flatten(1).square().sum(dim=1)
+    inputs = inputs.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(seen.judge(inputs).sum(), inputs, create_graph=True)
+    return (gradient / seen.input_scale).flatten(1).square().sum(dim=1)
 
 
 class R1(Penalty):
     """weight / 2 ||grad D(x)||^2 on real images (Mescheder et al. 2018, eq. 9)."""
 
-    def forward(self, seen: Pass) -> Tensor:
-        return 0.5 * self.weight * squared_gradient_norm(seen.judge, seen.real)
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
+        return 0.5 * self.weight * squared_gradient_norm(seen, seen.real)
 
 
 class R2(Penalty):
     """weight / 2 ||grad D(G(z))||^2 on generated images (Mescheder et al. 2018, eq. 10)."""
 
-    def forward(self, seen: Pass) -> Tensor:
-        return 0.5 * self.weight * squared_gradient_norm(seen.judge, seen.fake)
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
+        return 0.5 * self.weight * squared_gradient_norm(seen, seen.fake)
 
 
 class GradientPenalty(Penalty):
@@ -83,21 +90,24 @@ class GradientPenalty(Penalty):
     `one_sided`: only norms above the target are penalized (their sec. 4; Petzka et al. 2018).
     """
 
-    def __init__(self, weight: float, interval: int = 1, target: float = 1.0, one_sided: bool = False) -> None:
+    def __init__(
+        self, weight: NonNegative, interval: Count = 1, target: NonNegative = 1.0, one_sided: bool = False
+    ) -> None:
         super().__init__(weight, interval)
         self.target, self.one_sided = target, one_sided
 
-    def forward(self, seen: Pass) -> Tensor:
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
         return self.weight * self._excess(seen, self.points(seen)).square()
 
-    def points(self, seen: Pass) -> Tensor:
-        """Where the gradient is taken, [B, C, H, W]."""
-        mixing = seen.noise.uniform((len(seen.real), 1, 1, 1), seen.real.device).to(seen.real.dtype)
+    def points(self, seen: DiscriminatorPass) -> Tensor:
+        """Where the gradient is taken, in the shape of the inputs."""
+        one_each = (len(seen.real), *[1] * (seen.real.dim() - 1))
+        mixing = seen.noise.uniform(one_each, seen.real.device).to(seen.real.dtype)
         return torch.lerp(seen.real, seen.fake, mixing)
 
-    def _excess(self, seen: Pass, points: Tensor) -> Tensor:
+    def _excess(self, seen: DiscriminatorPass, points: Tensor) -> Tensor:
         # The root has no gradient at 0, where a dead discriminator starts: the smallest number keeps it finite.
-        norm = (squared_gradient_norm(seen.judge, points) + 1e-12).sqrt()
+        norm = (squared_gradient_norm(seen, points) + 1e-12).sqrt()
         return (norm - self.target).clamp(min=0) if self.one_sided else norm - self.target
 
 
@@ -107,7 +117,7 @@ class Dragan(GradientPenalty):
     The standard deviation is that of all pixels of the batch, as in the authors' code.
     """
 
-    def points(self, seen: Pass) -> Tensor:
+    def points(self, seen: DiscriminatorPass) -> Tensor:
         drawn = seen.noise.uniform(seen.real.shape, seen.real.device).to(seen.real.dtype)
         mean, square = mean_over_processes(torch.stack([seen.real.mean(), seen.real.square().mean()]))
         spread = (square - mean.square()).clamp(min=0).sqrt()
@@ -122,12 +132,12 @@ class LeCam(Penalty):
 
     anchors: Tensor
 
-    def __init__(self, weight: float, interval: int = 1, decay: float = 0.99) -> None:
+    def __init__(self, weight: NonNegative, interval: Count = 1, decay: Decay = 0.99) -> None:
         super().__init__(weight, interval)
         self.decay = decay
         self.register_buffer("anchors", torch.zeros(2))  # of the logits on real and on generated images
 
-    def forward(self, seen: Pass) -> Tensor:
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
         now = torch.stack([seen.real_logits.detach().mean(), seen.fake_logits.detach().mean()])
         self.anchors.lerp_(mean_over_processes(now).to(self.anchors), 1 - self.decay)
         real, fake = self.anchors.to(seen.real_logits).unbind()
@@ -141,13 +151,20 @@ class Consistency(Penalty):
     `flip`: false for images that a mirror turns into something else, such as digits.
     """
 
+    images_only = True
+
     def __init__(
-        self, weight: float, interval: int = 1, shift: int = 2, flip: bool = False, fake_weight: float = 0.0
+        self,
+        weight: NonNegative,
+        interval: Count = 1,
+        shift: Natural = 2,
+        flip: bool = False,
+        fake_weight: NonNegative = 0.0,
     ) -> None:
         super().__init__(weight, interval)
         self.shift, self.flip, self.fake_weight = shift, flip, fake_weight
 
-    def forward(self, seen: Pass) -> Tensor:
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
         moved = seen.judge(self.transformed(seen.real, seen.noise))
         penalty = self.weight * (seen.real_logits - moved).square()
         if self.fake_weight:
@@ -166,14 +183,50 @@ class Consistency(Penalty):
 class WeightClipping(Penalty):
     """After each update every weight is clamped to [-limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: Positive) -> None:
         super().__init__(weight=0.0)
         self.limit = limit
 
-    def forward(self, seen: Pass) -> Tensor:
+    def forward(self, seen: DiscriminatorPass) -> Tensor:
         return torch.zeros_like(seen.real_logits)
 
     @torch.no_grad()
     def after_update(self, discriminator: nn.Module) -> None:
         for parameter in discriminator.parameters():
             parameter.clamp_(-self.limit, self.limit)
+
+
+class Penalties(nn.ModuleDict):
+    """The penalties on one discriminator, by name; empty for none.
+
+    Raises:
+        UserError: values for a penalty that was not chosen.
+    """
+
+    def __init__(self, penalties: Mapping[str, Any]) -> None:
+        for name, penalty in penalties.items():
+            if not isinstance(penalty, Penalty):
+                raise UserError(
+                    f"model.penalty.{name} is set, but not chosen: model/penalty=[{name}] chooses it; to "
+                    f"go without it set model.penalty.{name}.weight=0."
+                )
+        super().__init__(penalties)
+        self.latest: dict[str, Tensor] = {}  # the mean of each, where it was last computed
+
+    def forward(self, seen: DiscriminatorPass, index: int) -> Tensor:
+        """The sum of what is due at the discriminator's update of this index, a scalar, in full precision."""
+        total = torch.zeros((), device=seen.real.device)
+        with no_autocast(seen.real):  # a gradient in a penalty would be in half precision too
+            for name, penalty in self.items():
+                assert isinstance(penalty, Penalty)
+                if index % penalty.interval == 0:
+                    value = penalty(seen).mean()
+                    total = total + penalty.interval * value
+                    self.latest[name] = value.detach()
+        return total
+
+    def after_update(self, discriminator: nn.Module) -> None:
+        """What the penalties do to the weights after an update."""
+        for penalty in self.values():
+            assert isinstance(penalty, Penalty)
+            penalty.after_update(discriminator)

@@ -60,7 +60,7 @@ def hutchinson_jacobian(
     return total / probes
 
 
-class Pass(NamedTuple):
+class AutoencoderPass(NamedTuple):
     """One pass through an autoencoder, as regularizers see it."""
 
     images: Tensor  # [B, C, H, W], clean
@@ -81,7 +81,7 @@ class Regularizer:
         """Codes [B, Z] to codes [B, Z], in training and in use."""
         return codes
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         """What to add to the reconstruction error, [B]."""
         return torch.zeros_like(seen.codes[:, 0])
 
@@ -92,7 +92,7 @@ class L1(Regularizer):
     def __init__(self, weight: float) -> None:
         self.weight = weight
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         return self.weight * seen.codes.abs().sum(dim=1)
 
 
@@ -104,7 +104,7 @@ class KL(Regularizer):
     def __init__(self, weight: float, target: float) -> None:
         self.weight, self.target = weight, target
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         return self.weight * kl_sparsity(seen.codes, self.target).expand(len(seen.codes))
 
 
@@ -124,7 +124,7 @@ class Contractive(Regularizer):
     def __init__(self, weight: float, probes: int = 1) -> None:
         self.weight, self.probes = weight, probes
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         if seen.single_layer is not None:
             linear, activation = seen.single_layer
             return self.weight * single_layer_jacobian(seen.images.flatten(1), linear, activation)
@@ -143,7 +143,7 @@ class RAEL2(Regularizer):
     def __init__(self, beta: float, decoder_weight: float) -> None:
         self.beta, self.decoder_weight = beta, decoder_weight
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         matrices = (parameter for parameter in seen.decoder_parameters if parameter.dim() > 1)
         weights = sum(full_precision(matrix).square().sum() for matrix in matrices)
         return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.decoder_weight * weights
@@ -159,6 +159,6 @@ class RAEGP(Regularizer):
     def __init__(self, beta: float, weight: float, probes: int = 1) -> None:
         self.beta, self.weight, self.probes = beta, weight, probes
 
-    def penalty(self, seen: Pass) -> Tensor:
+    def penalty(self, seen: AutoencoderPass) -> Tensor:
         slopes = hutchinson_jacobian(seen.decode, seen.codes, seen.noise, self.probes)
         return 0.5 * self.beta * seen.codes.square().sum(dim=1) + self.weight * slopes

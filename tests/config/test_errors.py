@@ -42,9 +42,9 @@ MISTAKES = {
     "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to the folder that contains"),
     "resume of nothing": (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
     "negative seed": (["seed=-1"], "seed=-1"),
-    "clipping where a model has steps of its own": (
-        ["model=vae_gan", "trainer.gradient_clip_val=1"],
-        "do not work with VAEGAN",
+    "a penalty without a name": (
+        ["~model.penalty", "+model.penalty={_target_: lightning_gen.objectives.penalties.R1, weight: 0.1}"],
+        "conf/model/penalty/r1.yaml, write `r1: {_target_: lightning_gen.objectives.penalties.R1, weight: 1.0}`",
     ),
     "values of a penalty that was not chosen": (
         ["experiment=gan_ring8", "model/penalty=none"],
@@ -53,10 +53,10 @@ MISTAKES = {
     "unknown penalty in a list": (["model/penalty=[r1,lecm]"], "model/penalty=lecm does not exist: use one of"),
     "unknown way to clip": (["trainer.gradient_clip_algorithm=max"], "must be norm, value or null"),
     "batches to accumulate": (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0"),
-    "unknown conditioning": (["model.conditioning=project", "conditional=true"], "Did you mean 'projection'?"),
-    "unknown latent prior": (["model.latent_prior=normale"], "Did you mean 'normal'?"),
-    "unknown output": (["model.output=tan"], "Did you mean 'tanh'?"),
-    "unknown reaction": (["model.on_collapse=ignore"], "use warn or stop"),
+    "unknown conditioning": (["model.conditioning=project"], "must be concat, projection or auxiliary"),
+    "unknown latent prior": (["model.latent_prior=normale"], "must be normal, uniform or truncated"),
+    "unknown output": (["model.output=tan"], "must be tanh, sigmoid or linear"),
+    "unknown reaction": (["model.on_collapse=ignore"], "must be warn or stop"),
     "unknown buffers": (["ema.buffers=swap"], "must be average or copy"),
     "classes without labels": (
         [

@@ -153,7 +153,7 @@ def test_each_phase_moves_its_player_only(player):
     phase = next(p for p in model.phases if p.name == player)
     other = {"discriminator": model.generator, "generator": model.discriminator}[player]
     other.requires_grad_(False)
-    loss, _ = phase.loss(Batch(torch.rand(6, *SHAPE), None), 0)
+    loss = phase.loss(Batch(torch.rand(6, *SHAPE), None), 0)
     loss.backward()
     mine = model.discriminator if player == "discriminator" else model.generator
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in mine.parameters())

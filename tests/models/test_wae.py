@@ -72,21 +72,27 @@ def test_lambda_is_that_of_the_authors_code(divergence):
         assert config.optimizer.lr == 5e-4
 
 
-def test_what_does_not_go_with_its_own_steps_is_told(tmp_path):
-    options = ("model=wae", "model/divergence=gan", "networks=mlp")
-    for key in ("gradient_clip_val=1", "accumulate_grad_batches=2"):
-        with pytest.raises(UserError, match=key.split("=")[0]):
-            train_run(tmp_path, *options, f"trainer.{key}")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("model/penalty=r1",), "model/penalty=r1 needs a discriminator: set model/divergence=gan"),
+        (("model/divergence=gan", "model/penalty=consistency"), "model/penalty=consistency is for images"),
+    ],
+)
+def test_penalties_without_a_discriminator_that_they_suit(tmp_path, options, message):
+    run = make_run(tmp_path / "run", "model=wae", "networks=mlp", *options)
+    with pytest.raises(UserError, match=message):
+        build_model(run.config, (1, 8, 8))
 
 
 def test_the_discriminator_moves_alone_in_its_phase(tmp_path):
     run = make_run(tmp_path / "run", "model=wae", "model/divergence=gan", "networks=mlp")
     model = build_model(run.config, (1, 8, 8))
-    batch, prior = Batch(torch.rand(6, 1, 8, 8), None), torch.randn(6, 16)
-    model.discriminator_loss(batch, prior).backward()
+    batch = model.drawn(Batch(torch.rand(6, 1, 8, 8), None))
+    loss = model.discriminator_loss(batch, 0)
+    loss.backward()
     assert all(p.grad is not None for p in model.divergence.parameters())
-    assert all(p.grad is None for module in model.autoencoder().values() for p in module.parameters())
-    untold = model.divergence.discriminator_loss(torch.zeros(4, 16), torch.zeros(4, 16))
-    logit = model.divergence(torch.zeros(1, 16)).squeeze()
-    expected = torch.nn.functional.softplus(logit) + torch.nn.functional.softplus(-logit)
-    torch.testing.assert_close(untold, expected)
+    assert all(p.grad is None for module in model.averaged_modules().values() for p in module.parameters())
+    real, fake = model.divergence(batch.prior), model.divergence(model.encode(batch.images))
+    expected = (torch.nn.functional.softplus(-real) + torch.nn.functional.softplus(fake)).mean()
+    torch.testing.assert_close(loss, expected)

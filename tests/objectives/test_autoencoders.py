@@ -19,7 +19,9 @@ def noise():
 
 def seen(codes, noise, **parts):
     empty = dict.fromkeys(("images", "encode", "decode", "single_layer"), None)
-    return regularizers.Pass(**{**empty, "codes": codes, "noise": noise, "decoder_parameters": [], **parts})
+    return regularizers.AutoencoderPass(
+        **{**empty, "codes": codes, "noise": noise, "decoder_parameters": [], **parts}
+    )
 
 
 def test_reconstruction_errors_sum_over_pixels_and_keep_images_apart():

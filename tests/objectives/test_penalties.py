@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lightning_gen.objectives import penalties
-from lightning_gen.objectives.penalties import Pass
+from lightning_gen.objectives.penalties import DiscriminatorPass
 from lightning_gen.randomness import StepNoise
 
 torch.manual_seed(0)
@@ -24,7 +24,7 @@ def quadratic(images):
 
 
 def seen(judge, real=REAL, fake=FAKE):
-    return Pass(real, fake, judge(real), judge(fake), judge, StepNoise(0))
+    return DiscriminatorPass(real, fake, judge(real), judge(fake), judge, nn.Linear(2, 1), StepNoise(0))
 
 
 def test_r1_and_r2_of_a_linear_discriminator():
@@ -121,7 +121,7 @@ def test_gradients_for_the_weights_agree_with_finite_differences(kind):
         penalty.anchors += torch.tensor([0.3, -0.2])
         logits = torch.randn(5, dtype=torch.float64, requires_grad=True)
         assert torch.autograd.gradcheck(
-            lambda r, f: penalty(Pass(REAL, FAKE, r, f, linear, StepNoise(0))),
+            lambda r, f: penalty(DiscriminatorPass(REAL, FAKE, r, f, linear, nn.Linear(2, 1), StepNoise(0))),
             (logits, (logits * 2).detach().requires_grad_()),
         )
         return

@@ -60,15 +60,17 @@ class TrainingLog(StepCallback):
 
         To be called before a checkpoint is written too, so that the last one is a good one.
         """
-        phases = sorted(model.diverged)
-        first = [model.diverged[phase] for phase in phases]
+        first = list(model.diverged.values())
         weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
         seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
         *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
-        for phase, share, at in zip(phases, lost, first, strict=True):
-            if share:
-                name, step = f"the {phase} loss".replace("  ", " "), float(at)
-                self._stop(name, int(step) if math.isfinite(step) else trainer.global_step)
+        if any(lost):  # in one phase first, and then in those that follow
+            found = [
+                (float(at), phase) for at, phase, share in zip(first, model.diverged, lost, strict=True) if share
+            ]
+            step, phase = min(found, key=lambda at_phase: at_phase[0])
+            name = f"the {phase} loss".replace("  ", " ")
+            self._stop(name, int(step) if math.isfinite(step) else trainer.global_step)
         for name, value in self.latest.items():
             if not math.isfinite(value):
                 self._stop(name, trainer.global_step, f"is {value}")
