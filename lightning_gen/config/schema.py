@@ -36,7 +36,7 @@ class Networks:
     encoder: Any
     decoder: Any
     spectral_norm: Literal["none", "encoder", "decoder", "both"]
-    init: Literal["default", "glorot", "xavier_uniform", "he", "orthogonal", "dcgan"]
+    init: Literal["default", "glorot", "xavier_uniform", "he", "orthogonal", "normal", "dcgan"]
 
 
 @dataclass

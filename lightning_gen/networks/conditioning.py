@@ -2,21 +2,14 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor, cat, nn
 
-from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.shapes import ImageShape
 
-PROJECTIONS = ("own", "plain")  # of the label in a discriminator: the network's, or that of Miyato & Koyama 2018
-
-
-def check_projection(kind: str) -> None:
-    """Raises UserError: an unknown projection."""
-    if kind not in PROJECTIONS:
-        raise UserError(
-            f"networks.encoder.projection={kind}: use {' or '.join(PROJECTIONS)}.{did_you_mean(kind, PROJECTIONS)}"
-        )
+# How a conditional discriminator uses the label: the network's own way, or that of Miyato & Koyama 2018.
+Projection = Literal["own", "plain"]
 
 
 def conditional_decoder(

@@ -1,6 +1,7 @@
 """Strided convolutions as in DCGAN (Radford et al. 2016), as deep as the image size allows."""
 
 import itertools
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -78,19 +79,10 @@ def first_layers(kind: str, latent_dim: int, start: ImageShape, bias: bool) -> l
 
     The map is the same but for the bias, one per channel of the convolution; PyTorch's initial weights of a
     convolution are smaller.
-
-    Raises:
-        UserError: another kind.
     """
     if kind == "linear":
         return [nn.Linear(latent_dim, start[0] * start[1] * start[2], bias=bias), nn.Unflatten(1, start)]
-    if kind == "transposed":
-        return [
-            nn.Unflatten(1, (latent_dim, 1, 1)),
-            nn.ConvTranspose2d(latent_dim, start[0], start[1:], bias=bias),
-        ]
-    known = ("linear", "transposed")
-    raise UserError(f"networks.decoder.first={kind}: use {' or '.join(known)}.{did_you_mean(kind, known)}")
+    return [nn.Unflatten(1, (latent_dim, 1, 1)), nn.ConvTranspose2d(latent_dim, start[0], start[1:], bias=bias)]
 
 
 class ConvDecoder(nn.Module):
@@ -109,7 +101,7 @@ class ConvDecoder(nn.Module):
         activation: str = "relu",
         bias: bool = True,
         smallest: int = 4,
-        first: str = "linear",
+        first: Literal["linear", "transposed"] = "linear",
     ) -> None:
         super().__init__()
         depth = halvings(image_shape, smallest)

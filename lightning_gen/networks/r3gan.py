@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from lightning_gen.errors import UserError
 from lightning_gen.networks import resampling
 from lightning_gen.networks.blocks import split_labels
-from lightning_gen.networks.conditioning import check_projection
+from lightning_gen.networks.conditioning import Projection
 from lightning_gen.networks.shapes import ImageShape, halvings
 
 SLOPE = 0.2
@@ -150,10 +150,9 @@ class R3GANEncoder(nn.Module):
         expansion: int = 2,
         features: int = 0,
         taps: Sequence[float] = TAPS,
-        projection: str = "own",
+        projection: Projection = "own",
     ) -> None:
         super().__init__()
-        check_projection(projection)
         stages = stage_widths(image_shape, widths, "encoder")[::-1]
         layers: list[nn.Module] = [convolution(image_shape[0], stages[0])]
         for i, stage in enumerate(make_blocks(stages, blocks, group_width, expansion)):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks import resampling
-from lightning_gen.networks.conditioning import check_projection
+from lightning_gen.networks.conditioning import Projection
 from lightning_gen.networks.equalized import (
     TAPS,
     EqualConv2d,
@@ -19,6 +19,7 @@ from lightning_gen.networks.equalized import (
 )
 from lightning_gen.networks.mapping import LabelProjection, Mapping
 from lightning_gen.networks.shapes import ImageShape, halvings
+from lightning_gen.ranges import Count, Decay
 
 
 def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -50,11 +51,10 @@ class StyleGAN2Encoder(nn.Module):
         channel_max: int = 512,
         architecture: str = "orig",
         minibatch_std: int = 32,
-        mapping_layers: int = 8,
-        projection: str = "own",
+        mapping_layers: Count = 8,
+        projection: Projection = "own",
     ) -> None:
         super().__init__()
-        check_projection(projection)
         _choice("encoder.architecture", architecture, ("orig", "resnet"))
         channels = channels_by_size(image_shape, channel_base, channel_max)[::-1]
         last, down = channels[-1], len(channels) - 1
@@ -159,7 +159,7 @@ class StyleGAN2Decoder(nn.Module):
         mapping_layers: int = 2,
         architecture: str = "skip",
         noise: str = "none",
-        w_avg_decay: float | None = 0.995,
+        w_avg_decay: Decay | None = 0.995,
     ) -> None:
         super().__init__()
         _choice("decoder.architecture", architecture, ("skip", "orig"))

@@ -18,6 +18,7 @@ from lightning_gen.objectives import schedules, warping
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
+from lightning_gen.ranges import Count, Fraction
 
 
 def _each(draw: Tensor) -> Tensor:
@@ -182,7 +183,7 @@ class AdaptiveAugment(Augmentation):
     The paper filters before it samples; this interpolates bilinearly.
 
     Raises:
-        UserError: other letters, a probability outside of [0, 1], or both a target and a `final_p`.
+        UserError: other letters, or both a target and a `final_p`.
     """
 
     p: Tensor
@@ -191,18 +192,15 @@ class AdaptiveAugment(Augmentation):
     def __init__(
         self,
         target: float | None = 0.6,
-        speed_images: int = 500_000,
+        speed_images: Count = 500_000,
         transformations: str = "bgc",
-        p: float = 0.0,
-        final_p: float | None = None,
-        ramp_images: int = 20_000_000,
+        p: Fraction = 0.0,
+        final_p: Fraction | None = None,
+        ramp_images: Count = 20_000_000,
     ) -> None:
         super().__init__()
         if not transformations or set(transformations) - set("bgc"):
             raise UserError(f"model.augment.transformations={transformations}: use letters of bgc.")
-        for key, value in (("p", p), ("final_p", final_p)):
-            if value is not None and not 0 <= value <= 1:
-                raise UserError(f"model.augment.{key}={value} must lie in [0, 1].")
         if target is not None and final_p is not None:
             raise UserError("model.augment has a target and a final_p: set model.augment.target=null or the other.")
         self.target, self.speed_images, self.transformations = target, speed_images, transformations

@@ -222,8 +222,6 @@ def test_the_plain_projection_is_that_of_other_networks(network):
     features = discriminator.encoder(2 * images - 1)
     expected = discriminator.head(features).squeeze(1) + (features * discriminator.embedding(labels)).sum(dim=1)
     torch.testing.assert_close(discriminator(images, labels), expected)
-    with pytest.raises(UserError, match=r"networks\.encoder\.projection=plane: use own or plain"):
-        network((1, 28, 28), projection="plane")
 
 
 def test_r3gan_blocks_begin_as_the_identity():
