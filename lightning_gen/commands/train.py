@@ -7,12 +7,13 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.config.explain import explain
@@ -21,6 +22,7 @@ from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
 from lightning_gen.runs.run import Run
+from lightning_gen.runs.trust import literal
 from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -54,9 +56,12 @@ def one_job(config: DictConfig, command: str) -> float:
     """
     from lightning_gen.commands.job import run_job
 
-    directory, overrides = Path(HydraConfig.get().runtime.output_dir), list(HydraConfig.get().overrides.task)
+    hydra_config = HydraConfig.get()
+    directory = Path(hydra_config.runtime.output_dir)
+    typed: Any = OmegaConf.to_container(hydra_config.overrides.task)  # without interpolation
+    overrides = [str(override) for override in typed]
     with open_dict(config):
-        config.command = command
+        config.command = literal(command)
     if config.resume:
         directory = Path(config.resume)
         config = resumed_config(config, directory, overrides)

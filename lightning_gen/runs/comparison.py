@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from lightning_gen.errors import UserError
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import Run, saved_overrides
 
 # Parts of a protocol that say which model was measured, not how. They belong to the row, or do not matter.
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
@@ -204,9 +204,11 @@ def row_names(runs: list[Run]) -> dict[Path, str]:
 
 def overrides_of(run_dir: Path) -> list[str]:
     """The overrides of a run, without those in which repeats differ."""
-    file = run_dir / ".hydra" / "overrides.yaml"
-    asked = [str(override) for override in OmegaConf.load(file)] if file.is_file() else []
-    return [override for override in asked if override.split("=")[0].split(".")[0] not in NOT_OF_THE_EXPERIMENT]
+    return [
+        override
+        for override in saved_overrides(run_dir)
+        if override.split("=")[0].split(".")[0] not in NOT_OF_THE_EXPERIMENT
+    ]
 
 
 def headers_of(protocols: dict[Column, dict[str, Any]]) -> tuple[dict[Column, str], list[str]]:

@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_gen.config.compose import compose
 from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import flat
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.trust import check_targets, literal
 from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 # What makes a run what it is: with another value it is another run.
 FIXED = ("seed", "id", "conditional", "num_classes", "encoder_from", "model.name", "model._target_")
+HYDRAS = re.compile(r"[+~]*hydra[./@=]")  # overrides of Hydra itself, never taken over from a run directory
 OPTIMIZER_CLASS = r"model\.\w*optimizer\._target_"  # its state would not fit
 HALF_WEIGHTS = ("16-true", "bf16-true", "64-true", "transformer-engine")  # the precision of the weights themselves
 
@@ -32,8 +34,7 @@ def keys_of(overrides: list[str]) -> set[str]:
 
 def overrides_of(run: Path, new: list[str]) -> list[str]:
     """The overrides that the run was started with, without those that are given anew."""
-    file = run / ".hydra" / "overrides.yaml"
-    old = [renamed(str(o)) for o in OmegaConf.load(file)] if file.exists() else []
+    old = [renamed(override) for override in saved_overrides(run) if not HYDRAS.match(override)]
     old = with_objective_group(old)
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
     return [o for o in old if not keys_of([o]) & (taken | {"resume"})]
@@ -45,7 +46,7 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     So a value that was saved stays, even if the defaults have changed since.
     """
     saved = Run.load(directory).config
-    saved.resume, saved.command = str(directory), composed.command
+    saved.resume, saved.command = str(directory), literal(composed.command)
     own = overrides_of(directory, [])
     if sorted(own) == sorted(o for o in overrides if not o.startswith("resume=")):
         return saved
@@ -55,6 +56,7 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     for key, node in changed.items():
         saved[key] = _merge(OmegaConf.to_container(saved).get(key), before.get(key), node)  # type: ignore[union-attr]
     check_fixed(Run.load(directory).config, saved)
+    check_targets(_plain(saved), directory)
     return saved
 
 

@@ -7,6 +7,7 @@ samples/              grids: step_00001000.png; reconstructions/, interpolations
 checkpoints/          last.ckpt, best.ckpt
 """
 
+import copy
 import json
 import os
 import shutil
@@ -17,10 +18,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers.oc import env
 from yaml import YAMLError
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import write_atomically
+from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
 LOCK = ".lock"  # held while a process trains in the directory
@@ -31,22 +34,28 @@ class Run:
 
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
+        self.record: DictConfig | None = None  # the config as config.yaml and the loggers have it, if it differs
         self.overrides: list[str] = []  # that the command line gave
         self._lock: FileLock | None = None
 
     @classmethod
     def create(cls, path: Path, config: DictConfig) -> "Run":
-        """A run of this config, resolved; nothing is written before `save`."""
-        config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
-        config.id = config.id or uuid.uuid4().hex[:8]
-        return cls(path.resolve(), config)
+        """A run of this config, resolved; nothing is written before `save`.
+
+        What is written keeps `${oc.env:NAME}` as it stands: a secret that a config reads from the environment ends up
+        neither in the run directory nor in a logger.
+        """
+        run = cls(path.resolve(), _resolved(config, with_environment=True))
+        run.config.id = run.config.id or uuid.uuid4().hex[:8]
+        run.record = _resolved(config, with_environment=False)
+        return run
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":
-        """Open a run directory.
+        """Open a run directory, which may be a stranger's: see `runs/trust.py`.
 
         Raises:
-            UserError: there is no readable run at that path.
+            UserError: there is no readable run at that path, or it calls what it may not.
         """
         path = Path(path)
         try:
@@ -56,7 +65,9 @@ class Run:
         except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(f"{path / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from error
         assert isinstance(config, DictConfig)
-        return cls(path.resolve(), upgraded(config))
+        tree = OmegaConf.to_container(upgraded(config))
+        check_targets(tree, path / "config.yaml")
+        return cls(path.resolve(), OmegaConf.create(without_environment(tree)))
 
     def claim(self) -> None:
         """Hold the directory until this process ends, so that no other trains in it.
@@ -89,11 +100,18 @@ class Run:
 
     def save(self) -> None:
         """Write config.yaml, the overrides and the status, and point `runs/latest` here."""
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.config))
+        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
         if not self.config.resume:
             write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
         self.write_summary(status="running")
         self._point_latest()
+
+    def recorded(self) -> DictConfig:
+        """The config without what it reads from the environment, with what was filled in since it was composed."""
+        if self.record is None:
+            return self.config
+        merged = _kept(OmegaConf.to_container(self.record), OmegaConf.to_container(self.config))
+        return OmegaConf.create(merged)
 
     def _point_latest(self) -> None:
         """`runs/latest` for runs under runs/; elsewhere, and where links are not allowed, there is none."""
@@ -150,3 +168,39 @@ class Run:
         summary = self.read_summary() | parts
         write_atomically(self.path / "summary.json", json.dumps(summary, indent=2, default=float) + "\n")
         return summary
+
+
+def saved_overrides(run_dir: Path) -> list[str]:
+    """What the command line of a run asked for, as it was typed; nothing in it is interpolated."""
+    file = run_dir / ".hydra" / "overrides.yaml"
+    saved: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    return [str(override) for override in saved]
+
+
+def _resolved(config: DictConfig, with_environment: bool) -> DictConfig:
+    """All interpolations resolved, or all but those of the environment; the command line is never interpolated."""
+    config = copy.deepcopy(config)
+    command = config.command
+    config.command = None
+    if not with_environment:
+        OmegaConf.register_new_resolver("oc.env", _as_written, replace=True)
+    try:
+        config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
+    finally:
+        OmegaConf.register_new_resolver("oc.env", env, replace=True)
+    config.command = command if command is None else literal(command)
+    return config
+
+
+def _as_written(name: str, *default: Any) -> Any:
+    """The interpolation of an environment variable as text; the package's own variables are resolved."""
+    if name.startswith(OWN_VARIABLES):
+        return env(name, *default)
+    return "${oc.env:" + ",".join([name, *map(repr, default)]) + "}"
+
+
+def _kept(record: Any, now: Any) -> Any:
+    """`now`, with the texts of `record` that read the environment."""
+    if isinstance(record, dict) and isinstance(now, dict):
+        return {key: _kept(record.get(key), value) for key, value in now.items()}
+    return record if isinstance(record, str) and ENVIRONMENT.search(record) else now

@@ -82,7 +82,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
     _say_what_is_not_synchronized(trainer, parts.model)
     status = "failed"
     try:
-        log_config(trainer, run.config)
+        log_config(trainer, run.recorded())
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
         if trainer.max_steps == 0:  # fit had nothing to do, but the untrained model has its numbers too

@@ -46,7 +46,7 @@ def run_dir(trained, tmp_path):
         ("dataset.size=16", "trained on images of 1x8x8 and these are 1x16x16"),
         ("conditional=true", "resume cannot change conditional from False to True: start a new run"),
         ("seed=1", "resume cannot change seed from 0 to 1"),
-        ("model.generator_optimizer._target_=torch.optim.SGD", "generator_optimizer._target_"),
+        ("model.generator_optimizer._target_=torch.optim.SGD", "_optimizer._target_ from torch.optim.Adam"),
         ("trainer.precision=16-true", "resume cannot change trainer.precision from 32-true to 16-true"),
         ("trainer.max_step=9", "Did you mean 'trainer.max_steps'?"),
     ],
