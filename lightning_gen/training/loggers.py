@@ -2,6 +2,7 @@
 
 import csv
 import io
+import netrc
 import os
 import sys
 from argparse import Namespace
@@ -113,13 +114,12 @@ def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: s
     """
     from pytorch_lightning.loggers import WandbLogger
 
-    logged_in = _wandb_login()
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() and _wandb_login() else "offline")
+    elif mode == "online" and not (_has_credentials() and _wandb_login()):
+        raise UserError("logger.mode=online, but wandb is not logged in: run `wandb login`, or logger.mode=offline.")
     if mode not in ("online", "offline", "disabled"):
         raise UserError(f"logger.mode={mode} is not known: use auto, online, offline or disabled.")
-    if mode == "online" and not logged_in:
-        raise UserError("logger.mode=online, but wandb is not logged in: run `wandb login`, or logger.mode=offline.")
     config = run.config
     return WandbLogger(
         name=f"{config.dataset.name}-{config.model.name}-{run.path.name}",
@@ -133,6 +133,17 @@ def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: s
         mode=mode,
         log_model=False,
     )
+
+
+def _has_credentials() -> bool:
+    """Whether a key for wandb lies on this machine; asks the network nothing."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        hosts = netrc.netrc().hosts
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any("wandb" in host for host in hosts)
 
 
 def _wandb_login() -> bool:

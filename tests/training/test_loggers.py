@@ -3,10 +3,11 @@
 import csv
 import json
 
+import pytest
 import torch
 
-from lightning_gen.training.loggers import MetricsCSV
-from tests.helpers import resume_run, train_run
+from lightning_gen.training.loggers import MetricsCSV, wandb_logger
+from tests.helpers import make_run, resume_run, train_run
 
 
 def read(path):
@@ -72,3 +73,14 @@ def test_all_numbers_are_in_the_summary(tmp_path):
     assert last == json.loads(json.dumps(summary["metrics"]))
     assert isinstance(summary["metrics"]["train/loss"], float)
     assert not any(isinstance(value, torch.Tensor) for value in summary["metrics"].values())
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled", "auto"])
+def test_without_a_login_wandb_asks_the_network_nothing(tmp_path, monkeypatch, mode):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("wandb.login", lambda **_: pytest.fail("a login asks the network"))
+    run = make_run(tmp_path / "run", "model=ae", "logger=wandb", f"logger.mode={mode}")
+    wandb_logger(run, mode, "project", None, None, [])
