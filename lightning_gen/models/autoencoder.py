@@ -142,6 +142,3 @@ class Autoencoder(GenerativeModel):
         linear, act = self.code
         assert isinstance(linear, nn.Linear)
         return linear, act
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.parameters())

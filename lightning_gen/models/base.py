@@ -43,6 +43,7 @@ class GenerativeModel(StepModule):
     leaves_parameters_out = False  # some steps give some parameters no gradient
     needs_labels = False  # trains on labels, also where it is not conditioned on them
     monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
+    make_optimizer: OptimizerFactory  # set by models that have one optimizer
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
         super().__init__(seed)
@@ -96,6 +97,10 @@ class GenerativeModel(StepModule):
 
     def _drawn_on(self, generator: torch.Generator | None) -> torch.device:
         return self.device if generator is None else generator.device
+
+    def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
+        """One optimizer of all parameters; models of several players have one for each."""
+        return self.make_optimizer(self.parameters())
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average follows, by their attribute names."""

@@ -12,8 +12,9 @@ from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
-from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
+from lightning_gen.objectives.posteriors import Diagonal, DiagonalGaussian
+from lightning_gen.randomness import StepNoise
 from lightning_gen.ranges import Count, NonNegative
 
 
@@ -57,7 +58,6 @@ class VAEGAN(AdversarialModel):
 
     can_encode = True
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "l": "train/feature_error"}
-    LOG_VARIANCE_LIMIT = 20.0  # as the VAE's
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class VAEGAN(AdversarialModel):
         super().__init__(image_shape, latent_dim, seed, num_classes, penalty)
         self.loss, self.feature_weight = loss, feature_weight
         network = encoder(image_shape=image_shape)
-        self.encoder = nn.Sequential(network, nn.Linear(network.num_features, 2 * latent_dim))  # type: ignore[arg-type]
+        self.encoder = nn.Sequential(network, Diagonal(network.num_features, latent_dim))  # type: ignore[arg-type]
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, image_shape)
         self.discriminator = Critic(encoder(image_shape=image_shape))
         self.play(
@@ -85,13 +85,12 @@ class VAEGAN(AdversarialModel):
             Phase("decoder", (self.decoder,), optimizer, self.decoder_loss),
         )
 
-    def posterior_parameters(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z|x), each [B, Z]."""
-        mean, log_variance = full_precision(self.encoder(images)).chunk(2, dim=1)
-        return mean, log_variance.clamp(-self.LOG_VARIANCE_LIMIT, self.LOG_VARIANCE_LIMIT)
+    def posterior_of(self, images: Tensor) -> DiagonalGaussian:
+        """q(z|x)."""
+        return self.encoder(images)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.posterior_parameters(images)[0]
+        return self.posterior_of(images).mean
 
     def decode(self, latents: Tensor) -> Tensor:
         return full_precision(self.decoder(latents)).sigmoid()
@@ -102,23 +101,18 @@ class VAEGAN(AdversarialModel):
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder}
 
-    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        mean, log_variance = self.posterior_parameters(batch.images)
-        images = self.decode(self.labelled(mean, batch.labels))
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        q = self.posterior_of(batch.images)
+        images = self.decode(self.labelled(q.mean, batch.labels))
         error = self.feature_error(self.discriminator(batch.images)[1], images)
-        kl = gaussian_kl(mean, log_variance)
-        return super().test_metrics(batch, noise) | {"feature_error": error, "kl": kl}  # type: ignore[arg-type]
+        kl = q.standard_normal_kl().sum(dim=1)
+        return super().test_metrics(batch, noise) | {"feature_error": error, "kl": kl}
 
     # -- training --------------------------------------------------------------------------------------------
 
     def feature_error(self, features: Tensor, images: Tensor) -> Tensor:
         """-log N(Dis_l(x); Dis_l(x'), I) but for its constant: from Dis_l(x) [B, F] and x', nats, [B]."""
         return 0.5 * (features - self.discriminator(images)[1]).square().sum(dim=1)
-
-    def posterior_sample(self, images: Tensor, epsilon: Tensor) -> tuple[Tensor, Tensor]:
-        """z ~ q(z|x) [B, Z], reparameterized, and KL(q || p) in nats, [B]."""
-        mean, log_variance = self.posterior_parameters(images)
-        return mean + (0.5 * log_variance).exp() * epsilon, gaussian_kl(mean, log_variance)
 
     def drawn(self, batch: Batch) -> NoisyBatch:
         shape = (len(batch.images), self.latent_dim)
@@ -127,7 +121,7 @@ class VAEGAN(AdversarialModel):
     def fakes(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
         """Reconstructions and samples, [B, C, H, W] each, with a gradient to the decoder only."""
         with torch.no_grad():
-            codes, _ = self.posterior_sample(batch.images, batch.epsilon)
+            codes, _ = self.posterior_of(batch.images).draw(batch.epsilon)
         return self.decode(self.labelled(codes, batch.labels)), self.decode(self.labelled(batch.prior, batch.labels))
 
     def discriminator_loss(self, batch: NoisyBatch, index: int) -> Tensor:
@@ -155,12 +149,14 @@ class VAEGAN(AdversarialModel):
 
     def encoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
         """Error of the features and KL, a scalar."""
-        codes, kl = self.posterior_sample(batch.images, batch.epsilon)
+        q = self.posterior_of(batch.images)
+        codes, _ = q.draw(batch.epsilon)
+        kl = q.standard_normal_kl().sum(dim=1).mean()
         with torch.no_grad():
             features = self.discriminator(batch.images)[1]
         error = self.feature_error(features, self.decode(self.labelled(codes, batch.labels))).mean()
-        self.log_scalars({"train/feature_error": error, "train/kl": kl.mean()})
-        return error + kl.mean()
+        self.log_scalars({"train/feature_error": error, "train/kl": kl})
+        return error + kl
 
     def decoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
         """Weighted error of the features and the adversarial loss, a scalar."""

@@ -97,9 +97,6 @@ class VariationalModel(GenerativeModel):
         self.log_scalars(scalars | {"train/loss": loss})
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.parameters())
-
     # -- evaluation ------------------------------------------------------------------------------------------
 
     @property

@@ -168,6 +168,3 @@ class VQVAE(GenerativeModel):
         }
         self.log_scalars(scalars)
         return error + self.commitment * commitment
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.make_optimizer(self.parameters())

@@ -113,11 +113,6 @@ class WAE(AdversarialModel):
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
 
-    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
-        latents = self.labelled(self.encode(batch.images), batch.labels)
-        error = squared_error(self.decoder(latents), batch.images)
-        return {"squared_error": error, "reconstruction_mse": error / batch.images[0].numel()}
-
     # -- training --------------------------------------------------------------------------------------------
 
     def drawn(self, batch: Batch) -> PairedBatch:
