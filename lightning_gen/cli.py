@@ -1,6 +1,6 @@
-"""lightning-gen: train, evaluate, compare, sample, and look at data.
+"""lightning-gen: train generative models, evaluate, compare and sample them, and inspect data sets.
 
-Each command but `train` and `data` takes run directories and nothing else.
+All commands except `train` and `data` take run directories and nothing else.
 """
 
 import sys
@@ -18,13 +18,13 @@ Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a chec
 Kind = Literal["gaussian", "gmm", "two_stage", "flow"]
 Prior = Annotated[
     Literal["prior", "gaussian", "gmm", "two_stage", "flow"] | None,
-    typer.Option(help="Draw codes from a density fitted to them, now if fit-prior has not; prior: the model's own."),
+    typer.Option(help="Draw codes from this fitted density; fits it if needed. prior: the model's own prior."),
 ]
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def train(context: typer.Context) -> None:
-    """Train a model: the same as python train.py, with its overrides (model=vae dataset=mnist ...)."""
+    """Train a model, with overrides such as model=vae dataset=mnist. The same as python train.py."""
 
 
 @app.command()
@@ -36,7 +36,7 @@ def evaluate(
     ] = None,
     prior: Prior = None,
 ) -> None:
-    """Measure a trained model by a protocol and add the numbers, each with its protocol, to its summary.json."""
+    """Measure a trained model by a protocol, and add the numbers with their protocol to its summary.json."""
     from lightning_gen.commands.evaluate import evaluate_run
 
     evaluate_run(run, overrides or [], prior)
@@ -44,11 +44,13 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders of them.")],
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this file.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print it as Markdown.")] = False,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders that contain some.")
+    ],
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
 ) -> None:
-    """One table of runs against metrics: best values marked, seeds averaged, each protocol in its own column."""
+    """Print a table of runs against metrics: seeds averaged, best values marked, one column per protocol."""
     from lightning_gen.commands.compare import compare_runs
 
     compare_runs(runs, csv, markdown)
@@ -57,12 +59,12 @@ def compare(
 @app.command()
 def sample(
     run: RunArgument,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many images.")] = 64,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")] = Path("samples"),
     format: Annotated[
-        Literal["grid", "png", "npz"], typer.Option(help="One grid, single PNGs, or an array.")
+        Literal["grid", "png", "npz"], typer.Option(help="One grid, single PNG files, or one array.")
     ] = "grid",
-    seed: Annotated[int, typer.Option(min=0, help="Of the latents.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
     checkpoint: Checkpoint = "best",
     prior: Prior = None,
     label: Annotated[int | None, typer.Option(min=0, help="The class, for a conditional model.")] = None,
@@ -70,8 +72,8 @@ def sample(
         float | None,
         typer.Option(
             min=0.01,
-            help="Fewer kinds, each more typical: a GAN's codes within +-this, or StyleGAN2's styles at this part of "
-            "their distance from the mean.",
+            help="For GANs: less variety, more typical images. Draws codes within +-this value; for StyleGAN2, moves "
+            "styles towards their mean, to this fraction of the distance.",
         ),
     ] = None,
 ) -> None:
@@ -84,11 +86,11 @@ def sample(
 @app.command("fit-prior")
 def fit_prior(
     run: RunArgument,
-    kind: Annotated[Kind, typer.Option(help="A Gaussian, a mixture of them, a second VAE, a flow.")] = "gmm",
-    components: Annotated[int, typer.Option(min=1, help="Of the mixture.")] = 10,
+    kind: Annotated[Kind, typer.Option(help="A Gaussian, a mixture of Gaussians, a second VAE, or a flow.")] = "gmm",
+    components: Annotated[int, typer.Option(min=1, help="Number of Gaussians in the mixture.")] = 10,
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Fit a density to a model's codes, for sample --prior and evaluate --prior."""
+    """Fit a density to the codes of a model, for sample --prior and evaluate --prior."""
     from lightning_gen.commands import fit_prior as command
 
     print(command.fit_prior(run, checkpoint, kind, components))
@@ -97,10 +99,10 @@ def fit_prior(
 @app.command()
 def probe(
     run: RunArgument,
-    labels: Annotated[int | None, typer.Option(min=10, help="Learn from so many labels only.")] = None,
+    labels: Annotated[int | None, typer.Option(min=10, help="Learn from only this many labels.")] = None,
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Classify and cluster a model's codes, PCA of the same width and raw pixels beside it."""
+    """Classify and cluster the codes of a model; compares with PCA of the same width and with raw pixels."""
     from lightning_gen.commands.probe import probe_run
 
     probe_run(run, checkpoint, labels)
@@ -109,10 +111,12 @@ def probe(
 @app.command()
 def latents(
     run: RunArgument,
-    projection: Annotated[Literal["pca", "tsne", "umap"], typer.Option(help="Of codes wider than two.")] = "pca",
+    projection: Annotated[
+        Literal["pca", "tsne", "umap"], typer.Option(help="How codes of more than two dimensions are projected.")
+    ] = "pca",
     checkpoint: Checkpoint = "best",
 ) -> None:
-    """Draw the codes of the test images, and the plane of decoded images if the codes are two-dimensional."""
+    """Plot the codes of the test images; for two-dimensional codes, also images decoded over the plane."""
     from lightning_gen.commands.latents import draw_latents
 
     print(draw_latents(run, checkpoint, projection))
@@ -120,18 +124,22 @@ def latents(
 
 @app.command()
 def data(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: as dataset=... .")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: an option of dataset=.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="dataset.root=DIR dataset.size=64 ...")] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="The PNG to write; samples/data_NAME.png.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="The PNG file to write; by default samples/data_NAME.png.")
+    ] = None,
 ) -> None:
-    """Show what is in a data set: counts, shapes, classes, values, memory, speed and a picture; trains nothing."""
+    """Show what is in a data set, without training: counts, shape, classes, values, memory, speed and a picture."""
     from lightning_gen.commands.data import describe_data
 
     describe_data(dataset, overrides or [], out)
 
 
 def main() -> None:
-    """The console command; a mistake is a line or two on standard error and exit code 2."""
+    """The command lightning-gen. A mistake prints one or two lines on standard error, with exit code 2."""
     if sys.argv[1:2] == ["train"] and "--help" not in sys.argv:
         from lightning_gen.commands import train as training
 

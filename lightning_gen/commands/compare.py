@@ -12,14 +12,14 @@ from lightning_gen.files import shortest
 from lightning_gen.runs.comparison import Column, Comparison, Row, comparison, expanded
 from lightning_gen.runs.run import Run
 
-MOST_COLUMNS = 6  # with more metrics they go down the side, so that the table stays readable
+MOST_COLUMNS = 6  # with more metrics the table is transposed
 
 
 def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Comparison:
     """Read runs, print their table, and write it to `csv_file` if there is one.
 
     Raises:
-        UserError: a path without a run, or nothing to compare.
+        UserError: a path that is not a run, or nothing to compare.
     """
     table = comparison([Run.load(path) for path in expanded(paths)])
     if csv_file is not None:
@@ -34,7 +34,7 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
 
 
 def described(row: Row) -> tuple[str, str, str]:
-    """Its name, its run or its seeds, and its checkpoint."""
+    """The row's name, its run or its seeds, and its checkpoint."""
     if not row.runs:
         return row.name, "", ""
     runs = shortest(row.runs[0]) if len(row.runs) == 1 else f"seeds {', '.join(map(str, sorted(row.seeds)))}"
@@ -42,7 +42,7 @@ def described(row: Row) -> tuple[str, str, str]:
 
 
 def cells(table: Comparison, before: str, after: str) -> list[list[str]]:
-    """Texts, the titles first; the best values between `before` and `after`. Metrics across, or down if many."""
+    """The cells as text, titles first, with `before` and `after` around best values; transposed if there are many."""
 
     def text(row: Row, column: Column) -> str:
         return f"{before}{row.cell(column)}{after}" if table.is_best(row, column) else row.cell(column)
@@ -53,7 +53,7 @@ def cells(table: Comparison, before: str, after: str) -> list[list[str]]:
 
 
 def as_table(table: Comparison) -> Table:
-    """For the terminal; the best values are bold, with a star."""
+    """A table for the terminal; the best values are bold, with a star."""
     titles, *lines = cells(table, "[bold]*", "[/bold]")
     made = Table(show_edge=False, pad_edge=False, box=None)
     for index, title in enumerate(titles):
@@ -71,7 +71,7 @@ def as_markdown(table: Comparison) -> str:
 
 
 def write_csv(table: Comparison, path: Path) -> None:
-    """Three columns a metric: the mean, the standard deviation over seeds, and whether it is the best.
+    """Write three columns for each metric: mean, standard deviation over seeds, and whether it is the best.
 
     Raises:
         UserError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""lightning-gen data: what is in a data set, without training anything."""
+"""lightning-gen data: what is in a data set, without training."""
 
 import itertools
 import time
@@ -20,15 +20,15 @@ from lightning_gen.files import shortest
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.runs.loading import default_device
 
-SHOWN = 64  # images in the picture; of points 2,000
+SHOWN = 64  # images in the picture; for points 2,000
 MEASURED_SECONDS = 1.0
 
 
 def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
-    """Print what is in a data set and write a picture of its training images; returns where that is.
+    """Print what is in a data set and write a picture of its training images; returns the path of the picture.
 
     Raises:
-        UserError: an override that does not exist, or whatever is wrong with the data.
+        UserError: an override that does not exist, or a problem with the data.
     """
     quiet_libraries()
     config = compose([f"dataset={dataset}", *overrides])
@@ -51,7 +51,7 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
 
 
 def facts(data: ImageDataModule, device: torch.device) -> list[tuple[str, str]]:
-    """What the table says, row by row."""
+    """The rows of the table."""
     train, test = data.train, data.test
     low, high, mean, std = statistics(train)
     memory = sum(part.nbytes for part in (train, test)) / 1e6
@@ -70,7 +70,7 @@ def facts(data: ImageDataModule, device: torch.device) -> list[tuple[str, str]]:
 
 
 def classes(data: ImageSet) -> str:
-    """How many there are, and the smallest and the largest of them."""
+    """The number of classes, their names, and the smallest and the largest."""
     if data.labels is None:
         return "no labels"
     counts = torch.bincount(data.labels, minlength=len(data.classes))
@@ -83,9 +83,9 @@ def classes(data: ImageSet) -> str:
 
 
 def statistics(data: ImageSet, limit: int = 20_000) -> tuple[float, float, float, float]:
-    """Smallest and largest value, mean and standard deviation in [0, 1], over a random choice of the images.
+    """Smallest and largest value, mean and standard deviation in [0, 1], over a random subset of the images.
 
-    At random, since every second image of MNIST is of another group of writers: a regular choice is 6 % off.
+    Random, because MNIST alternates between two groups of writers: a regular subset is 6 % off.
     """
     chosen = data.images[permutation(0, 0, len(data))[:limit].sort().values]
     scale = 255 if chosen.dtype == torch.uint8 else 1
@@ -97,7 +97,7 @@ def statistics(data: ImageSet, limit: int = 20_000) -> tuple[float, float, float
 
 
 def images_per_second(data: ImageDataModule, device: torch.device) -> float:
-    """What the training loader gives to a model that takes no time."""
+    """The speed of the training loader alone, without a model."""
 
     def wait() -> None:
         if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""What is done with a run after training, from its directory alone."""
+"""lightning-gen evaluate: measure the model of a run, from its directory alone."""
 
 import sys
 from datetime import datetime, timezone
@@ -25,10 +25,16 @@ from lightning_gen.runs.run import Run
 
 
 def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) -> dict[str, Any]:
-    """Measure a run's model, print the table and add it to summary.json under `evaluations`.
+    """Measure the model of a run, print a table, and add an entry to `evaluations` in summary.json.
 
-    `overrides`: a protocol (`evaluation=standard`), values (`evaluation.num_samples=5000`, `dataset.root=DIR`), and
-    `checkpoint=best|last|PATH`; best if it is not given. `prior`: a density that `fit-prior` has fitted.
+    Args:
+        run_dir: the run directory.
+        overrides: a protocol (`evaluation=standard`), single values (`evaluation.num_samples=5000`,
+            `dataset.root=DIR`), and `checkpoint=best|last|PATH`, by default best.
+        prior: kind of a fitted density to draw codes from; it is fitted now if it has not been.
+
+    Returns:
+        The entry.
     """
     quiet_libraries()
     run = Run.load(run_dir)
@@ -64,10 +70,10 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
 
 
 def set_protocol(config: DictConfig, overrides: list[str]) -> None:
-    """Change the evaluation of a saved config: groups are composed anew, so that a protocol means what it says.
+    """Change the evaluation in a saved config. Groups are composed anew, so a protocol means what its file says.
 
     Raises:
-        UserError: an override that does not exist, or that is neither of the evaluation nor of the data set.
+        UserError: an override that does not exist, or of something else than the evaluation or the data set.
     """
     from lightning_gen.config.explain import explain
 

@@ -1,4 +1,4 @@
-"""lightning-gen fit-prior: a density fitted to a model's codes."""
+"""lightning-gen fit-prior: fit a density to the codes of a model."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from lightning_gen.runs.run import Run
 
 
 def fit_prior(run_dir: Path, checkpoint: str, kind: str, components: int) -> str:
-    """Fit a density to the codes of all training images and keep it as priors/<kind>.pt in the run directory.
+    """Fit a density to the codes of all training images (Ghosh et al. 2020, sec. 4).
 
-    `sample` and `evaluate` use it with `--prior <kind>` (Ghosh et al. 2020, sec. 4). Works for every model that
-    encodes and decodes. Returns a line that says where it is.
+    It is saved as priors/<kind>.pt in the run directory. `sample` and `evaluate` use it with `--prior <kind>`. Works
+    for every model that encodes and decodes. Returns a line that says where it is.
     """
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)

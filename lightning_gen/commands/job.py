@@ -1,4 +1,4 @@
-"""One job from its config to its summary, in this process or in one process a device."""
+"""One job, from its config to its summary, in this process or in one process per device."""
 
 import sys
 
@@ -12,7 +12,7 @@ from lightning_gen.training.train import Parts, objective, prepare, train
 
 
 class JobFailed(RuntimeError):
-    """One of several processes failed; it has told why on standard error, `code` is for the exit."""
+    """One of several processes failed and has reported why on standard error; `code` is its exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"a process of this run ended with exit code {code}; standard error says why")
@@ -20,12 +20,12 @@ class JobFailed(RuntimeError):
 
 
 def run_job(run: Run) -> float:
-    """Check, train, report; returns what a sweep optimizes.
+    """Check, train and report; returns what a sweep optimizes.
 
     Nothing in the run directory changes unless training starts.
 
     Raises:
-        UserError: before training, for anything that the user can put right.
+        UserError: before training, for mistakes that the user can correct.
         JobFailed: training failed in a worker.
         KeyboardInterrupt: training was asked to stop, and has saved its checkpoint.
     """

@@ -1,4 +1,4 @@
-"""lightning-gen latents: pictures of a model's codes."""
+"""lightning-gen latents: plot the codes of a model."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from lightning_gen.runs.run import Run
 
 
 def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
-    """Draw the codes of the test images into latents/ of the run directory; returns a line that says where."""
+    """Plot the codes of the test images into latents/ of the run directory; returns the paths, one per line."""
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)
     pictures = latent_pictures(model, data.test_batches(model.device), data.test.classes, projection)

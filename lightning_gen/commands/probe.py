@@ -1,4 +1,4 @@
-"""Commands on a trained encoder: a prior for its codes, what the codes are worth, their picture."""
+"""lightning-gen probe: how well the codes of a model classify and cluster."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +19,14 @@ from lightning_gen.runs.run import Run
 
 
 def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict[str, Any]:
-    """Classifiers and clusters on frozen codes, on principal components of the same width and on raw pixels.
+    """Classify and cluster frozen codes; the same for principal components of the same width and for raw pixels.
 
-    `labels`: how many labelled training images, drawn by the run's seed, the classifiers learn from; None: all.
-    Clusters and principal components need no labels. Prints a table and adds it to summary.json under `probes`.
+    Prints a table and adds it to `probes` in summary.json.
+
+    Args:
+        run_dir: the run directory. checkpoint: best, last, or a path. labels: number of labelled training images that
+        the classifiers learn from, drawn by the run's seed; None: all.
+            Clusters and principal components need no labels.
     """
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)
@@ -51,7 +55,7 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
 
 
 def probe_table(results: dict[str, dict[str, float]]) -> Table:
-    """A row for each measure, a column for each space."""
+    """A row for each measure and a column for each space."""
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("test images")
     for name in results:

@@ -17,7 +17,7 @@ from lightning_gen.runs.run import Run
 
 @dataclass(frozen=True)
 class Draw:
-    """Which samples: seed, fitted prior, class of a conditional model, truncation of a GAN's codes."""
+    """Which samples to draw: seed, fitted prior, class of a conditional model, truncation for a GAN."""
 
     seed: int = 0
     prior: str | None = None
@@ -26,10 +26,10 @@ class Draw:
 
 
 def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: str, draw: Draw) -> str:
-    """Write `count` images of a run into `out`; returns a line that says where they are.
+    """Draw `count` images from the model of a run and write them to `out`; returns a line that says where.
 
     Raises:
-        UserError: a class that the model does not know, or a truncation of what is not a GAN.
+        UserError: an unknown class, or a truncation for a model that is not a GAN.
     """
     quiet_libraries()
     run = Run.load(run_dir)

@@ -1,4 +1,4 @@
-"""What a person sees: a table of metrics at the end, where things lie, and no noise from libraries."""
+"""What is printed at the end of a run: a table of metrics, and where things are."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from rich.table import Table
 from lightning_gen.files import shortest
 from lightning_gen.runs.run import Run
 
-BESIDE = ("_floor", "_noise", "_std")  # what stands beside a number instead of below it
+BESIDE = ("_floor", "_noise", "_std")  # shown next to a number instead of in a row of its own
 
 
 def metrics_table(summary: dict[str, Any]) -> Table:
-    """The metrics, with the ends of their scales beside them, and how each was measured (where that changes)."""
+    """The metrics, next to each the ends of its scale and how it was measured (where that changes)."""
     metrics = {name.removeprefix("eval/"): v for name, v in summary["metrics"].items() if name.startswith("eval/")}
     own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
     ends = [suffix for suffix in ("_floor", "_noise") if any(name.endswith(suffix) for name in metrics)]
@@ -33,7 +33,7 @@ def metrics_table(summary: dict[str, Any]) -> Table:
 
 
 def describe(protocol: dict[str, Any]) -> str:
-    """The protocol in a few words; summary.json has all of it."""
+    """The protocol in a few words; summary.json holds all of it."""
     if not protocol:
         return ""
     real = f"{protocol['n_real']:,} {protocol['split']} images"
@@ -45,7 +45,7 @@ def describe(protocol: dict[str, Any]) -> str:
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:
-    """The end of a run: metrics, paths, and the command to look further."""
+    """Print metrics, paths and the next command."""
     out = console()
     where = shortest(run.path)
     if "metrics" in summary:
@@ -62,16 +62,16 @@ def report(run: Run, summary: dict[str, Any]) -> None:
     if summary["status"] == "completed" and grids:
         out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
     elif summary["status"] != "completed":
-        out.print(f"go on    python train.py resume={where}")
+        out.print(f"resume   python train.py resume={where}")
     if any((run.path / "wandb").glob("offline-run-*")):
         out.print(f"upload   wandb sync {where}/wandb/offline-run-*")
 
 
 def console() -> Console:
-    """Standard output, with lines of any length: plain text unless it is a terminal, also in a notebook.
+    """Standard output without line breaks; plain text unless it is a terminal, also in a notebook.
 
-    Brackets in a path are not markup, and its parts get no colours.
+    Brackets in a path are not markup, and paths get no colours.
     """
-    in_notebook = Console().is_jupyter  # where standard output says that it is a terminal
+    in_notebook = Console().is_jupyter  # there, standard output claims to be a terminal
     plain = False if in_notebook else None
     return Console(soft_wrap=True, markup=False, highlight=False, force_jupyter=False, force_terminal=plain)

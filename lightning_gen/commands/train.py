@@ -26,8 +26,8 @@ from lightning_gen.runs.trust import literal
 from lightning_gen.runs.upgrade import renamed, with_objective_group
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # it was us who set it
-_command = ""  # as it was typed
+OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
+_command = ""  # the command line as typed
 _failures: list[int] = []  # exit codes of the jobs that failed
 
 
@@ -41,7 +41,7 @@ def hydra_main(config: DictConfig) -> float:
     except UserError as error:
         if _wants_traceback():
             raise
-        print(f"error: {error}", file=sys.stderr)  # the other jobs of a multirun go on
+        print(f"error: {error}", file=sys.stderr)  # the other jobs of a multirun continue
         _failures.append(2)
     except JobFailed as failure:
         _failures.append(failure.code)
@@ -49,7 +49,7 @@ def hydra_main(config: DictConfig) -> float:
 
 
 def one_job(config: DictConfig, command: str) -> float:
-    """Train what Hydra has composed, in the run directory that it has made; what a sweep optimizes.
+    """Train the config that Hydra has composed, in the run directory it has made; returns what a sweep optimizes.
 
     Raises:
         UserError, JobFailed, KeyboardInterrupt: as `run_job`.
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
     _command = shlex.join([Path(program).name, *sys.argv[1:]])
     traceback = _wants_traceback()
-    os.environ[FULL_ERROR] = "1"  # Hydra raises what it would print; we print it
+    os.environ[FULL_ERROR] = "1"  # makes Hydra raise errors instead of printing them
     os.environ[OWN] = "" if traceback else "1"
     _failures.clear()
     try:
@@ -106,7 +106,7 @@ def _wants_traceback() -> bool:
 
 
 def overrides_and_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """What sets config keys, and Hydra's own flags with their values, which may stand anywhere among them."""
+    """Separate overrides of config keys from Hydra's own flags and their values, which may be mixed."""
     overrides = list(get_args_parser().parse_intermixed_args(arguments).overrides)
     flags = list(arguments)
     for override in overrides:
@@ -115,7 +115,7 @@ def overrides_and_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def present_names(arguments: list[str]) -> list[str]:
-    """The arguments with the present names of keys that had another name in an earlier version, and a note of it."""
+    """Replace names of keys from earlier versions by the present ones, with a note on standard error."""
     result = [renamed(argument) for argument in arguments]
     for old, new in zip(arguments, result, strict=True):
         if old != new:
@@ -128,13 +128,13 @@ def present_names(arguments: list[str]) -> list[str]:
 
 
 def with_resume(arguments: list[str]) -> list[str]:
-    """With `resume=RUN`: the run's own overrides, the new ones, and Hydra's output in the same directory."""
+    """With `resume=RUN`: add the overrides of the run, and make its directory Hydra's output directory."""
     target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "null")
     if target == "null":
         return arguments
     run = Path(target.strip("'\"")).resolve()
     if not target.strip("'\""):
-        raise UserError("resume= is empty: give the run directory to go on with, or leave resume out for a new run.")
+        raise UserError("resume= is empty: name the run directory to continue, or leave resume out for a new run.")
     if not (run / "config.yaml").is_file():
         raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
     rest = [a for a in arguments if not re.match(r"\+*resume=", a)]
@@ -142,12 +142,12 @@ def with_resume(arguments: list[str]) -> list[str]:
 
 
 def quoted(path: Path) -> str:
-    """A path as the value of an override, whatever characters it has."""
+    """A path as the value of an override, with any characters."""
     return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def quiet_rank() -> list[str]:
-    """Under torchrun or srun, the processes other than the first keep out of the run directory."""
+    """Under torchrun or srun, keep all processes but the first out of the run directory."""
     if rank_from_environment()[0] == 0:
         return []
     return [f"hydra.run.dir='{tempfile.mkdtemp()}'"]

@@ -1,4 +1,4 @@
-"""Hydra's composition of a config, and the functions that configs may call."""
+"""Compose a config with Hydra, and register the functions that configs may call."""
 
 import uuid
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from lightning_gen.errors import UserError
 
 
 def run_name() -> str:
-    """The name of a new run directory: its time, and a few letters so that two of one second differ."""
+    """The name of a new run directory: the time, and random letters to distinguish runs of the same second."""
     return f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
@@ -27,7 +27,7 @@ OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values))
 
 
 def compose(overrides: list[str]) -> DictConfig:
-    """The config of train.py with these overrides, outside a Hydra application.
+    """Compose the config of train.py with these overrides, outside a Hydra application.
 
     Overrides of Hydra itself (`hydra....`) are ignored.
 
@@ -43,7 +43,7 @@ def compose(overrides: list[str]) -> DictConfig:
 
 @contextmanager
 def initialized() -> Iterator[Hydra]:
-    """Hydra with our configs; afterwards the Hydra that the caller had initialized, in a notebook say, is back."""
+    """Hydra with our configs inside the block; afterwards the Hydra that the caller had initialized is restored."""
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:

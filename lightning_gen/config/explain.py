@@ -1,4 +1,4 @@
-"""What is wrong with a config, in one or two lines."""
+"""Turn errors of Hydra into one or two plain lines."""
 
 import re
 
@@ -9,17 +9,17 @@ from lightning_gen.errors import UserError, did_you_mean
 
 
 def explain(error: Exception) -> str:
-    """What went wrong in one or two lines, with the nearest name that exists."""
+    """What is wrong, in one or two lines, with the nearest existing name."""
     if isinstance(error, UserError):
         return str(error)
     text = str(error)
     if isinstance(error, OverrideParseException):
         return (
-            f"{error.override} cannot be read. A value with =, ~, commas, brackets or letters beyond ASCII is put in "
+            f"{error.override} cannot be read. Put a value with =, ~, commas, brackets or non-ASCII letters in "
             f"quotes, for the shell and for Hydra: \"dataset.root='DIR=1'\"."
         )
     if "Config group override must be a string or a list" in text:
-        return "A config group is chosen by the name of one of its files, such as model=vae, not by a number."
+        return "An option of a config group is the name of one of its files, such as model=vae, not a number."
     cause = error.__cause__ or error
     missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:
@@ -40,10 +40,10 @@ def explain(error: Exception) -> str:
 
 
 def unknown_option(group: str, word: str, listed: list[str]) -> str:
-    options = [option for option in listed if option != "base"]  # that is what the others of a group share
+    options = [option for option in listed if option != "base"]  # what the options of a group share
     return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
 
 
 def near(key: str) -> list[str]:
-    """The keys at the depth of this one: a misspelt group is not a key deep inside another."""
+    """All keys at the same depth as this one, to suggest one of them."""
     return [known for known in all_keys() if known.count(".") == key.count(".") and known != key]

@@ -1,8 +1,8 @@
-"""What every key of a config may hold, checked before anything is built.
+"""The type and range of every key of a config, checked before anything is built.
 
-The types and ranges stand in one place each: those of an object's arguments in the annotations of its class
-(`latent_dim: Count`), those of the groups that build no object in the classes below. So a new network, loss or data
-set is checked without a further line.
+For keys that are arguments of an object, type and range are the annotations of its class (`latent_dim: Count`). For
+groups that build no object, they are in the classes below. So a new network, loss or data set is checked without
+further code.
 """
 
 import inspect
@@ -31,7 +31,7 @@ Devices = Literal["auto"] | int | list[int]
 
 @dataclass
 class Networks:
-    """conf/networks/: a pair, and what is done to both."""
+    """conf/networks/: a pair of networks, and what is done to both."""
 
     encoder: Any
     decoder: Any
@@ -41,7 +41,7 @@ class Networks:
 
 @dataclass
 class Ema:
-    """conf/ema/: the average of the weights that samples are drawn with."""
+    """conf/ema/: the average of the weights."""
 
     half_life: Positive | None
     buffers: Literal["average", "copy"]
@@ -49,7 +49,7 @@ class Ema:
 
 @dataclass
 class Trainer:
-    """The fields of Lightning's Trainer that have a range of their own here; its other fields are allowed too."""
+    """The arguments of Lightning's Trainer that have a range here; its other arguments are allowed too."""
 
     max_steps: Natural
     log_every_n_steps: Count
@@ -64,7 +64,7 @@ class Trainer:
     float32_matmul_precision: Literal["highest", "high", "medium"]
 
 
-# Fields of Lightning's Trainer that this package sets by itself, and the key that a user would want instead.
+# Arguments of Lightning's Trainer that this package sets itself, and the key to use instead.
 SET_BY_US = {
     "max_epochs": "trainer.max_steps",
     "min_epochs": "trainer.max_steps",
@@ -89,7 +89,7 @@ SET_BY_US = {
 
 @dataclass
 class Checkpoint:
-    """What is saved when."""
+    """When checkpoints are saved."""
 
     every_n_steps: Count
     monitor: str | None
@@ -152,14 +152,14 @@ def check(config: DictConfig) -> None:
     """Check the type and range of every key.
 
     Raises:
-        UserError: the first key that is wrong, its value, and what is allowed.
+        UserError: for the first key that is wrong, with its value and what is allowed.
     """
     tree: Any = OmegaConf.to_container(config, resolve=True)
     _check_group(dict(tree), Root, "")
 
 
 def _check_group(node: dict[str, Any], group: type, path: str) -> None:
-    """A group that builds no object, against the annotations of its dataclass."""
+    """Check a group that builds no object against the annotations of its dataclass."""
     types = hints(group)
     for key, value in node.items():
         kind, full = types.get(key, Any), f"{path}{key}"
@@ -179,7 +179,7 @@ def _trainer_field(key: str, full: str) -> Any:
         instead = f": use {SET_BY_US[key]}" if SET_BY_US[key] else ""
         raise UserError(f"{full} is set by lightning_gen{instead}.")
     if key not in known:
-        raise UserError(f"{full} is not a field of Lightning's Trainer.{did_you_mean(key, known)}")
+        raise UserError(f"{full} is not an argument of Lightning's Trainer.{did_you_mean(key, known)}")
     return known[key]
 
 
@@ -194,12 +194,12 @@ def _check_value(value: Any, kind: Any, full: str) -> None:
 
 
 def _holds_targets(node: Any) -> bool:
-    """Whether objects are built somewhere inside."""
+    """Whether the node or a part of it builds an object."""
     return isinstance(node, dict) and ("_target_" in node or any(map(_holds_targets, node.values())))
 
 
 def _check_target(node: dict[str, Any], path: str) -> None:
-    """The arguments of an object, against the annotations of its class or function."""
+    """Check the arguments of an object against the annotations of its class or function."""
     parameters, types, open_ended = arguments_of(node, path)
     for key, value in node.items():
         if key in HYDRA_KEYS or (key == "name" and path.endswith("model")):
@@ -211,16 +211,17 @@ def _check_target(node: dict[str, Any], path: str) -> None:
 
 
 def arguments_of(node: dict[str, Any], path: str) -> tuple[list[str], dict[str, Any], bool]:
-    """The names and types of what a node's target takes, and whether it takes any others.
+    """The names and types of the arguments of a node's target, and whether it takes others as well.
 
-    What a class hands on to one of its parts by `**options` (a data set to its source) are arguments of that part.
+    Arguments that a class passes on to one of its parts by `**options`, as a data set does to its source, are
+    arguments of that part.
 
     Raises:
-        UserError: there is no such target.
+        UserError: the target cannot be imported.
     """
     try:
         target = get_object(node["_target_"])
-    except Exception as error:  # whatever importing a module raises
+    except Exception as error:  # importing a module may raise anything
         raise UserError(f"{path}._target_={node['_target_']} cannot be imported: {error}") from error
     try:
         signature = inspect.signature(target)
@@ -240,7 +241,7 @@ def arguments_of(node: dict[str, Any], path: str) -> tuple[list[str], dict[str, 
 
 
 def _shown(value: Any) -> str:
-    """The value as it would be typed."""
+    """The value as it would be typed on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value).replace("'", "") if isinstance(value, dict | list) else str(value)

@@ -1,4 +1,4 @@
-"""Where the configs lie, and what is in them."""
+"""Where the configs are, and which groups and keys they have."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def config_dir() -> Path:
-    """`conf/`: inside the installed package, or beside it in a checkout."""
+    """`conf/`: inside an installed package, next to the package in a checkout."""
     installed = PACKAGE / "conf"
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
 class Sweeps(SearchPathPlugin):
-    """Lets Hydra find `sweeps/` beside `conf/`; an installed package has it inside."""
+    """Lets Hydra find `sweeps/` next to `conf/`; in an installed package it is inside `conf/`."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         if config_dir() != PACKAGE / "conf":
@@ -31,7 +31,7 @@ Plugins.instance().register(Sweeps)
 def options_of_groups() -> dict[str, list[str]]:
     """The options of each config group: {"model": ["ae", ...], "model/loss": ["hinge", ...], ...}.
 
-    `base` is what the others of a group share, not an option.
+    `base` is not an option: it holds what the options of a group share.
     """
     found: dict[str, list[str]] = {}
     for file in sorted(config_dir().rglob("*.yaml")):

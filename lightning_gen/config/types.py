@@ -1,4 +1,4 @@
-"""Types of config values: whether a value is of one, and what the type allows, in words."""
+"""Types of config values: does a value fit, and what does the type allow, in words."""
 
 import types
 import typing
@@ -13,14 +13,15 @@ from pydantic import AllowInfNan, Strict, TypeAdapter, ValidationError
 NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 PLURALS = {bool: "truth values", int: "whole numbers", float: "numbers", str: "texts"}
 SEQUENCES = (list, Sequence, tuple, set, frozenset)
-UNCHECKED = object()  # a type whose values are objects, which no config holds
+UNCHECKED = object()  # for types whose values a config cannot hold
 
 
 @cache
 def strict(annotation: Any) -> Any:
-    """The type with its leaves strict: "no" is not false, 8.0 not a whole number, infinity not a number.
+    """The same type, but strict: "no" is not false, 8.0 is not a whole number, infinity is not a number.
 
-    Members of a union that a config cannot hold (a tensor, a module) are left out; `UNCHECKED` if nothing remains.
+    Members of a union that a config cannot hold, such as a tensor or a module, are left out. `UNCHECKED` if nothing
+    remains.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in (bool, int, str):
@@ -46,13 +47,13 @@ def strict(annotation: Any) -> Any:
 
 @cache
 def adapter(annotation: Any) -> TypeAdapter | None:
-    """What checks values of this type; None where a config cannot hold them."""
+    """What validates values of this type; None if a config cannot hold them."""
     checked = strict(annotation)
     return None if checked is UNCHECKED else TypeAdapter(checked)
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a plain value (number, text, list, dict) is of the type; true for types that no plain value has."""
+    """Whether a plain value (number, text, list, dict) fits the type; true for types that no plain value can have."""
     known = adapter(annotation)
     if known is None:
         return True
@@ -64,7 +65,7 @@ def fits(value: Any, annotation: Any) -> bool:
 
 
 def in_words(annotation: Any) -> str:
-    """What the type allows: `a whole number, 1 or more, or null`."""
+    """What the type allows, in words: `a whole number, 1 or more, or null`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation in NAMES:
         return NAMES[annotation]
@@ -87,7 +88,7 @@ def in_words(annotation: Any) -> str:
 
 
 def _either(words: list[str]) -> str:
-    """`a, b or c`; with a comma before the last `or` where one of them has a comma of its own."""
+    """`a, b or c`; with a comma before `or` if one of them contains a comma."""
     *first, last = dict.fromkeys(words)
     if not first:
         return last
@@ -115,13 +116,13 @@ def _plural(annotation: Any) -> str:
 
 
 def hints(target: Any) -> dict[str, Any]:
-    """The annotations of a callable's parameters with their ranges; {} where they cannot be resolved."""
+    """The annotations of a callable's parameters, with their ranges; {} if they cannot be resolved."""
     try:
         return typing.get_type_hints(_signed(target), include_extras=True)
-    except Exception:  # names that are imported for type checkers only
+    except Exception:  # names that are imported only for type checkers
         return {}
 
 
 def _signed(target: Any) -> Any:
-    """What carries the annotations: a class's constructor, or the function itself."""
+    """What carries the annotations: the constructor of a class, or the function itself."""
     return getattr(target, "__init__") if isinstance(target, type) else target  # noqa: B009 (mypy forbids target.__init__)

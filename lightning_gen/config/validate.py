@@ -1,4 +1,4 @@
-"""What a config must be before anything is built from it."""
+"""Check a config before anything is built from it."""
 
 from omegaconf import DictConfig
 
@@ -7,10 +7,10 @@ from lightning_gen.errors import UserError
 
 
 def validate(config: DictConfig) -> None:
-    """Check the type and range of each key, and the rules between keys that no single one can state.
+    """Check the type and range of each key, and the rules that involve several keys.
 
     Raises:
-        UserError: with the override that would put it right.
+        UserError: names the override to change.
     """
     check(config)
     if config.evaluation.num_samples < 2:
@@ -27,10 +27,10 @@ def validate(config: DictConfig) -> None:
 
 
 def check_batch(batch_size: int, processes: int) -> None:
-    """The global batch must divide by the number of processes.
+    """Check that the global batch is a multiple of the number of processes.
 
     Raises:
-        UserError: naming the nearest batch sizes that do.
+        UserError: it is not; the message names the nearest batch sizes that are.
     """
     if batch_size % processes:
         below = batch_size // processes * processes
