@@ -33,7 +33,7 @@ REFUSED = {
     "+model.foo=1": "no config key 'model.foo'",
     "+dataset.foo=1": "no config key 'dataset.foo'",
     "+trainer.max_epochs=3": "trainer.max_epochs is set by lightning_gen: use trainer.max_steps",
-    "+trainer.inference_mod=3": "not a field of Lightning's Trainer. Did you mean 'inference_mode'?",
+    "+trainer.inference_mod=3": "not an argument of Lightning's Trainer. Did you mean 'inference_mode'?",
     "trainer.devices=two": "trainer.devices=two must be auto, a whole number or a list of whole numbers",
     "evaluation.nll.method=foo": "evaluation.nll.method=foo must be importance or ais",
     "evaluation.nll=3": "evaluation.nll=3 is a group of keys",
@@ -43,7 +43,7 @@ REFUSED = {
     "dataset.size=0": "dataset.size=0 must be",
     "dataset.binarize=yes": "dataset.binarize=yes must be none, static or dynamic",
     "dataset.on_bad_image=ignore": "must be refuse or skip",
-    "ema=5": "chosen by the name",
+    "ema=5": "is the name of one of its files",
 }
 
 

@@ -148,4 +148,4 @@ def test_any_name_of_a_directory(trained, tmp_path, train_command, name):
 def test_a_path_that_hydra_cannot_read_is_told_to_be_quoted(train_command, tmp_path):
     done = train_command(f"dataset.root={tmp_path}/a=b")
     assert done.returncode == 2
-    assert "is put in quotes" in done.stderr
+    assert "cannot be read. Put a value with" in done.stderr
