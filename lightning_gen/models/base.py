@@ -39,7 +39,7 @@ class GenerativeModel(StepModule):
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
     can_encode = False  # has an encoder: codes, reconstructions, interpolations between images
     can_sample = True  # draws images from a prior
-    needs_density = False  # needs `fit_density` before it can sample
+    needs_density = False  # samples from a density of codes, which `fit_density` fits
     leaves_parameters_out = False  # some steps give some parameters no gradient
     needs_labels = False  # trains on labels, also where it is not conditioned on them
     monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
