@@ -15,9 +15,8 @@ from lightning_gen.config.build import build_data
 from lightning_gen.config.compose import compose
 from lightning_gen.config.validate import validate
 from lightning_gen.errors import UserError, quiet_libraries
-from lightning_gen.evaluation.evaluator import build_evaluator
+from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.evaluation.fitted_priors import attach_prior
-from lightning_gen.evaluation.held_out import evaluate_model, neighbours
 from lightning_gen.files import shortest
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.runs.loading import default_device, load_model
@@ -51,20 +50,19 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     if prior is not None:
         attach_prior(run, model, prior, checkpoint)
         context["prior"] = prior
-    metrics, protocol = evaluate_model(model, data, evaluator, **context)
-    if evaluator.likelihood is not None and prior is None:
-        more, how = evaluator.likelihood(model, data, **context)
-        metrics, protocol = metrics | more, protocol | how
+    report = evaluator(model, **context)
+    if prior is None:  # the likelihood is that of the model's own prior
+        report.add(evaluator.measure_likelihood(model, **context))
     time = datetime.now(timezone.utc).isoformat(timespec="seconds")
     entry: dict[str, Any] = {"evaluation": evaluator.name, "checkpoint": checkpoint, "time": time} | {
-        "metrics": metrics,
-        "protocol": protocol,
+        "metrics": report.metrics,
+        "protocol": report.protocols,
     }
     console().print(metrics_table(entry))
     run.add_evaluation(entry)
-    for name, (tiles, columns) in neighbours(evaluator).items():
+    for name, picture in report.pictures.items():
         path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
-        save_picture(grid(tiles, columns), path)
+        save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
         print(f"{name} {shortest(path)}")
     return entry
 
@@ -90,8 +88,10 @@ def set_protocol(config: DictConfig, overrides: list[str]) -> None:
         OmegaConf.resolve(composed.evaluation)
         if any(o.key_or_group == "evaluation" for o in groups):
             config.evaluation = composed.evaluation
-        elif groups:
-            config.evaluation.extractor = composed.evaluation.extractor
+        else:
+            for group in groups:  # evaluation/extractor, evaluation/metric
+                key = group.key_or_group.partition("/")[2]
+                config.evaluation[key] = composed.evaluation[key]
         OmegaConf.set_struct(config, True)
         for override in (o for o in parsed if o not in groups):
             OmegaConf.update(config, override.key_or_group, override.value())

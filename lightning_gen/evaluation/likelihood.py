@@ -13,7 +13,7 @@ from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.likelihood import annealed, importance_sampled
-from lightning_gen.metrics.sample_evaluator import versions
+from lightning_gen.metrics.protocol import Numbers, numbers, versions
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.randomness import StepNoise, Stream, mix
@@ -38,9 +38,7 @@ class LikelihoodEvaluator:
     temperatures: int
     seed: int
 
-    def __call__(
-        self, model: GenerativeModel, data: ImageDataModule, **context: Any
-    ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    def __call__(self, model: GenerativeModel, data: ImageDataModule, **context: Any) -> Numbers:
         """`eval/nll`, `eval/nll_standard_error`, for 8-bit data `eval/nll_bits_per_dim`; and protocols."""
         total = len(data.test)
         count = min(self.images or total, total)
@@ -49,14 +47,14 @@ class LikelihoodEvaluator:
         if found is None:
             return {}, {}
         std = float(found.std()) if count > 1 else 0.0
-        metrics = {"eval/nll": -float(found.mean()), "eval/nll_standard_error": std / count**0.5}
+        metrics = {"nll": -float(found.mean()), "nll_standard_error": std / count**0.5}
         if discrete is not None:
             bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
-            metrics["eval/nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
+            metrics["nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
         how = {"k": self.k} if self.method == "importance" else {"k": self.chains, "temperatures": self.temperatures}
         shared = {"images": f"{count} held-out images", "n_real": count, "split": "test", "method": self.method}
         shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
-        return metrics, {name: {"metric": name.removeprefix("eval/"), **shared} for name in metrics}
+        return numbers(metrics, **shared)
 
     def _log_likelihoods(
         self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor

@@ -8,14 +8,15 @@ from torch import Tensor
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.fitted_priors import COMPONENTS, fitted_density
 from lightning_gen.metrics.feature_pass import CHUNK, Source, from_sampler, seeded_subset
-from lightning_gen.metrics.sample_evaluator import SampleEvaluator, versions
+from lightning_gen.metrics.protocol import Numbers
+from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.randomness import Stream, mix
 
 
 def four_distances(
     model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, context: dict[str, Any]
-) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+) -> Numbers:
     """Frechet distances of reconstructions, of samples of the prior and of a mixture, and of interpolations.
 
     Reconstructions are of held-out images; the prior is what the model samples from; the mixture has 10 Gaussians,
@@ -42,8 +43,7 @@ def four_distances(
     finally:
         model.density = own
     made["interpolation"] = evaluator.distance(decoded(model, data, first, second), at_hand, "interpolations")
-    context = {"versions": versions(), **context}
-    names = {name: f"eval/{evaluator.extractor.metric_name('fid')}_{name}" for name in made}
+    names = {name: f"{evaluator.distance_name}_{name}" for name in made}
     return (
         {names[name]: value for name, (value, _) in made.items()},
         {names[name]: {**how, **context} for name, (_, how) in made.items()},

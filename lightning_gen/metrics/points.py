@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.metrics.feature_pass import seeded_subset
+from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.randomness import Stream, mix
 
 ROWS = 2048  # of distances at a time: 2048 x 10,000 in float64 are 160 MB
@@ -77,7 +78,7 @@ class PointEvaluator:
         seed: draws the samples and the subsets.
     """
 
-    metric = "eval/energy_distance"
+    distance_name = "eval/energy_distance"
 
     def __init__(
         self,
@@ -96,17 +97,18 @@ class PointEvaluator:
         )
         self.floor = energy_distance(self.other, self.reference)
 
-    def __call__(
-        self, sampler: Callable[[int, torch.Generator], Tensor], **context: Any
-    ) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+    def __call__(self, sampler: Callable[[int, torch.Generator], Tensor], **context: Any) -> Numbers:
         """The metrics by name, and the protocol of each; every process computes the same."""
         generator = torch.Generator().manual_seed(mix(self.seed, Stream.SAMPLES))
         samples = sampler(self.num_samples, generator).flatten(1).float().cpu()
         values = {"energy_distance": energy_distance(samples, self.reference), "energy_distance_floor": self.floor}
         if self.modes is not None:
             values = mode_metrics(samples, *self.modes) | values
-        protocols = {f"eval/{name}": {"metric": name, **self.protocol(**context)} for name in values}
-        return {f"eval/{name}": value for name, value in values.items()}, protocols
+        return numbers(values, **self.protocol(**context))
+
+    def pictures(self) -> dict[str, tuple[Tensor, int]]:
+        """What is to be seen of the last call: nothing that the samples do not show."""
+        return {}
 
     def protocol(self, **context: Any) -> dict[str, Any]:
         """How the numbers were measured."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lightning_gen.files import content_hash
 from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, my_chunks
 from lightning_gen.metrics.features import FeatureExtractor, adapt_channels
 from lightning_gen.metrics.frechet import Moments, frechet_distance
+from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.pictures import to_float, to_uint8
 from lightning_gen.randomness import Stream, mix
 
@@ -89,9 +90,8 @@ def evaluate_reconstruction(
     batch_size: int = CHUNK,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    split: str = "test",
     **context: Any,
-) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
+) -> Numbers:
     """Compare images with their reconstructions; the reconstruction FID compares the two sets.
 
     Args:
@@ -104,8 +104,7 @@ def evaluate_reconstruction(
         batch_size: images that ``reconstruct`` gets at a time.
         seed: see ``reconstruct``.
         device: where ``reconstruct`` and the extractor run.
-        split: which split the images are, for the protocol.
-        context: what only the caller knows, for the protocols: ``ema``, ``checkpoint``.
+        context: what only the caller knows, for the protocols: ``split``, ``ema``, ``checkpoint``.
 
     Returns:
         The metrics by name (``eval/reconstruction_mse`` is per pixel, squared units of [0, 1]), and the protocol
@@ -119,31 +118,40 @@ def evaluate_reconstruction(
         extractor = extractor.to(device)
     totals = torch.zeros(len(scores), dtype=torch.float64)
     sides = [] if extractor is None else [Moments.empty(extractor.num_features, device) for _ in range(2)]
+    for made, real in _reconstructions(reconstruct, images, labels, batch_size, seed, device):
+        totals += torch.stack([score(made, real).double().sum().cpu() for score in scores.values()])
+        if extractor is not None:
+            for moments, batch in zip(sides, (made, real), strict=True):
+                moments.update(extractor(to_float(to_uint8(batch))))
+    distributed.all_reduce_sum(totals)
+    shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images)}
+    shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
+    metrics, protocols = numbers(dict(zip(scores, (totals / len(images)).tolist(), strict=True)), **shared)
+    if extractor is not None:
+        for moments in sides:
+            moments.all_reduce()
+        name = f"eval/{extractor.metric_name('reconstruction_fid')}"
+        metrics[name] = frechet_distance(*sides)
+        protocols[name] = {"metric": "reconstruction_fid", **extractor.protocol(), **shared}
+    return metrics, protocols
+
+
+def _reconstructions(
+    reconstruct: Reconstruct,
+    images: Tensor,
+    labels: Tensor | None,
+    batch_size: int,
+    seed: int,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's share of the reconstructions and their originals, float [B, C, H, W] in [0, 1], in batches."""
     source = from_images(images, torch.arange(len(images)))
     for index, size in my_chunks(len(images)):
+        real = to_float(source(index, size).to(device)).split(batch_size)
+        known = (None,) if labels is None else labels[index * CHUNK :][:size].to(device).split(batch_size)
         with isolated_rng(device, mix(seed, Stream.RECONSTRUCTION, index)):
-            chunk = source(index, size)
-            known = (None,) if labels is None else labels[index * CHUNK :][:size].to(device).split(batch_size)
-            for part, its in zip_longest(chunk.split(batch_size), known):
-                real = to_float(part.to(device))
-                made = (reconstruct(real) if its is None else reconstruct(real, its)).float()
-                totals += torch.stack([score(made, real).double().sum().cpu() for score in scores.values()])
-                if extractor is not None:
-                    for moments, batch in zip(sides, (made, real), strict=True):
-                        moments.update(extractor(to_float(to_uint8(batch))))
-    distributed.all_reduce_sum(totals)
-    metrics = dict(zip(scores, (totals / len(images)).tolist(), strict=True))
-    shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images), "split": split}
-    shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
-    protocol = {name: {"metric": name, **shared} for name in metrics}
-    if extractor is not None:
-        distance = _distance(sides, extractor)
-        protocol |= {key: {"metric": "reconstruction_fid", **extractor.protocol(), **shared} for key in distance}
-        metrics |= distance
-    return {f"eval/{k}": value for k, value in metrics.items()}, {f"eval/{k}": how for k, how in protocol.items()}
-
-
-def _distance(sides: list[Moments], extractor: FeatureExtractor) -> dict[str, float]:
-    for moments in sides:
-        moments.all_reduce()
-    return {extractor.metric_name("reconstruction_fid"): frechet_distance(*sides)}
+            made = [
+                (reconstruct(part) if its is None else reconstruct(part, its)).float()
+                for part, its in zip_longest(real, known)
+            ]
+        yield from zip(made, real, strict=True)

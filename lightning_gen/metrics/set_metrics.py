@@ -2,86 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.metrics.class_metrics import class_balance, inception_score, per_class_frechet
 from lightning_gen.metrics.classifier import accuracy, train_classifier
+from lightning_gen.metrics.comparison import Classifies, Comparison, Metric
 from lightning_gen.metrics.coverage import precision_recall_density_coverage
-from lightning_gen.metrics.feature_pass import FeatureSet
-from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import frechet_distance, frechet_infinity
 from lightning_gen.metrics.kernel_distance import kernel_distance
 from lightning_gen.metrics.memorization import Nearness, memorization
 from lightning_gen.metrics.two_sample import classifier_two_sample_test, train_on_synthetic_test_on_real
-
-
-class _Classifies(Protocol):
-    num_classes: int
-
-    def logits_from_features(self, features: Tensor) -> Tensor: ...
-
-
-@dataclass
-class Comparison:
-    """Samples (or, for a floor, other real images) and the real sets that they are compared with.
-
-    Attributes:
-        fake: the set to judge.
-        reference: the real images to compare with.
-        extractor: that made the features.
-        seed: for whatever a metric draws.
-        real: further real sets that a metric asked for: ``train`` and ``held_out``, with features and images.
-        labels: class labels of those sets, where there are any.
-        kept: what a metric keeps of the real side from one call to the next.
-    """
-
-    fake: FeatureSet
-    reference: FeatureSet
-    extractor: FeatureExtractor
-    seed: int = 0
-    real: dict[str, FeatureSet] = field(default_factory=dict)
-    labels: dict[str, Tensor] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
-
-    def named(self, metric: str) -> str:
-        """The metric's name with this extractor, for example ``fid_classifier``."""
-        return self.extractor.metric_name(metric)
-
-    def features(self) -> tuple[Tensor, Tensor]:
-        """Features of the samples and of the reference."""
-        return cast(Tensor, self.fake.features), cast(Tensor, self.reference.features)
-
-    def logits(self) -> tuple[Tensor, Tensor]:
-        """Class logits of the samples and of the reference."""
-        net = cast(_Classifies, self.extractor)
-        fake, real = self.features()
-        return net.logits_from_features(fake), net.logits_from_features(real)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A function of a comparison, and what has to be kept for it.
-
-    Attributes:
-        compute: gives numbers by name, without ``eval/``.
-        keep: what the passes keep, besides the moments.
-        floor: whether other real images in place of samples make a floor (or a ceiling).
-        settings: its own part of the protocol.
-        needs: ``classes``, if the extractor has to classify; ``train``, for all training images; ``labels``.
-        keep_fake: what the pass over the samples keeps; ``None``: the same as the others.
-    """
-
-    compute: Callable[[Comparison], dict[str, float]]
-    keep: frozenset[str] = frozenset({"features"})
-    floor: bool = True
-    settings: dict[str, Any] = field(default_factory=dict)
-    needs: frozenset[str] = frozenset()
-    keep_fake: frozenset[str] | None = None
 
 
 def _fid(c: Comparison) -> dict[str, float]:
@@ -109,7 +44,7 @@ def _prdc(c: Comparison) -> dict[str, float]:
 
 def _per_class(c: Comparison) -> dict[str, float]:
     fake, real = (logits.argmax(1) for logits in c.logits())
-    classes = cast(_Classifies, c.extractor).num_classes
+    classes = cast(Classifies, c.extractor).num_classes
     fake_features, real_features = c.features()
     distances = per_class_frechet(fake_features, fake, real_features, real, classes)
     variation, lost = class_balance(fake, real, classes)
@@ -123,12 +58,13 @@ def _per_class(c: Comparison) -> dict[str, float]:
 
 def _diversity(c: Comparison) -> dict[str, float]:
     """From the moments alone: the mean squared distance of pairs is twice the trace of the covariance."""
-    fake, real = (float(moments.covariance.trace()) for moments in (c.fake.moments, c.reference.moments))
+    sides = (c.fake.moments, c.reference.moments)
+    fake, real = (max(float(moments.covariance.trace()), 0.0) for moments in sides)  # rounding can take it below 0
     return {"diversity": (fake / real) ** 0.5 if real else float("nan")}
 
 
 def _modes(c: Comparison) -> dict[str, float]:
-    net = cast(_Classifies, c.extractor)
+    net = cast(Classifies, c.extractor)
     seen = net.logits_from_features(cast(Tensor, c.fake.features)).argmax(1)
     variation, lost = class_balance(seen, c.labels["reference"], net.num_classes)
     return {"classes_found": float(net.num_classes - lost), "class_total_variation": variation}
@@ -187,3 +123,16 @@ METRICS: dict[str, Metric] = {
         needs=frozenset({"classes", "train", "labels"}),
     ),
 }
+
+
+def named_metrics(names: Iterable[str]) -> dict[str, Metric]:
+    """The metrics of ``METRICS`` by these names.
+
+    Raises:
+        UserError: a name that is not among them.
+    """
+    for name in names:
+        if name not in METRICS:
+            known = ", ".join(METRICS)
+            raise UserError(f"evaluation.metrics: no metric {name!r}, only {known}.{did_you_mean(name, METRICS)}")
+    return {name: METRICS[name] for name in names}

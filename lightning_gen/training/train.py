@@ -13,7 +13,8 @@ from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
-from lightning_gen.evaluation.evaluator import Evaluator, build_evaluator, distance_name
+from lightning_gen.evaluation.build import build_evaluator
+from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.provenance import provenance
@@ -69,7 +70,7 @@ def prepare(run: Run) -> Parts:
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
-    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, config.evaluation.projection)
+    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path)
     callbacks = build_callbacks(run, model, evaluation)
     trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
     return Parts(data, model, evaluation, callbacks, trainer, checkpoint)
@@ -129,7 +130,7 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[s
     if metric in (None, model.monitor[0]):
         metric, mode = model.monitor[0], mode or model.monitor[1]
     if metric == "fid":
-        metric, mode = distance_name(evaluator), mode or "min"
+        metric, mode = evaluator.distance_name(), mode or "min"
     if mode is None:
         better = direction(metric)
         if better is None:

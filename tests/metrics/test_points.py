@@ -61,10 +61,10 @@ def test_the_evaluator_says_what_it_measured():
     one_mode, protocol = evaluator(lambda n, generator: points[::3][torch.arange(n) % 300], ema=True)
     assert one_mode["eval/modes_found"] == 1
     assert one_mode["eval/good_samples"] > 0.95
-    assert one_mode[evaluator.metric] > 0.2
+    assert one_mode[evaluator.distance_name] > 0.2
     replay, _ = evaluator(lambda n, generator: points[torch.randint(900, (n,), generator=generator)])
     assert replay["eval/modes_found"] == 3
-    assert abs(replay[evaluator.metric]) < 0.02
+    assert abs(replay[evaluator.distance_name]) < 0.02
     assert abs(replay["eval/energy_distance_floor"]) < 0.02
     expected = {"n_fake": 300, "n_real": 300, "split": "test", "seed": 0, "ema": True}
     assert all(expected.items() <= protocol[name].items() for name in one_mode)

@@ -71,7 +71,8 @@ def test_memorization_sees_the_copied_training_set_that_fid_misses(evaluate, dig
     assert copied["eval/data_copying"] < -10
     assert fresh["eval/nearest_train_ratio"] > 0.7
     assert fresh["eval/auth_pct"] > copied["eval/auth_pct_floor"] / 2
-    picture = evaluate.evaluator.neighbour_picture(rows=2)
+    picture, columns = evaluate.evaluator.pictures(rows=2)["neighbours"]
+    assert columns == 4
     assert picture.shape == (8, 1, 8, 8)
     assert torch.equal(picture[::4], picture[1::4])  # each copy beside its original
 

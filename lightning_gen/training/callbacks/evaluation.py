@@ -7,12 +7,9 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_gen.data.module import ImageDataModule
-from lightning_gen.evaluation.code_pictures import check_projection, latent_pictures
-from lightning_gen.evaluation.evaluator import Evaluator, Metrics, Protocols
-from lightning_gen.evaluation.held_out import evaluate_model, neighbours
-from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.use import in_precision
+from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.metrics.protocol import Metrics, Protocols
+from lightning_gen.models.base import GenerativeModel, Picture
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
@@ -26,16 +23,12 @@ ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
 class Evaluation(StepCallback):
     """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
 
-    `run_dir` receives samples/, reconstructions/, interpolations/ and neighbours/, and latents/ where codes have a
-    `projection`. The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback
-    that keeps best.ckpt.
+    `run_dir` receives a folder for each picture: samples/, reconstructions/, interpolations/, neighbours/, latents/.
+    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback that keeps
+    best.ckpt.
     """
 
-    def __init__(
-        self, evaluator: Evaluator, every_n_steps: int, run_dir: Path, projection: str | None = None
-    ) -> None:
-        check_projection(projection)
-        self.projection = projection
+    def __init__(self, evaluator: Evaluator, every_n_steps: int, run_dir: Path) -> None:
         self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
         self.metrics: Metrics = {}
         self.protocol: Protocols = {}
@@ -57,12 +50,11 @@ class Evaluation(StepCallback):
     def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test likelihood, which is too slow for every evaluation, to the numbers of this step."""
         assert isinstance(pl_module, GenerativeModel)
-        likelihood = self.evaluator.likelihood
-        if likelihood is None or "eval/nll" in self.metrics:
+        if "eval/nll" in self.metrics:
             return
         with evaluation_mode(pl_module, trainer) as averaged:
             context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
-            metrics, protocol = likelihood(pl_module, trainer.datamodule, **context)  # type: ignore[attr-defined]
+            metrics, protocol = self.evaluator.measure_likelihood(pl_module, **context)
         record(trainer, metrics, pl_module.images_seen)
         self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
 
@@ -71,14 +63,14 @@ class Evaluation(StepCallback):
         assert isinstance(pl_module, GenerativeModel)
         if self._done_at == trainer.global_step:
             return
-        data: ImageDataModule = trainer.datamodule  # type: ignore[attr-defined]
         fit_density(trainer, pl_module)
         with evaluation_mode(pl_module, trainer) as averaged:
             # Where training ends, last.ckpt holds this model; until then `step` says which it was.
             context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
-            self.metrics, self.protocol = evaluate_model(pl_module, data, self.evaluator, **context)
+            report = self.evaluator(pl_module, **context)
+            self.metrics, self.protocol = report.metrics, report.protocols
             if trainer.is_global_zero:
-                self._save_pictures(trainer, pl_module, data)
+                self._save_pictures(trainer, self.evaluator.draw(pl_module) | report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
         if self._settled(trainer, pl_module):
             for complaint in pl_module.complaints(self.metrics):
@@ -94,12 +86,7 @@ class Evaluation(StepCallback):
         far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
         return far and self.evaluator.sample_evaluator.num_samples >= ENOUGH_SAMPLES
 
-    def _save_pictures(self, trainer: Trainer, model: GenerativeModel, data: ImageDataModule) -> None:
-        batch = next(in_precision(model, data.test_batches(model.device, limit=64)))
-        pictures = model.pictures(batch.images, batch.labels) | neighbours(self.evaluator)
-        if model.can_encode and self.projection is not None:
-            held_out = in_precision(model, data.test_batches(model.device))
-            pictures |= latent_pictures(model, held_out, data.test.classes, self.projection)
+    def _save_pictures(self, trainer: Trainer, pictures: dict[str, Picture]) -> None:
         for name, made in pictures.items():
             picture = grid(*made) if isinstance(made, tuple) else made
             save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")

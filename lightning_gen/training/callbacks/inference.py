@@ -21,11 +21,12 @@ def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> I
     ema = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, EMA)), None)
     modes = [(module, module.training) for module in model.modules()]
     devices = [model.device] if model.device.type == "cuda" else []
-    average = nullcontext() if ema is None else ema.in_use(model)
+    averaged = ema is not None and bool(ema.average)  # there is none before the first step
+    average = ema.in_use(model) if averaged and ema is not None else nullcontext()
     with torch.random.fork_rng(devices=devices), torch.no_grad(), average:
         try:
             model.eval()
-            yield ema is not None
+            yield averaged
         finally:
             for module, training in modes:
                 module.training = training
