@@ -122,6 +122,7 @@ class Evaluation:
     projection: Literal["pca", "tsne", "umap"] | None
     cache_dir: str
     extractor: Any
+    metric: Any
 
 
 @dataclass

@@ -48,17 +48,13 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
 
 
 def check_names(options: DictConfig, data: ImageDataModule) -> None:
-    """Raises UserError: a metric or a split that is not known, or factors that the data set lacks."""
+    """Raises UserError: a metric that is not known, or needs factors that the data set lacks."""
     known = [*METRICS, *OF_ENCODERS]
-    if not OmegaConf.is_list(options.metrics):
-        raise UserError(f"evaluation.metrics={options.metrics} must be a list: evaluation.metrics=[fid,kid].")
     for name in options.metrics:
         if name not in known:
             raise UserError(
                 f"evaluation.metrics: no metric {name!r}, only {', '.join(known)}.{did_you_mean(name, known)}"
             )
-    if options.split not in ("train", "test"):
-        raise UserError(f"evaluation.split={options.split}: use test or train.")
     if "disentanglement" in options.metrics and data.train.factors is None:
         raise UserError(
             f"evaluation.metrics: disentanglement needs images with known factors, which dataset={data.dataset} "
@@ -74,8 +70,11 @@ def added_metrics(options: DictConfig) -> dict[str, Metric]:
     Raises:
         UserError: a name that is taken, or a `_target_` that gives neither.
     """
+    nodes = options.get("metric") or {}
+    if isinstance(nodes, str):
+        raise UserError(f"evaluation.metric={nodes}: metrics of your own are chosen by evaluation/metric=[{nodes}].")
     result = {}
-    for name, node in (options.get("metric") or {}).items():
+    for name, node in nodes.items():
         if name in METRICS or name in OF_ENCODERS:
             raise UserError(f"evaluation/metric: {name} is the name of a metric of evaluation.metrics: take another.")
         made = build(node)
@@ -85,16 +84,10 @@ def added_metrics(options: DictConfig) -> dict[str, Metric]:
                 f"Comparison: is `_partial_: true` missing?"
             )
         metric = made if isinstance(made, Metric) else Metric(made)
-        settings = {str(key): value for key, value in plain(node).items() if not str(key).startswith("_")}
+        own: Any = OmegaConf.to_container(node, resolve=True)
+        settings = {key: value for key, value in own.items() if not key.startswith("_")}
         result[name] = replace(metric, settings={**metric.settings, **settings})
     return result
-
-
-def plain(node: DictConfig) -> dict[Any, Any]:
-    """A node as plain containers."""
-    container = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(container, dict)
-    return container
 
 
 def _sample_evaluator(

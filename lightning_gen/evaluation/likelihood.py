@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lightning_gen import distributed
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.errors import UserError
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.likelihood import annealed, importance_sampled
 from lightning_gen.metrics.protocol import Numbers, numbers, versions
@@ -19,7 +18,6 @@ from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.randomness import StepNoise, Stream, mix
 
 BATCH = 20  # images at a time; part of the protocol: batch j is drawn from its own seed
-METHODS = ("importance", "ais")
 
 
 @dataclass(frozen=True)
@@ -91,20 +89,10 @@ class LikelihoodEvaluator:
 
 
 def build_likelihood(options: DictConfig) -> LikelihoodEvaluator | None:
-    """The evaluator of `evaluation.nll`; None where `evaluation.nll.k` is 0.
-
-    Raises:
-        UserError: a method that is not known, or a number that is none.
-    """
+    """The evaluator of `evaluation.nll`; None where `evaluation.nll.k` is 0."""
     nll = options.get("nll")
     if nll is None or not nll.k:
         return None
-    if nll.method not in METHODS:
-        raise UserError(f"evaluation.nll.method={nll.method}: use {' or '.join(METHODS)}.")
-    for key in ("k", "images", "chains", "temperatures"):
-        value = nll[key]
-        if not (isinstance(value, int) and value > 0) and not (key == "images" and value is None):
-            raise UserError(f"evaluation.nll.{key}={value} must be a whole number, 1 or more.")
     return LikelihoodEvaluator(
         options.name, nll.k, nll.images, nll.method, nll.chains, nll.temperatures, options.seed
     )

@@ -1,0 +1,83 @@
+"""One call measures everything of a model, each number with its protocol."""
+
+import pytest
+import torch
+
+from lightning_gen.config.build import build_data, build_model
+from lightning_gen.config.compose import compose
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation import held_out
+from lightning_gen.evaluation.build import build_evaluator
+from lightning_gen.evaluation.evaluator import Report
+from lightning_gen.metrics.probing import PCA
+from tests.helpers import QUICK
+
+
+def evaluator_and_model(*overrides):
+    config = compose([*QUICK, "networks=mlp", *overrides])
+    data = build_data(config)
+    torch.manual_seed(0)
+    model = build_model(config, data.image_shape).eval()
+    model.see_data(data, fresh=True)
+    return build_evaluator(config, data, torch.device("cpu")), model
+
+
+def test_everything_of_an_encoder_has_a_protocol_and_pictures():
+    evaluator, model = evaluator_and_model("model=vae", "evaluation.metrics=[fid,memorization,reconstruction,rae]")
+    report = evaluator(model, ema=False, step=7)
+    expected = {"eval/elbo", "eval/fid_classifier", "eval/auth_pct", "eval/psnr", "eval/fid_classifier_gmm"}
+    assert expected <= report.metrics.keys()
+    assert report.protocols.keys() == report.metrics.keys()
+    context = {"evaluation": "quick", "batch_norm": "running statistics", "ema": False, "step": 7}
+    assert all(context.items() <= protocol.items() for protocol in report.protocols.values())
+    assert report.protocols["eval/reconstruction_mse"]["n_real"] == 360  # the model's own: of all held-out images
+    assert report.protocols["eval/psnr"]["n_real"] == 20
+    assert report.pictures.keys() == {"neighbours"}
+    assert {"samples", "reconstructions", "interpolations", "latents"} <= evaluator.draw(model).keys()
+
+
+def test_the_same_model_gives_the_same_numbers_whatever_was_drawn_before():
+    evaluator, model = evaluator_and_model("model=gan")
+    first = evaluator(model).metrics
+    torch.rand(7)
+    assert evaluator(model).metrics == first
+
+
+def test_the_likelihood_is_measured_when_it_is_asked_for():
+    evaluator, model = evaluator_and_model("model=vae", "evaluation.nll.k=3", "evaluation.nll.images=5")
+    assert "eval/nll" not in evaluator(model).metrics
+    metrics, protocols = evaluator.measure_likelihood(model, step=7)
+    assert {"eval/nll", "eval/nll_standard_error"} <= metrics.keys() == protocols.keys()
+    assert {"k": 3, "n_real": 5, "step": 7}.items() <= protocols["eval/nll"].items()
+    evaluator, model = evaluator_and_model("model=gan", "evaluation.nll.k=3")
+    assert evaluator.measure_likelihood(model) == ({}, {})  # it has no densities
+
+
+def test_points_are_compared_without_features():
+    evaluator, model = evaluator_and_model("model=gan", "dataset=gaussians", "dataset.num_points=200")
+    report = evaluator(model)
+    assert {"eval/energy_distance", "eval/modes_found"} <= report.metrics.keys()
+    assert evaluator.distance_name() == "eval/energy_distance"
+
+
+def test_a_report_keeps_the_first_number_of_a_name():
+    report = Report()
+    report.add(({"eval/a": 1.0}, {"eval/a": {"n": 1}}))
+    report.add(({"eval/a": 2.0, "eval/b": 3.0}, {"eval/a": {"n": 2}, "eval/b": {"n": 2}}))
+    assert report.metrics == {"eval/a": 1.0, "eval/b": 3.0}
+    assert report.protocols == {"eval/a": {"n": 1}, "eval/b": {"n": 2}}
+
+
+def test_the_distance_must_be_measured_to_be_watched():
+    assert evaluator_and_model("model=gan")[0].distance_name() == "eval/fid_classifier"
+    with pytest.raises(UserError, match="needs fid among"):
+        evaluator_and_model("model=gan", "evaluation.metrics=[kid]")[0].distance_name()
+
+
+def test_principal_components_are_fitted_once_a_width(monkeypatch):
+    fitted = []
+    monkeypatch.setattr(held_out, "PCA", lambda images, width: fitted.append(width) or PCA(images, width))
+    evaluator, model = evaluator_and_model("model=ae", "model.latent_dim=3")
+    errors = [evaluator.held_out(model, {})[0]["eval/squared_error_pca"] for _ in range(2)]
+    assert errors[0] == errors[1] == PCA(evaluator.data.train.images, 3).squared_error(evaluator.data.test.images)
+    assert fitted == [3]
