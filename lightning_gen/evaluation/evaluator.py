@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.code_pictures import latent_pictures
@@ -56,6 +58,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.held_out = HeldOut(self.data)
 
+    @torch.no_grad()
     def __call__(self, model: GenerativeModel, **context: Any) -> Report:
         """Measure a model in evaluation mode: its own metrics, its samples, its reconstructions and codes.
 
@@ -81,6 +84,7 @@ class Evaluator:
         """The test likelihood of a model in evaluation mode, if it has one and the protocol asks for it."""
         return ({}, {}) if self.likelihood is None else self.likelihood(model, self.data, **context)
 
+    @torch.no_grad()
     def draw(self, model: GenerativeModel) -> dict[str, Picture]:
         """Pictures of a model in evaluation mode: its own, and its codes where it has any."""
         batch = next(in_precision(model, self.data.test_batches(model.device, limit=SHOWN)))
