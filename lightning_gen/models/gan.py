@@ -25,6 +25,7 @@ from lightning_gen.pictures import scatter
 from lightning_gen.randomness import GeneratorNoise
 from lightning_gen.ranges import Count, NonNegative
 
+Judged = tuple[Tensor, Tensor | None]  # logits [B] and, with an auxiliary head, class logits [B, K]
 Output = Literal["tanh", "sigmoid", "linear"]
 OUTPUTS: dict[Output, Callable[[Tensor], Tensor]] = {
     "tanh": lambda raw: (raw.tanh() + 1) / 2,
@@ -50,6 +51,8 @@ class GAN(AdversarialModel):
         output: `tanh`, `sigmoid` or `linear`, from the decoder's raw output to images.
         conditioning: how the discriminator uses labels, if there are classes.
         auxiliary_weights: of the class loss for (discriminator, generator), with conditioning=auxiliary.
+        auxiliary_on_fakes: the discriminator's class loss is on real and generated images (Odena et al. 2017, eq. 3);
+            False: on real ones only.
         on_collapse: `warn` or `stop`.
     """
 
@@ -75,6 +78,7 @@ class GAN(AdversarialModel):
         output: Output = "tanh",
         conditioning: Conditioning = "projection",
         auxiliary_weights: tuple[NonNegative, NonNegative] = (1.0, 1.0),
+        auxiliary_on_fakes: bool = True,
         on_collapse: Literal["warn", "stop"] = "warn",
         num_classes: int = 0,
         seed: int = 0,
@@ -87,7 +91,8 @@ class GAN(AdversarialModel):
         self.loss, self.augment = loss, augment or Augmentation()
         self.latent_prior, self.to_image, self.one_pass = latent_prior, OUTPUTS[output], one_pass
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
-        self.auxiliary_weights, self.on_collapse = auxiliary_weights, on_collapse
+        self.auxiliary_weights, self.auxiliary_on_fakes = auxiliary_weights, auxiliary_on_fakes
+        self.on_collapse = on_collapse
         self.truncation: float | None = None  # for sampling only: of the codes, or of the generator's styles
         self.truncates_styles: bool = getattr(self.generator, "truncates_styles", False)
         self.play(
@@ -127,36 +132,41 @@ class GAN(AdversarialModel):
         """Labels [B] as [B, K], or None for a model without classes."""
         return F.one_hot(labels, self.num_classes).float() if self.num_classes and labels is not None else None
 
-    def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def judge(self, images: Tensor, labels: Tensor | None = None) -> Judged:
         """Logits [B] and, with an auxiliary head, class logits [B, K], of images that are augmented first."""
         return self.classify(self.augment(images, self.noise), labels)
 
-    def classify(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def classify(self, images: Tensor, labels: Tensor | None) -> Judged:
         """Like `judge`, of images as they are."""
         logits, guessed = self.discriminator.judge(images, self.one_hot(labels))
         return full_precision(logits), None if guessed is None else full_precision(guessed)
 
-    def judge_both(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits on real and on generated images, and the class logits of the real ones."""
+    def judge_both(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Judged, Judged]:
+        """Logits and class logits of real and of generated images with the same labels."""
         if not self.one_pass:
-            (real_logits, guessed), (fake_logits, _) = self.judge(real, labels), self.judge(fake, labels)
-            return real_logits, fake_logits, guessed
+            return self.judge(real, labels), self.judge(fake, labels)
         both = torch.cat([self.augment(images, self.noise) for images in (real, fake)])
         logits, guessed = self.classify(both, None if labels is None else labels.repeat(2))
-        real_logits, fake_logits = logits.chunk(2)
-        return real_logits, fake_logits, None if guessed is None else guessed.chunk(2)[0]
+        of_real, of_fake = logits.chunk(2)
+        if guessed is None:
+            return (of_real, None), (of_fake, None)
+        guessed_real, guessed_fake = guessed.chunk(2)
+        return (of_real, guessed_real), (of_fake, guessed_fake)
 
     def discriminator_loss(self, batch: Batch, index: int) -> Tensor:
         """The discriminator's loss and its penalties, a scalar."""
         real, labels = batch.images, batch.labels if self.num_classes else None
         with torch.no_grad(), frozen_statistics(self.generator, self.untrack_in_d_steps):
             fake = self.fakes(len(real), labels)
-        real_logits, fake_logits, guessed = self.judge_both(real, fake, labels)
+        (real_logits, guessed_real), (fake_logits, guessed_fake) = self.judge_both(real, fake, labels)
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         self.log_scalars({"train/loss_discriminator": loss})
         self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
         self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold, self.images_seen))
-        loss = self.with_class_loss(loss, guessed, labels, "real")
+        weight = self.auxiliary_weights[0]
+        loss = self.with_class_loss(loss, weight, guessed_real, labels, "real")
+        if self.auxiliary_on_fakes:
+            loss = self.with_class_loss(loss, weight, guessed_fake, labels, "fake")
         seen = DiscriminatorPass(
             real=real,
             fake=fake,
@@ -168,13 +178,15 @@ class GAN(AdversarialModel):
         )
         return self.penalized(loss, seen, index)
 
-    def with_class_loss(self, loss: Tensor, guessed: Tensor | None, labels: Tensor | None, images: str) -> Tensor:
+    def with_class_loss(
+        self, loss: Tensor, weight: float, guessed: Tensor | None, labels: Tensor | None, images: str
+    ) -> Tensor:
         """The loss and the auxiliary head's, on `real` or `fake` images; the loss alone without one."""
         if guessed is None or labels is None:
             return loss
         class_loss = F.cross_entropy(guessed, labels)
         self.log_scalars({f"train/class_loss_{images}": class_loss})
-        return loss + self.auxiliary_weights[("real", "fake").index(images)] * class_loss
+        return loss + weight * class_loss
 
     def generator_loss(self, batch: Batch, index: int) -> Tensor:
         """The generator's loss, a scalar."""
@@ -191,7 +203,7 @@ class GAN(AdversarialModel):
         logits, guessed = self.judge(self.fakes(count, labels), labels)
         loss = self.loss.generator(logits, real_logits).mean()
         self.log_scalars({"train/loss_generator": loss})
-        return self.with_class_loss(loss, guessed, labels, "fake")
+        return self.with_class_loss(loss, self.auxiliary_weights[1], guessed, labels, "fake")
 
     def on_fit_start(self) -> None:
         """Raises UserError: a generator batch that does not divide, or an augmentation unfit for the loss."""

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
 from lightning_gen.networks.precision import FullPrecision, no_autocast
-from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
-from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive
+from lightning_gen.ranges import Count, NonNegative, Positive
 
 Judge = Callable[[Tensor], Tensor]  # inputs, such as images [B, C, H, W] -> logits [B], in full precision
 
@@ -70,6 +69,12 @@ def squared_gradient_norm(seen: DiscriminatorPass, inputs: Tensor) -> Tensor:
     return (gradient / seen.input_scale).flatten(1).square().sum(dim=1)
 
 
+def one_each(seen: DiscriminatorPass) -> Tensor:
+    """A number from U[0, 1) for each input, in a shape that is spread over it."""
+    shape = (len(seen.real), *[1] * (seen.real.dim() - 1))
+    return seen.noise.uniform(shape, seen.real.device).to(seen.real.dtype)
+
+
 class R1(Penalty):
     """weight / 2 ||grad D(x)||^2 on real images (Mescheder et al. 2018, eq. 9)."""
 
@@ -101,9 +106,7 @@ class GradientPenalty(Penalty):
 
     def points(self, seen: DiscriminatorPass) -> Tensor:
         """Where the gradient is taken, in the shape of the inputs."""
-        one_each = (len(seen.real), *[1] * (seen.real.dim() - 1))
-        mixing = seen.noise.uniform(one_each, seen.real.device).to(seen.real.dtype)
-        return torch.lerp(seen.real, seen.fake, mixing)
+        return torch.lerp(seen.real, seen.fake, one_each(seen))
 
     def _excess(self, seen: DiscriminatorPass, points: Tensor) -> Tensor:
         # The root has no gradient at 0, where a dead discriminator starts: the smallest number keeps it finite.
@@ -112,72 +115,29 @@ class GradientPenalty(Penalty):
 
 
 class Dragan(GradientPenalty):
-    """The gradient penalty around real images: x^ = x + 0.5 std(x) U[0, 1) (Kodali et al. 2017, sec. 2.3).
+    """The gradient penalty around real images: x^ = x + 0.5 a std(x) U[0, 1) (Kodali et al. 2017, sec. 2.3).
 
-    The standard deviation is that of all pixels of the batch, as in the authors' code.
+    As in the authors' code, the standard deviation is that of all pixels of the batch, and x^ lies at a random part a
+    ~ U[0, 1) of the way from the image to the perturbed one, one a for each image. The paper takes the perturbed one
+    itself, a = 1: `interpolate=False`.
     """
-
-    def points(self, seen: DiscriminatorPass) -> Tensor:
-        drawn = seen.noise.uniform(seen.real.shape, seen.real.device).to(seen.real.dtype)
-        mean, square = mean_over_processes(torch.stack([seen.real.mean(), seen.real.square().mean()]))
-        spread = (square - mean.square()).clamp(min=0).sqrt()
-        return seen.real + 0.5 * spread * drawn
-
-
-class LeCam(Penalty):
-    """weight (|D(x) - a_F|^2 + |D(G(z)) - a_R|^2) / 2, a: running means of the other side (Tseng et al. 2021, eq. 6).
-
-    Half of the sum, so that each image counts once. `decay`: of the running means of the logits.
-    """
-
-    anchors: Tensor
-
-    def __init__(self, weight: NonNegative, interval: Count = 1, decay: Decay = 0.99) -> None:
-        super().__init__(weight, interval)
-        self.decay = decay
-        self.register_buffer("anchors", torch.zeros(2))  # of the logits on real and on generated images
-
-    def forward(self, seen: DiscriminatorPass) -> Tensor:
-        now = torch.stack([seen.real_logits.detach().mean(), seen.fake_logits.detach().mean()])
-        self.anchors.lerp_(mean_over_processes(now).to(self.anchors), 1 - self.decay)
-        real, fake = self.anchors.to(seen.real_logits).unbind()
-        return 0.5 * self.weight * ((seen.real_logits - fake).square() + (seen.fake_logits - real).square())
-
-
-class Consistency(Penalty):
-    """weight (D(x) - D(T(x)))^2, T a random shift and flip of the image (Zhang et al. 2020, eq. 3).
-
-    `fake_weight`: the same on generated images, as in balanced consistency (Zhao et al. 2021, algorithm 1); 0: not.
-    `flip`: false for images that a mirror turns into something else, such as digits.
-    """
-
-    images_only = True
 
     def __init__(
         self,
         weight: NonNegative,
         interval: Count = 1,
-        shift: Natural = 2,
-        flip: bool = False,
-        fake_weight: NonNegative = 0.0,
+        target: NonNegative = 1.0,
+        one_sided: bool = False,
+        interpolate: bool = True,
     ) -> None:
-        super().__init__(weight, interval)
-        self.shift, self.flip, self.fake_weight = shift, flip, fake_weight
+        super().__init__(weight, interval, target, one_sided)
+        self.interpolate = interpolate
 
-    def forward(self, seen: DiscriminatorPass) -> Tensor:
-        moved = seen.judge(self.transformed(seen.real, seen.noise))
-        penalty = self.weight * (seen.real_logits - moved).square()
-        if self.fake_weight:
-            moved = seen.judge(self.transformed(seen.fake, seen.noise))
-            penalty = penalty + self.fake_weight * (seen.fake_logits - moved).square()
-        return penalty
-
-    def transformed(self, images: Tensor, noise: Noise) -> Tensor:
-        """The images [B, C, H, W], each moved by up to `shift` pixels and, with `flip`, mirrored by a fair coin."""
-        if self.flip:
-            heads = noise.uniform((len(images), 1, 1, 1), images.device) < 0.5
-            images = torch.where(heads, images.flip(-1), images)
-        return random_shift(images, noise, self.shift)
+    def points(self, seen: DiscriminatorPass) -> Tensor:
+        drawn = seen.noise.uniform(seen.real.shape, seen.real.device).to(seen.real.dtype)
+        mean, square = mean_over_processes(torch.stack([seen.real.mean(), seen.real.square().mean()]))
+        perturbed = seen.real + 0.5 * (square - mean.square()).clamp(min=0).sqrt() * drawn
+        return torch.lerp(seen.real, perturbed, one_each(seen)) if self.interpolate else perturbed
 
 
 class WeightClipping(Penalty):

@@ -5,10 +5,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# Modules that `_target_` named before, and where their contents are now.
+# Modules and classes that `_target_` named before, and where their contents are now.
 MOVED = {
     "lightning_gen.schedules.": "lightning_gen.objectives.schedules.",
     "lightning_gen.loggers.": "lightning_gen.training.loggers.",
+    "lightning_gen.objectives.penalties.Consistency": "lightning_gen.objectives.logit_penalties.Consistency",
+    "lightning_gen.objectives.penalties.LeCam": "lightning_gen.objectives.logit_penalties.LeCam",
     "lightning_gen.objectives.mmd.": "lightning_gen.objectives.divergences.",
 }
 # Keys and groups of overrides that had another name before; what follows them (`.lr`, `=3`) stays.
@@ -26,9 +28,13 @@ NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
 # What a class did before an option of it was there to be chosen, by the names that `_target_` has now: a run that was
 # trained so goes on so.
 BEFORE: dict[str, dict[str, Any]] = {
+    "lightning_gen.models.gan.GAN": {"auxiliary_on_fakes": False},
     "lightning_gen.networks.biggan.BigGANDecoder": {"normalize_embedding": True},
     "lightning_gen.networks.r3gan.R3GANEncoder": {"taps": [1, 2, 1], "projection": "plain"},
     "lightning_gen.networks.r3gan.R3GANDecoder": {"taps": [1, 2, 1]},
+    "lightning_gen.objectives.logit_penalties.Consistency": {"padding": "zeros"},
+    "lightning_gen.objectives.penalties.Dragan": {"interpolate": False},
+    "lightning_gen.objectives.logit_penalties.LeCam": {"rectified": False, "debias": False},
     "lightning_gen.networks.stylegan2.StyleGAN2Encoder": {"projection": "plain"},
     "lightning_gen.networks.stylegan2.StyleGAN2Decoder": {"w_avg_decay": None},
 }
@@ -106,5 +112,7 @@ def _with_targets(node: Any) -> Any:
     if isinstance(target, str):
         old = next((prefix for prefix in MOVED if target.startswith(prefix)), "")
         target = MOVED.get(old, "") + target.removeprefix(old)
+        if target.endswith(".LeCam") and "rectified" not in result and "weight" in result:
+            result["weight"] *= 0.5  # it was half of the sum
         result = BEFORE.get(target, {}) | result | {"_target_": target}
     return result

@@ -14,7 +14,7 @@ from lightning_gen.models.gan import GAN
 from lightning_gen.models.mode_collapse import collapse
 from lightning_gen.networks.conv import ConvDecoder, ConvEncoder
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
-from lightning_gen.objectives import adversarial, penalties
+from lightning_gen.objectives import adversarial, logit_penalties, penalties
 from tests.helpers import assert_same, make_run, resume_run, train_run
 
 LOSSES = (
@@ -32,8 +32,8 @@ PENALTIES = {
     "gradient penalty": {"gradient_penalty": penalties.GradientPenalty(10.0)},
     "one-sided": {"gradient_penalty": penalties.GradientPenalty(10.0, one_sided=True)},
     "dragan": {"dragan": penalties.Dragan(10.0)},
-    "lecam": {"lecam": penalties.LeCam(0.3)},
-    "consistency": {"consistency": penalties.Consistency(10.0, shift=1, fake_weight=1.0)},
+    "lecam": {"lecam": logit_penalties.LeCam(0.3)},
+    "consistency": {"consistency": logit_penalties.Consistency(10.0, shift=1, fake_weight=1.0)},
     "clipping": {"weight_clipping": penalties.WeightClipping(0.1)},
 }
 ADAM = partial(torch.optim.Adam, lr=1e-2)
@@ -95,6 +95,29 @@ def test_the_value_of_the_game_is_what_the_phases_minimize():
     assert js == pytest.approx(float(torch.tensor(4.0).log() + expected) / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize("one_pass", [False, True])
+@pytest.mark.parametrize("on_fakes", [True, False])
+def test_the_class_loss_is_on_real_and_generated_images(one_pass, on_fakes):
+    """Odena et al. 2017, eq. 2 and 3: the discriminator maximizes L_S + L_C, the generator L_C - L_S, where L_C is the
+    log-likelihood of the right class on real and on generated images."""
+    options = {"conditioning": "auxiliary", "num_classes": 3, "auxiliary_weights": (0.7, 0.2)}
+    model = make(one_pass=one_pass, auxiliary_on_fakes=on_fakes, **options)
+    batch = Batch(torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 2, 1, 0]))
+    with torch.no_grad():
+        fake = model.fakes(6, batch.labels)
+        (real_logits, real_classes), (fake_logits, fake_classes) = (
+            model.discriminator.judge(images, torch.eye(3)[batch.labels]) for images in (batch.images, fake)
+        )
+    right = [classes.log_softmax(dim=1)[range(6), batch.labels].mean() for classes in (real_classes, fake_classes)]
+    sources = model.loss.discriminator(real_logits, fake_logits).mean()
+    model.noise.start(0)
+    expected = sources - 0.7 * (right[0] + right[1] * on_fakes)
+    torch.testing.assert_close(model.discriminator_loss(batch, 0).detach(), expected)
+    model.noise.start(0)
+    expected = model.loss.generator(fake_logits).mean() - 0.2 * right[1]
+    torch.testing.assert_close(model.generator_loss(batch, 0).detach(), expected)
+
+
 def test_lazy_penalties_count_as_often_as_they_are_left_out():
     model = make(penalty={"r1": penalties.R1(0.1, interval=4)})
     batch, plain = Batch(torch.rand(4, 1, 4, 4), None), make()
@@ -129,8 +152,9 @@ def test_penalties_on_fakes_have_all_digits_under_autocast():
     batch, draw, drawn = Batch(torch.rand(4, 1, 4, 4), None), model.fakes, []
     model.fakes = lambda *arguments: drawn.append(draw(*arguments)) or drawn[-1]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model.discriminator_loss(batch, 0)[1]
-    expected = 0.05 * penalties.squared_gradient_norm(model.penalty_judge(None), drawn[0]).mean()
+        model.discriminator_loss(batch, 0)
+    found, seen = model.scalars, SimpleNamespace(judge=lambda images: model.judge(images)[0], input_scale=2.0)
+    expected = 0.05 * penalties.squared_gradient_norm(seen, drawn[0]).mean()
     assert drawn[0].dtype == torch.float32
     torch.testing.assert_close(found["train/penalty_r2"], expected.detach())
     assert found["train/penalty_gradient_penalty"].dtype == torch.float32

@@ -60,6 +60,13 @@ def test_what_could_not_be_chosen_then_is_as_it_was(target):
     assert set(BEFORE[target]) <= set(signature.parameters)
 
 
+def test_lecam_of_then_had_half_the_weight():
+    old = {"_target_": "lightning_gen.objectives.penalties.LeCam", "weight": 0.3, "decay": 0.99, "interval": 1}
+    node = upgraded(OmegaConf.create({"lecam": old})).lecam
+    assert node._target_ == "lightning_gen.objectives.logit_penalties.LeCam"
+    assert (node.weight, node.rectified, node.debias) == (0.15, False, False)
+
+
 @pytest.mark.parametrize("networks", ["r3gan_small", "stylegan2"])
 def test_a_conditional_discriminator_of_then_loads(tmp_path, networks):
     """A head and a plain projection; [1, 2, 1] between R3GAN's stages; no mean style in StyleGAN2."""
