@@ -39,12 +39,15 @@ SMALL = {  # by the key that a choice has
     "model.augment.p": 1.0,  # so that it does something
     "model.code_activation": "sigmoid",  # which model/regularizer=kl needs
 }
+PENALTIES = sorted((config_dir() / "model" / "penalty").glob("*.yaml"))
 REFUSED = {  # two choices that do not go together
     *(("model=hierarchical_vae", f"objective={name}") for name in ("beta_tc", "dreg")),
     *(("objective=beta_tc", f"posterior={name}") for name in ("full_covariance", "iaf", "planar")),
     *(("objective=dreg", f"posterior={name}") for name in ("iaf", "planar")),
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
     ("likelihood=optimal_gaussian", "objective=dreg"),
+    ("model=wae", "penalty=consistency"),
+    *(("divergence=mmd", f"penalty={file.stem}") for file in PENALTIES if file.stem not in ("none", "consistency")),
     *(("augment=ada", f"loss={name}") for name in ("relativistic_average", "relativistic_paired", "wasserstein")),
 }
 Row = dict[str, str]  # a choice for each group
