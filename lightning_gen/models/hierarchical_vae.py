@@ -39,12 +39,12 @@ class ConditionalGaussian(nn.Module):
 
 
 class Draws(NamedTuple):
-    """k draws for each of B images, with their density in two parts: of e, and of h2 given e."""
+    """k draws for each of B images, with log-densities of each layer in nats."""
 
     h1: Tensor  # [k, B, Z1]
     codes: Tensor  # (h2, e), [k, B, Z2 + Z1]
-    log_q: Tensor  # nats, [2, k, B]
-    log_prior: Tensor  # nats, [2, k, B]
+    log_q: Tensor  # of q(h1|x) as a density of e, and of q(h2|h1): [2, k, B]
+    log_prior: Tensor  # of N(0, I) at e, and at h2: [2, k, B]
 
 
 class HierarchicalVAE(VariationalModel):
