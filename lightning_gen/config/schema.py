@@ -149,6 +149,9 @@ class Root:
     extra: dict[str, Any] = field(default_factory=dict)  # keys of a config group that a user added
 
 
+GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Likelihood, Evaluation)
+
+
 def check(config: DictConfig) -> None:
     """Check the type and range of every key.
 

@@ -52,6 +52,11 @@ def adapter(annotation: Any) -> TypeAdapter | None:
     return None if checked is UNCHECKED else TypeAdapter(checked)
 
 
+def is_checked(annotation: Any) -> bool:
+    """Whether the type says anything of plain values."""
+    return adapter(annotation) is not None
+
+
 def fits(value: Any, annotation: Any) -> bool:
     """Whether a plain value (number, text, list, dict) fits the type; true for types that no plain value can have."""
     known = adapter(annotation)

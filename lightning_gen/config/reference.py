@@ -1,0 +1,143 @@
+"""The list of all config keys, for docs/keys.md: python -m lightning_gen.config.reference > docs/keys.md
+
+Defaults and meanings come from the files under conf/ and their comments, types and ranges from where the check takes
+them (config/schema.py), so the list cannot differ from either.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pytorch_lightning import Trainer as LightningTrainer
+
+from lightning_gen.config.schema import GROUPS, Trainer, arguments_of
+from lightning_gen.config.tree import config_dir
+from lightning_gen.config.types import hints, in_words, is_checked
+from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
+
+HEAD = """# All config keys
+
+Made by `python -m lightning_gen.config.reference > docs/keys.md`. A key is set by `KEY=VALUE` on the command line, an
+option of a group by `GROUP=NAME`. Types and ranges are checked before anything is built.
+"""
+SKIPPED = ("defaults", "hydra")
+HYDRA_KEYS = ("_target_", "_partial_")
+
+
+class Key(NamedTuple):
+    """One key of a config file."""
+
+    name: str  # dotted, within the file
+    kind: str  # what it may hold, in words; empty where anything
+    default: str
+    meaning: str
+
+
+def keys_of(file: Path, group: type | None) -> list[Key]:
+    """The keys of a config file in their order; `group`: the schema of one that builds no object itself."""
+    text = file.read_text()
+    tree = yaml.safe_load(text) or {}
+    return list(_walk(tree, comments(text), group, tree))
+
+
+def comments(text: str) -> dict[str, str]:
+    """The comment of each key, by the key's dotted name: behind it, or above it where it begins with a capital."""
+    found: dict[str, str] = {}
+    stack: list[tuple[int, str]] = []
+    last = above = ""
+    for line in text.splitlines():
+        key = re.match(r"( *)([\w.]+):(.*)", line)
+        if key:
+            while stack and stack[-1][0] >= len(key[1]):
+                stack.pop()
+            stack.append((len(key[1]), key[2]))
+            last = ".".join(name for _, name in stack)
+            found[last] = f"{above} {key[3].partition(' # ')[2]}".strip()
+            above = ""
+        elif re.match(r" +# [A-Z]", line) or (above and re.match(r" +# ", line)):
+            above = f"{above} {line.strip(' #')}".strip()
+        elif re.match(r" +# ", line) and last:  # goes on in the next line
+            found[last] += " " + line.strip(" #")
+    return found
+
+
+def _walk(node: dict[str, Any], said: dict[str, str], group: type | None, root: Any, path: str = "") -> Iterator[Key]:
+    types = _types(node, group, root)
+    for key, value in node.items():
+        name = f"{path}{key}"
+        if key in HYDRA_KEYS or (not path and key in SKIPPED):
+            continue
+        kind = types.get(key)
+        if isinstance(value, dict) and value:
+            inner = kind if isinstance(kind, type) and kind in GROUPS else None
+            yield from _walk(value, said, inner, root, f"{name}.")
+        else:
+            words = in_words(kind) if kind is not None and is_checked(kind) else ""
+            yield Key(name, words, _default(value), said.get(name, ""))
+
+
+def _types(node: dict[str, Any], group: type | None, root: Any) -> dict[str, Any]:
+    """The types of the keys of a node, from its group, or from what it builds."""
+    if group is not None:
+        return (hints(LightningTrainer) if group is Trainer else {}) | hints(group)
+    if "source" in node:  # a data set: the keys of all data sets, and those of its own source
+        return hints(ImageDataModule) | _arguments(node["source"])
+    target = str(node.get("_target_", ""))
+    if target.startswith("${"):  # the class of another node of the file
+        return _arguments(root.get(target.strip("${}.").split(".")[0]))
+    return _arguments(node)
+
+
+def _arguments(node: Any) -> dict[str, Any]:
+    """The types of what a node's target takes; {} if it has none, or an optional package is missing."""
+    if not isinstance(node, dict) or "_target_" not in node:
+        return {}
+    try:
+        return arguments_of(node, "")[1]
+    except UserError:
+        return {}
+
+
+def _default(value: Any) -> str:
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else str(value).replace("'", "")
+
+
+def page() -> str:
+    """The whole page."""
+    root = config_dir()
+    parts = [HEAD, "\n## The run\n", _table(keys_of(root / "train.yaml", GROUPS[0]), "")]
+    for folder in sorted({file.parent for file in root.rglob("*.yaml")} - {root}):
+        group = folder.relative_to(root).as_posix()
+        if group in ("experiment", "debug"):
+            continue
+        package = {"hardware": "trainer"}.get(group, group.replace("/", "."))
+        parts.append(f"\n## `{group}=`\n")
+        for file in sorted(folder.glob("*.yaml")):
+            keys = keys_of(file, _schema_of(group))
+            first = file.read_text().split("\n")[:2]
+            about = next((line.lstrip("# ") for line in first if re.match(r"# (?!@)", line)), "")
+            parts.append(f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{package}.") if keys else ""))
+    return "".join(parts)
+
+
+def _schema_of(group: str) -> type | None:
+    """The dataclass of a top-level group, by its name."""
+    kinds = hints(GROUPS[0])
+    kind = kinds.get({"hardware": "trainer"}.get(group, group))
+    return kind if isinstance(kind, type) and kind in GROUPS else None
+
+
+def _table(keys: list[Key], prefix: str) -> str:
+    lines = ["", "| key | type | default | meaning |", "|---|---|---|---|"]
+    for key in keys:
+        cells = (f"`{prefix}{key.name}`", key.kind, f"`{key.default}`", key.meaning)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")
