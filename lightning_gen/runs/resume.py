@@ -1,4 +1,4 @@
-"""resume=RUN: the run's own config with the overrides that are given on top, and what they may not change."""
+"""resume=RUN: the saved config with new overrides on top, and what these may not change."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lightning_gen.runs.upgrade import renamed, with_objective_group
 if TYPE_CHECKING:
     from torch import Tensor
 
-# What makes a run what it is: with another value it is another run.
+# Keys that may not change: with another value it would be another run.
 FIXED = ("seed", "id", "conditional", "num_classes", "encoder_from", "model.name", "model._target_")
-HYDRAS = re.compile(r"[+~]*hydra[./@=]")  # overrides of Hydra itself, never taken over from a run directory
-OPTIMIZER_CLASS = r"model\.\w*optimizer\._target_"  # its state would not fit
-HALF_WEIGHTS = ("16-true", "bf16-true", "64-true", "transformer-engine")  # the precision of the weights themselves
+HYDRAS = re.compile(r"[+~]*hydra[./@=]")  # overrides of Hydra itself, which are never taken from a run directory
+OPTIMIZER_CLASS = r"model\.\w*optimizer\._target_"  # the saved state would not fit another class
+HALF_WEIGHTS = ("16-true", "bf16-true", "64-true", "transformer-engine")  # precisions of the weights themselves
 
 
 def keys_of(overrides: list[str]) -> set[str]:
-    """The keys and groups that these overrides name."""
+    """The keys and groups that these overrides set."""
     return {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides) if o.key_or_group}
 
 
 def overrides_of(run: Path, new: list[str]) -> list[str]:
-    """The overrides that the run was started with, without those that are given anew."""
+    """The overrides that the run was started with, without those that the new ones replace."""
     old = [renamed(override) for override in saved_overrides(run) if not HYDRAS.match(override)]
     old = with_objective_group(old)
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
@@ -41,9 +41,13 @@ def overrides_of(run: Path, new: list[str]) -> list[str]:
 
 
 def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) -> DictConfig:
-    """The run's saved config, changed where its overrides with the new ones compose to something else than without.
+    """The saved config of the run, with the changes that the new overrides make.
 
-    So a value that was saved stays, even if the defaults have changed since.
+    The changes are the differences between the config composed with the old overrides and with the new ones. So a
+    saved value stays even if a default has changed since.
+
+    Raises:
+        UserError: a change that resume does not allow, or a name that is not trusted.
     """
     saved = Run.load(directory).config
     saved.resume, saved.command = str(directory), literal(composed.command)
@@ -61,10 +65,10 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
 
 
 def check_fixed(before: DictConfig, after: DictConfig) -> None:
-    """Refuse the changes that would make it another run.
+    """Check that no key has changed that would make it another run.
 
     Raises:
-        UserError: a fixed key has changed; the message names it.
+        UserError: such a key has changed; the message names it.
     """
     old, new = (flat(_plain(config)) for config in (before, after))
     for key in sorted(old.keys() | new.keys()):
@@ -78,15 +82,15 @@ def check_fixed(before: DictConfig, after: DictConfig) -> None:
 
 
 def check_checkpoint(image_shape: Sequence[int], weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
-    """Whether a checkpoint's `state` belongs to images [C, H, W] and to weights of these names and shapes.
+    """Check that the `state` of a checkpoint fits images [C, H, W] and weights of these names and shapes.
 
     Raises:
-        UserError: it does not; the message names what differs first.
+        UserError: it does not; the message names the first difference.
     """
     advice = "leave out the overrides that change the model or its images, or start a new run."
     if list(image_shape) != state["image_shape"]:
         was, now = ("x".join(map(str, shape)) for shape in (state["image_shape"], image_shape))
-        raise UserError(f"resume: the run was trained on images of {was} and these are {now}: {advice}")
+        raise UserError(f"resume: the run was trained on images of {was}, but these are {now}: {advice}")
     saved = state["state_dict"]
     for name in sorted(saved.keys() | weights.keys()):
         there, here = (list(part[name].shape) if name in part else "missing" for part in (saved, weights))
@@ -99,7 +103,7 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _merge(saved: Any, before: Any, after: Any) -> Any:
-    """`after` where it differs from `before`, `saved` elsewhere; keys that the change removed are gone."""
+    """`after` where it differs from `before`, otherwise `saved`; keys that are not in `after` are dropped."""
     if not (isinstance(saved, dict) and isinstance(before, dict) and isinstance(after, dict)):
         return saved if before == after else after
     return {key: _merge(saved.get(key, after[key]), before.get(key), after[key]) for key in after}

@@ -1,9 +1,9 @@
-"""The directory of one experiment: everything that resuming, evaluating and sampling need.
+"""A run directory: all that is needed to resume, evaluate and sample a run.
 
-config.yaml           everything resolved; .hydra/ holds the overrides
+config.yaml           the complete config, resolved; .hydra/ holds the overrides
 summary.json          metrics, best, progress, protocol, provenance, status
 metrics.csv           every logged scalar against step and images_seen
-samples/              grids: step_00001000.png; reconstructions/, interpolations/ beside it
+samples/              grids: step_00001000.png; next to it reconstructions/ and interpolations/
 checkpoints/          last.ckpt, best.ckpt
 """
 
@@ -30,20 +30,20 @@ LOCK = ".lock"  # held while a process trains in the directory
 
 
 class Run:
-    """A run directory: `Run.create` for a new one, `Run.load` for one that is there."""
+    """A run directory; `Run.create` makes a new one, `Run.load` opens an existing one."""
 
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
-        self.record: DictConfig | None = None  # the config as config.yaml and the loggers have it, if it differs
-        self.overrides: list[str] = []  # that the command line gave
+        self.record: DictConfig | None = None  # the config for config.yaml and the loggers, if it differs
+        self.overrides: list[str] = []  # those of the command line
         self._lock: FileLock | None = None
 
     @classmethod
     def create(cls, path: Path, config: DictConfig) -> "Run":
-        """A run of this config, resolved; nothing is written before `save`.
+        """A new run with this config, resolved. Nothing is written before `save`.
 
-        What is written keeps `${oc.env:NAME}` as it stands: a secret that a config reads from the environment ends up
-        neither in the run directory nor in a logger.
+        `${oc.env:NAME}` is written as it is, so a secret that a config reads from the environment reaches neither the
+        run directory nor a logger.
         """
         run = cls(path.resolve(), _resolved(config, with_environment=True))
         run.config.id = run.config.id or uuid.uuid4().hex[:8]
@@ -52,10 +52,11 @@ class Run:
 
     @classmethod
     def load(cls, path: str | Path) -> "Run":
-        """Open a run directory, which may be a stranger's: see `runs/trust.py`.
+        """Open a run directory, which may come from a stranger: see `runs/trust.py`.
 
         Raises:
-            UserError: there is no readable run at that path, or it calls what it may not.
+            UserError: there is no readable run at that path, or its config names a class or function that is not
+            trusted.
         """
         path = Path(path)
         try:
@@ -70,14 +71,14 @@ class Run:
         return cls(path.resolve(), OmegaConf.create(without_environment(tree)))
 
     def claim(self) -> None:
-        """Hold the directory until this process ends, so that no other trains in it.
+        """Lock the directory until this process ends, so that no other process trains in it.
 
         Raises:
-            UserError: it holds another run, another process is training in it, or it cannot be written to.
+            UserError: the directory contains another run, is locked by another process, or is not writable.
         """
         if not self.config.resume and (self.path / "config.yaml").exists():
             raise UserError(
-                f"{self.path} holds a run already: go on with it by resume='{self.path}', or choose another "
+                f"{self.path} already contains a run: continue it with resume='{self.path}', or choose another "
                 f"hydra.run.dir."
             )
         lock = FileLock(self.path / LOCK)
@@ -91,7 +92,7 @@ class Run:
         self._lock = lock
 
     def release(self) -> None:
-        """Let other processes have the directory; of a run that never began, remove it if it is empty."""
+        """Unlock the directory, and remove it if the run never began."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -99,7 +100,7 @@ class Run:
             shutil.rmtree(self.path)
 
     def save(self) -> None:
-        """Write config.yaml, the overrides and the status, and point `runs/latest` here."""
+        """Write config.yaml, the overrides and the status, and let `runs/latest` point here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
         if not self.config.resume:
             write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
@@ -107,14 +108,14 @@ class Run:
         self._point_latest()
 
     def recorded(self) -> DictConfig:
-        """The config without what it reads from the environment, with what was filled in since it was composed."""
+        """The config as it is recorded: with what was filled in later, without values read from the environment."""
         if self.record is None:
             return self.config
         merged = _kept(OmegaConf.to_container(self.record), OmegaConf.to_container(self.config))
         return OmegaConf.create(merged)
 
     def _point_latest(self) -> None:
-        """`runs/latest` for runs under runs/; elsewhere, and where links are not allowed, there is none."""
+        """Update `runs/latest`, for runs below a folder runs/ where links are allowed."""
         root = next((p for p in self.path.parents if p.name == "runs"), None)
         if root is None:
             return
@@ -125,41 +126,41 @@ class Run:
         except OSError:
             temporary.unlink(missing_ok=True)
 
-    # -- what lies in it -----------------------------------------------------------------------------------
+    # -- its contents --------------------------------------------------------------------------------------
 
     def checkpoint_path(self, which: str) -> Path:
-        """The file of `last`, `best`, or of a path to a checkpoint."""
+        """The path of the checkpoint `last` or `best`, or the given path."""
         return self.path / "checkpoints" / f"{which}.ckpt" if which in ("last", "best") else Path(which)
 
     def read_checkpoint(self, which: str = "last") -> dict[str, Any]:
-        """The checkpoint on the CPU, read with weights_only=True.
+        """Read a checkpoint to the CPU, with weights_only=True.
 
         Raises:
-            UserError: it is missing or unreadable.
+            UserError: the checkpoint is missing or unreadable.
         """
-        import torch  # not at the top: reading a config needs no torch
+        import torch  # not at the top, because reading a config needs no torch
 
         path = self.checkpoint_path(which)
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise UserError(f"There is no checkpoint at {path}: the run has not saved one yet.") from None
-        except Exception as error:  # what torch raises for a damaged file depends on where it is damaged
+        except Exception as error:  # damaged files raise many kinds of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"The checkpoint {path} cannot be read ({reason}). Set resume to another run.") from error
 
     def add_evaluation(self, entry: dict[str, Any]) -> None:
-        """Add `entry` to `evaluations` in summary.json, in place of the one by the same protocol if there is one.
+        """Add `entry` to `evaluations` in summary.json, replacing the one with the same protocol if there is one.
 
-        Two entries have the same protocol if each number in them was measured in the same way, in all but the
-        time: nothing that was measured otherwise is lost.
+        Two entries have the same protocol only if every number was measured in the same way, so nothing that was
+        measured differently is lost.
         """
         entry = json.loads(json.dumps(entry, default=float))
         others = [one for one in self.read_summary().get("evaluations", []) if one["protocol"] != entry["protocol"]]
         self.write_summary(evaluations=[*others, entry])
 
     def read_summary(self) -> dict[str, Any]:
-        """summary.json, or an empty record."""
+        """The content of summary.json, or {} if it does not exist."""
         path = self.path / "summary.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -171,14 +172,14 @@ class Run:
 
 
 def saved_overrides(run_dir: Path) -> list[str]:
-    """What the command line of a run asked for, as it was typed; nothing in it is interpolated."""
+    """The overrides of a run as they were typed, without interpolation."""
     file = run_dir / ".hydra" / "overrides.yaml"
     saved: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
     return [str(override) for override in saved]
 
 
 def _resolved(config: DictConfig, with_environment: bool) -> DictConfig:
-    """All interpolations resolved, or all but those of the environment; the command line is never interpolated."""
+    """Resolve all interpolations, with or without those of the environment, but never those of the command line."""
     config = copy.deepcopy(config)
     command = config.command
     config.command = None
@@ -193,14 +194,14 @@ def _resolved(config: DictConfig, with_environment: bool) -> DictConfig:
 
 
 def _as_written(name: str, *default: Any) -> Any:
-    """The interpolation of an environment variable as text; the package's own variables are resolved."""
+    """Keep the interpolation of an environment variable as text, except for the package's own variables."""
     if name.startswith(OWN_VARIABLES):
         return env(name, *default)
     return "${oc.env:" + ",".join([name, *map(repr, default)]) + "}"
 
 
 def _kept(record: Any, now: Any) -> Any:
-    """`now`, with the texts of `record` that read the environment."""
+    """`now`, but with those values of `record` that refer to the environment."""
     if isinstance(record, dict) and isinstance(now, dict):
         return {key: _kept(record.get(key), value) for key, value in now.items()}
     return record if isinstance(record, str) and ENVIRONMENT.search(record) else now

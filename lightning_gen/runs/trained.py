@@ -1,4 +1,4 @@
-"""A trained run in Python: its model, its data and its numbers, from the run directory alone."""
+"""A trained run in Python: its model, data and metrics, from the run directory alone."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -20,7 +20,7 @@ from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
 
 Images = Tensor | np.ndarray  # [N, C, H, W], uint8 or floating point in [0, 1]
-BATCH = 500  # images that go through the model at once
+BATCH = 500  # images processed at once
 
 
 def load(path: str | Path, checkpoint: str = "best", device: torch.device | str | None = None) -> "TrainedRun":
@@ -29,11 +29,11 @@ def load(path: str | Path, checkpoint: str = "best", device: torch.device | str 
 
 
 class TrainedRun:
-    """A run directory with its model in evaluation mode, its averaged weights in place if it has them.
+    """A run directory and its model in evaluation mode, with averaged weights if it has them.
 
-    What goes in may be a torch tensor on any device or a numpy array. Images are uint8, or floating point in [0, 1],
-    [N, C, H, W], of the shape that the model was trained on. Results are float32 tensors on the CPU. A large N is
-    processed in parts, so that memory does not grow with it.
+    Inputs are torch tensors on any device, or numpy arrays. Images are [N, C, H, W], uint8 or floating point in [0,
+    1], with the shape that the model was trained on. Results are float32 tensors on the CPU. A large N is processed
+    in parts, so that memory does not grow with it.
 
     `labels`, integers [N], are needed by models that are conditioned on classes (`conditional=true`), and not
     used by others.
@@ -52,7 +52,7 @@ class TrainedRun:
         self._run, self.checkpoint = run, checkpoint
         self.path: Path = run.path
         self.config: DictConfig = run.config
-        with torch.random.fork_rng(devices=[]):  # a new model draws weights, before those of the checkpoint
+        with torch.random.fork_rng(devices=[]):  # building the model draws initial weights
             self.model = load_model(run, checkpoint, None if device is None else torch.device(device))
 
     # -- its record and its data -----------------------------------------------------------------------------
@@ -104,23 +104,23 @@ class TrainedRun:
         return self._in_parts(self._decode, self._codes(codes), self._labels(labels, len(codes)))
 
     def reconstruct(self, images: Images, labels: ArrayLike | None = None) -> Tensor:
-        """The images [N, C, H, W] in [0, 1] after encoding and decoding."""
+        """Reconstructions [N, C, H, W] in [0, 1] of images: encoded and decoded."""
         return self._in_parts(self.model.reconstruct, self._images(images), self._labels(labels, len(images)))
 
     def interpolate(self, start: Images, end: Images, steps: int = 8, labels: ArrayLike | None = None) -> Tensor:
         """Images [N, steps, C, H, W] in [0, 1], decoded along the straight lines between codes.
 
         Args:
-            start: N images, which are encoded, or N codes [N, Z].
-            end: likewise, as many.
+            start: N images, which are encoded, or codes [N, Z].
+            end: likewise, the same number.
             steps: images on each line, both ends included, 2 or more.
             labels: integers [N], for both ends.
         """
         ends = [self.encode(side, labels) if np.ndim(side) == 4 else self._codes(side) for side in (start, end)]
         if len(ends[0]) != len(ends[1]):
-            raise ValueError(f"expected as many ends as starts, got {len(ends[0])} starts and {len(ends[1])} ends.")
+            raise ValueError(f"expected equal numbers of starts and ends, got {len(ends[0])} and {len(ends[1])}.")
         if steps < 2:
-            raise ValueError(f"steps={steps}: a line has 2 images or more.")
+            raise ValueError(f"steps={steps}: use 2 or more images per line.")
         weights = torch.linspace(0, 1, steps).view(1, -1, 1)
         line = torch.lerp(ends[0].unsqueeze(1), ends[1].unsqueeze(1), weights)  # [N, steps, Z]
         shared = None if labels is None else torch.as_tensor(labels).repeat_interleave(steps)

@@ -1,11 +1,10 @@
-"""What a run directory may do: build what this package's configs name, and nothing else.
+"""Which classes and functions the config of a run directory may name.
 
 A run directory may come from a stranger. Its config.yaml names the classes and functions that are called when the run
-is loaded, so a name such as `pathlib.Path.write_text` would run code of the stranger's choice. Only these names are
-called: those in the package's own config tree, torch's optimizers, a few callbacks of Lightning, and names that the
-user trusts in the environment variable `LIGHTNING_GEN_TRUST` (a comma-separated list of names, or of packages whose
-contents are all trusted). Environment variables are not read for a run directory either, unless they are listed
-there.
+is loaded, so a name such as `pathlib.Path.write_text` would run code of the stranger's choice. Therefore only these
+are called: the names in the package's own configs, torch's optimizers, a few callbacks of Lightning, and what the
+user trusts in the environment variable `LIGHTNING_GEN_TRUST`, a comma-separated list of names or of packages. The
+config of a run directory may read only environment variables that are listed there.
 """
 
 import os
@@ -21,33 +20,33 @@ from lightning_gen.config.tree import config_dir
 from lightning_gen.errors import UserError
 
 TRUST = "LIGHTNING_GEN_TRUST"
-OWN_VARIABLES = "LIGHTNING_GEN_"  # environment variables that the package's own configs read begin so
+OWN_VARIABLES = "LIGHTNING_GEN_"  # start of the environment variables that the package's own configs read
 CALLBACKS = ("EarlyStopping", "LearningRateMonitor", "Timer", "DeviceStatsMonitor", "StochasticWeightAveraging")
 ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([^,}\s]+)")
 
 
 def trusted() -> list[str]:
-    """The names that the user trusts, from the environment."""
+    """The names that the user trusts."""
     return [name.strip() for name in os.environ.get(TRUST, "").split(",") if name.strip()]
 
 
 @lru_cache(maxsize=1)
 def targets_of_configs() -> frozenset[str]:
-    """Every `_target_` that a config of this package names."""
+    """Every `_target_` in the configs of this package."""
     files = [*config_dir().rglob("*.yaml"), *(config_dir().parent / "sweeps").rglob("*.yaml")]
     named = (target for file in files for _, target in _targets(OmegaConf.to_container(OmegaConf.load(file))))
     return frozenset(target for target in named if "${" not in target)
 
 
 def check_targets(config: Any, path: Path) -> None:
-    """Refuse a config that would call anything else.
+    """Check that a config calls only trusted classes and functions.
 
     Args:
         config: plain containers.
-        path: where it was read, for the message.
+        path: the file it was read from, for the message.
 
     Raises:
-        UserError: the first name that is neither the package's nor trusted.
+        UserError: a name that is neither the package's nor trusted.
     """
     for key, target in _targets(config):
         if not (_known(target) or any(_covers(name, target) for name in trusted())):
@@ -58,7 +57,7 @@ def check_targets(config: Any, path: Path) -> None:
 
 
 def without_environment(node: Any) -> Any:
-    """The same tree with `${oc.env:NAME}` as plain text, but for the package's own variables and trusted ones."""
+    """The same tree with `${oc.env:NAME}` as plain text, except for the package's own and trusted variables."""
     if isinstance(node, dict):
         return {key: without_environment(value) for key, value in node.items()}
     if isinstance(node, list):
@@ -70,7 +69,7 @@ def without_environment(node: Any) -> Any:
 
 
 def literal(text: str) -> str:
-    """Text that OmegaConf takes as it is written, without interpolation."""
+    """The text, escaped so that OmegaConf does not interpolate it."""
     return re.sub(r"(?<!\\)\$\{", r"\\${", text)
 
 
@@ -84,12 +83,12 @@ def _known(target: str) -> bool:
 
 
 def _covers(name: str, target: str) -> bool:
-    """Whether a trusted name is this target, or a package that holds it."""
+    """Whether a trusted name is this target, or a package that contains it."""
     return target == name or target.startswith(f"{name}.")
 
 
 def _targets(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """The key and the value of each `_target_` of a tree."""
+    """The key and the value of each `_target_` in a tree."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "_target_":

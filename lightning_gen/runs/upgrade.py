@@ -1,11 +1,11 @@
-"""Configs and overrides of earlier versions, brought to the names that are in use now."""
+"""Translate configs and overrides of earlier versions to the present names."""
 
 import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-# Modules and classes that `_target_` named before, and where their contents are now.
+# Old and new places of the modules and classes that `_target_` may name.
 MOVED = {
     "lightning_gen.schedules.": "lightning_gen.objectives.schedules.",
     "lightning_gen.loggers.": "lightning_gen.training.loggers.",
@@ -13,7 +13,7 @@ MOVED = {
     "lightning_gen.objectives.penalties.LeCam": "lightning_gen.objectives.logit_penalties.LeCam",
     "lightning_gen.objectives.mmd.": "lightning_gen.objectives.divergences.",
 }
-# Keys and groups of overrides that had another name before; what follows them (`.lr`, `=3`) stays.
+# Old and new names of keys and groups in overrides; what follows them (`.lr`, `=3`) stays.
 RENAMED = {
     "model.ema_half_life": "ema.half_life",
     "model.ema_buffers": "ema.buffers",
@@ -23,10 +23,9 @@ RENAMED = {
     "model.num_classes": "num_classes",
     "model.encoder_from": "encoder_from",
 }
-# What groups that did not exist hold for a run that was started before them.
+# Values of new groups, for runs that were started before these existed.
 NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
-# What a class did before an option of it was there to be chosen, by the names that `_target_` has now: a run that was
-# trained so goes on so.
+# How a class behaved before it had an option, by its present `_target_`. Runs trained that way continue that way.
 BEFORE: dict[str, dict[str, Any]] = {
     "lightning_gen.models.gan.GAN": {"auxiliary_on_fakes": False},
     "lightning_gen.networks.biggan.BigGANDecoder": {"normalize_embedding": True},
@@ -41,7 +40,7 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 
 def renamed(override: str) -> str:
-    """An override with its key's present name; overrides of present keys come back as they are."""
+    """The override with the present name of its key; overrides of present keys are returned unchanged."""
     for old, new in RENAMED.items():
         found = re.match(rf"([+~]*){re.escape(old)}(?=[.@=]|$)", override)
         if found:
@@ -50,7 +49,7 @@ def renamed(override: str) -> str:
 
 
 def upgraded(config: DictConfig) -> DictConfig:
-    """The config of a run of any earlier version, as the present version reads it; the argument stays as it is."""
+    """The config of a run of any earlier version in the present form; the argument is not changed."""
     tree = _with_objective(_with_targets(OmegaConf.to_container(config)))
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
@@ -58,12 +57,12 @@ def upgraded(config: DictConfig) -> DictConfig:
 
 
 def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
-    """Keys of `model` that are not arguments of its class move to groups of their own."""
+    """Move keys of `model` that are not arguments of its class to groups of their own."""
     model = dict(tree["model"])
     average = {"half_life": model.pop("ema_half_life", None), "buffers": model.pop("ema_buffers", "average")}
     moved = {key: model.pop(key) for key in ("schedule", *NEW) if key in model}
-    moved["num_classes"] = moved.get("num_classes") or None  # without classes it was 0
-    model.pop("monitor", None)  # checkpoint.monitor of the same config holds it
+    moved["num_classes"] = moved.get("num_classes") or None  # 0 used to mean no classes
+    model.pop("monitor", None)  # the same config has it in checkpoint.monitor
     if isinstance(model.get("source"), dict):  # a model inside the model
         inner = _with_groups(model["source"])
         model["source"] = {key: inner[key] for key in ("model", "networks", "seed", "num_classes")}

@@ -1,4 +1,4 @@
-"""train(run): check everything, then train, evaluate and record one run directory."""
+"""Check everything, then train, evaluate and record one run: `prepare` and `train`."""
 
 import sys
 from dataclasses import dataclass
@@ -34,21 +34,21 @@ from lightning_gen.training.trainer import make_trainer
 
 @dataclass
 class Parts:
-    """What a run is made of, built and checked."""
+    """The parts of a run, built and checked."""
 
     data: ImageDataModule
     model: GenerativeModel
     evaluation: Evaluation
     callbacks: list[Callback]
     trainer: Trainer
-    checkpoint: Path | None  # to go on from
+    checkpoint: Path | None  # to resume from
 
 
 def prepare(run: Run) -> Parts:
-    """Build everything that can be wrong, so that a mistake costs seconds.
+    """Check and build everything before training, so that a mistake costs seconds.
 
     Raises:
-        UserError: naming the override to change.
+        UserError: names the override to change.
     """
     config = run.config
     validate(config)
@@ -58,7 +58,7 @@ def prepare(run: Run) -> Parts:
     if checkpoint is not None and checkpoint.exists():
         state = run.read_checkpoint("last")
     else:
-        checkpoint = None  # stopped before its first checkpoint: from the start
+        checkpoint = None  # the run stopped before its first checkpoint: start again
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     fill_in(run, data)
@@ -77,7 +77,7 @@ def prepare(run: Run) -> Parts:
 
 
 def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
-    """Train the run in this process (one of several, if it was launched so) and return its summary."""
+    """Train the run in this process, which may be one of several, and return its summary."""
     parts = parts or prepare(run)
     trainer, callbacks = parts.trainer, parts.callbacks
     _say_what_is_not_synchronized(trainer, parts.model)
@@ -86,7 +86,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
         log_config(trainer, run.recorded())
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
-        if trainer.max_steps == 0:  # fit had nothing to do, but the untrained model has its numbers too
+        if trainer.max_steps == 0:  # fit does nothing, but the untrained model is evaluated
             parts.evaluation.run(trainer, parts.model)
             find(callbacks, SaveCheckpoints).save_last(trainer, parts.model)
     except KeyboardInterrupt:
@@ -104,7 +104,7 @@ def find(callbacks: list[Callback], kind: type) -> Any:
 
 
 def build_callbacks(run: Run, model: GenerativeModel, evaluation: Evaluation) -> list[Callback]:
-    """In the order in which they act after a step: average, log, evaluate, draw, save."""
+    """The callbacks, in the order in which they act after a step: average, log, evaluate, show, save."""
     config = run.config
     average = [EMA(config.ema.half_life, config.ema.buffers)] if config.ema.half_life else []
     return [
@@ -121,10 +121,10 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluation: Evaluation) ->
 
 
 def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
-    """The metric that best.ckpt is best by, and its better end: `checkpoint`, or else the model's own.
+    """The metric that decides best.ckpt, and `min` or `max`: those of `checkpoint`, or else the model's own.
 
     Raises:
-        UserError: `checkpoint.mode` is null and the better end of `checkpoint.monitor` is not known.
+        UserError: `checkpoint.mode` is null and the better direction of `checkpoint.monitor` is not known.
     """
     metric, mode = run.config.checkpoint.monitor, run.config.checkpoint.mode
     if metric in (None, model.monitor[0]):
@@ -134,7 +134,7 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[s
     if mode is None:
         better = direction(metric)
         if better is None:
-            raise UserError(f"checkpoint.monitor={metric}: say which end is better, checkpoint.mode=min or max.")
+            raise UserError(f"checkpoint.monitor={metric}: set checkpoint.mode to min or max.")
         mode = better.__name__
     if mode not in ("min", "max"):
         raise UserError(f"checkpoint.mode={mode} is not known: use min, max, or null for the metric's better end.")
@@ -142,7 +142,7 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[s
 
 
 def build_loggers(run: Run) -> list[Logger]:
-    """metrics.csv always; what `logger` names beside it."""
+    """metrics.csv, and the logger chosen by `logger`."""
     loggers: list[Logger] = [MetricsCSV(run.path / "metrics.csv")]
     if run.config.logger.get("_target_"):
         loggers.append(build(run.config.logger, run=run))
@@ -150,7 +150,7 @@ def build_loggers(run: Run) -> list[Logger]:
 
 
 def log_config(trainer: Trainer, config: Any) -> None:
-    """The resolved config into every logger."""
+    """Send the resolved config to every logger."""
     from omegaconf import OmegaConf
 
     for logger in trainer.loggers:
@@ -162,8 +162,8 @@ def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> N
     on_gpu = trainer.strategy.root_device.type == "cuda"
     if trainer.world_size > 1 and trainer.is_global_zero and has_batch_norm and not on_gpu:
         print(
-            "note: batch norm is synchronized on GPUs only; here its statistics are each process's own "
-            "(networks.decoder.norm=none does without).",
+            "note: batch norm is synchronized only on GPUs; here each process has its own statistics "
+            "(networks.decoder.norm=none avoids batch norm).",
             file=sys.stderr,
         )
 
@@ -191,6 +191,6 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
 
 
 def objective(run: Run, summary: dict[str, Any]) -> float:
-    """What a sweep minimizes or maximizes: the best value of `checkpoint.monitor`; NaN if there is none."""
+    """What a sweep optimizes: the best value of `checkpoint.monitor`, or NaN if there is none."""
     value = summary.get("best", {}).get("value")
     return float("nan") if value is None else float(value)

@@ -23,7 +23,10 @@ MISTAKES = {
     "unknown schedule": (["schedule=cosin"], "Did you mean 'cosine'?"),
     "unknown average": (["ema=avrage"], "Did you mean 'average'?"),
     "best at an end that does not exist": (["checkpoint.mode=minimum"], "must be min, max or null"),
-    "best by a metric without a better end": (["checkpoint.monitor=eval/auth_pct"], "say which end is better"),
+    "best by a metric without a better end": (
+        ["checkpoint.monitor=eval/auth_pct"],
+        "set checkpoint.mode to min or max",
+    ),
     "an encoder for a model that takes none": (["encoder_from=runs/a"], "is for model=classifier, not for model=gan"),
     "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),
     "misspelt key of the model": (["model.latent_dims=5"], "Did you mean 'model.latent_dim'?"),

@@ -43,7 +43,7 @@ def run_dir(trained, tmp_path):
         ("model.latent_dim=8", "in the checkpoint and"),
         ("networks.encoder.widths=[8]", "in the checkpoint and"),
         ("model=vae", "resume cannot change model._target_ from lightning_gen.models.gan.GAN"),
-        ("dataset.size=16", "trained on images of 1x8x8 and these are 1x16x16"),
+        ("dataset.size=16", "trained on images of 1x8x8, but these are 1x16x16"),
         ("conditional=true", "resume cannot change conditional from False to True: start a new run"),
         ("seed=1", "resume cannot change seed from 0 to 1"),
         ("model.generator_optimizer._target_=torch.optim.SGD", "_optimizer._target_ from torch.optim.Adam"),
@@ -114,7 +114,7 @@ def test_a_directory_that_holds_a_run_is_refused(run_dir, train_command):
     before = contents(run_dir)
     done = train_command(*OPTIONS, f"hydra.run.dir={run_dir}")
     assert done.returncode == 2
-    assert f"{run_dir} holds a run already: go on with it by resume='{run_dir}'" in done.stderr
+    assert f"{run_dir} already contains a run: continue it with resume='{run_dir}'" in done.stderr
     assert contents(run_dir) == before
 
 

@@ -1,4 +1,4 @@
-"""Acting between two steps, whatever the number of batches in one."""
+"""Act between two steps, for any number of batches in a step."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from lightning_gen.models.base import GenerativeModel
 
 
 class StepCallback(Callback):
-    """Acts once after each training step, where Lightning's hook acts after every batch that is accumulated too."""
+    """Acts once after each training step. Lightning's own hook acts after every batch, also while accumulating."""
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, GenerativeModel)
@@ -16,5 +16,5 @@ class StepCallback(Callback):
             self.on_step_end(trainer, pl_module)
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        """After the step that made `trainer.global_step` what it is."""
+        """Called after each step; `trainer.global_step` counts this step already."""
         raise NotImplementedError

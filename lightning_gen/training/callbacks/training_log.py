@@ -1,4 +1,4 @@
-"""The losses of the model, every `log_every_n_steps` steps: the only moments that wait for the device."""
+"""Log the losses of the model every `log_every_n_steps` steps, the only time that training waits for the device."""
 
 import math
 import time
@@ -15,10 +15,10 @@ from lightning_gen.training.loggers import MetricsCSV, record
 
 
 class TrainingLog(StepCallback):
-    """Reads `model.scalars`, averages them over the ranks and records them; stops at a loss that is not finite.
+    """Averages `model.scalars` over the ranks and records them; stops training at a loss that is not finite.
 
     Raises:
-        UserError: a scalar is NaN or infinite; the last checkpoint is from before that step.
+        UserError: a scalar is NaN or infinite. The last checkpoint is from before that step.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -56,15 +56,18 @@ class TrainingLog(StepCallback):
             record(trainer, self.latest, model.images_seen)
 
     def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
-        """Raises UserError: the loss of a phase, a scalar or a weight is not finite. In all processes at once.
+        """Check that losses, scalars and weights are finite; all processes get the same result.
 
-        To be called before a checkpoint is written too, so that the last one is a good one.
+        Also called before a checkpoint is written, so that the last checkpoint is always good.
+
+        Raises:
+            UserError: the loss of a phase, a scalar or a weight is not finite.
         """
         first = list(model.diverged.values())
         weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
         seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
         *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
-        if any(lost):  # in one phase first, and then in those that follow
+        if any(lost):  # the first phase spoils those that follow
             found = [
                 (float(at), phase) for at, phase, share in zip(first, model.diverged, lost, strict=True) if share
             ]
