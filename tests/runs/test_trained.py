@@ -127,8 +127,14 @@ def test_what_is_not_there(vae, tmp_path):
         (lambda run: run.reconstruct(torch.full((2, 1, 8, 8), 255.0)), "rescale"),
         (lambda run: run.decode(torch.zeros(2, 5)), r"expected float codes \[N, 16\], got torch.float32 \[2, 5\]"),
         (lambda run: run.decode(torch.zeros(2, 16, dtype=torch.long)), "got torch.int64"),
-        (lambda run: run.interpolate(torch.zeros(2, 16), torch.zeros(3, 16)), "equal numbers of starts and ends, got 2 and 3"),
-        (lambda run: run.interpolate(torch.zeros(2, 16), torch.zeros(2, 16), steps=1), "use 2 or more images per line"),
+        (
+            lambda run: run.interpolate(torch.zeros(2, 16), torch.zeros(3, 16)),
+            "equal numbers of starts and ends, got 2 and 3",
+        ),
+        (
+            lambda run: run.interpolate(torch.zeros(2, 16), torch.zeros(2, 16), steps=1),
+            "use 2 or more images per line",
+        ),
     ],
 )
 def test_arrays_of_another_shape_or_range(vae, call, message):
