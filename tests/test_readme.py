@@ -19,11 +19,11 @@ def test_the_examples_of_adding_ones_own(tmp_path):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tmp_path / part)
     blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     for path, text in blocks:
         assert not (tmp_path / path).exists()
         (tmp_path / path).write_text(text)
-    names = ("networks=linear", "dataset=stripes", "model/loss=pearson")
+    names = ("networks=linear", "dataset=stripes", "model/loss=pearson", "model/penalty=roth")
     assert f"python train.py {' '.join(names)}" in README
     command = [sys.executable, "train.py", *QUICK, *names, "trainer.max_steps=2", "hydra.run.dir=out"]
     command.append("evaluation/extractor=random")  # no classifier to train on stripes

@@ -35,14 +35,14 @@ class Phase:
 
 
 class AdversarialModel(GenerativeModel):
-    """Players that move in turn, each with a loss and an optimizer of its own, by manual optimization.
+    """A model of several players, such as a generator and a discriminator, each with its own loss and optimizer.
 
-    A subclass ends its constructor with `self.play(...)`. A step runs these phases in their order, and its generic
-    loop clips gradients and accumulates batches for each player. The last phase is one update a step, and
-    `trainer.global_step` counts its updates only. Its optimizer is the first in a checkpoint.
+    A subclass ends its constructor with `self.play(...)`, which lists the phases. One loop runs them at each step, in
+    their order, by manual optimization; it clips gradients and accumulates batches for each player. The last phase
+    makes one update a step, and `trainer.global_step` counts only those; its optimizer is the first in a checkpoint.
 
     Args:
-        penalty: penalties on the discriminator by name, any number.
+        penalty: any number of penalties on the discriminator, by name.
     """
 
     not_fused: ClassVar[str] = "model.optimizer.fused=false"  # the override that gives optimizers that are not fused
@@ -62,7 +62,7 @@ class AdversarialModel(GenerativeModel):
         self.clip_algorithm = "norm"
 
     def play(self, *phases: Phase) -> None:
-        """Let a step be these phases. A single one has no adversary and leaves its update to Lightning."""
+        """Let each step run these phases. A single one is left to Lightning's automatic optimization."""
         assert phases[-1].repeats == 1
         self.phases = phases
         self.automatic_optimization = len(phases) == 1
@@ -71,16 +71,16 @@ class AdversarialModel(GenerativeModel):
     def discriminator_phase(
         self, discriminator: nn.Module, optimizer: OptimizerFactory, loss: PhaseLoss, repeats: int = 1
     ) -> Phase:
-        """The discriminator's phase: after each update the penalties may change its weights."""
+        """The discriminator's phase, after each of whose updates the penalties may change its weights."""
         after = partial(self.penalty.after_update, discriminator)
         return Phase("discriminator", (discriminator,), optimizer, loss, repeats, after)
 
     def drawn(self, batch: Batch) -> Any:
-        """What the losses are given for a batch: with the random numbers that all phases of a step share, if any."""
+        """What the losses get for a batch: the batch, with the random numbers that all phases of a step share."""
         return batch
 
     def penalized(self, loss: Tensor, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The discriminator's loss with those penalties that are due at its update of this index."""
+        """The discriminator's loss and the penalties that are due at its update of this index."""
         if not self.penalty:
             return loss
         penalty = self.penalty(seen, index)
@@ -130,17 +130,19 @@ class AdversarialModel(GenerativeModel):
         self.batches_per_step *= batches
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip, which comes after a gradient scaler has unscaled; log the norm before it at steps that are logged."""
+        """Clip the player's gradients, which a gradient scaler has unscaled by now; log their norm before that."""
+        if self.automatic_optimization:
+            return  # Lightning clips
         logged = (self.step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if self.automatic_optimization or (self.clip_limit is None and not logged):
-            return
+        by_norm = self.clip_limit is not None and self.clip_algorithm == "norm"
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-        self.log_scalars({f"train/grad_norm_{self.phase}": norm})
-        if self.clip_limit is not None and self.clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(parameters, self.clip_limit)
+        if logged or by_norm:
+            norm = nn.utils.get_total_norm([p.grad for p in parameters])
+            self.log_scalars({f"train/grad_norm_{self.phase}": norm})
+        if by_norm:
+            nn.utils.clip_grads_with_norm_(parameters, self.clip_limit, norm)  # type: ignore[arg-type]
         elif self.clip_limit is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_limit, norm)
+            nn.utils.clip_grad_value_(parameters, self.clip_limit)
 
     def on_fit_start(self) -> None:
         """Raises UserError: clipping that a fused optimizer would undo."""

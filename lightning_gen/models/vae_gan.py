@@ -52,7 +52,8 @@ class VAEGAN(AdversarialModel):
 
     Args:
         loss: the adversarial losses of the discriminator and of the decoder.
-        penalty: penalties on the discriminator by name, any number; their fakes are x' or x_p, by a fair coin each.
+        penalty: any number of penalties on the discriminator, by name. To them the fake beside a real image is x' or
+            x_p, by a fair coin.
         feature_weight: of the reconstruction error in the decoder's loss.
     """
 

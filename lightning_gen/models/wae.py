@@ -65,7 +65,8 @@ class WAE(AdversarialModel):
     conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
 
     Args:
-        penalty: penalties on the discriminator of codes by name; its real inputs are the draws from the prior.
+        penalty: any number of penalties on the discriminator of codes, by name. Their real inputs are draws from the
+            prior.
 
     Raises:
         UserError: a penalty without such a discriminator, or one that is for images only.

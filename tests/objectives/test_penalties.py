@@ -83,7 +83,7 @@ def test_dragan_interpolates_as_the_authors_code():
 def test_weight_clipping_bounds_every_weight():
     net = nn.Linear(40, 3)
     penalties.WeightClipping(0.05).after_update(net)
-    assert max(float(p.abs().max()) for p in net.parameters()) == pytest.approx(0.05)
+    assert max(float(p.detach().abs().max()) for p in net.parameters()) == pytest.approx(0.05)
     assert penalties.WeightClipping(0.05)(seen(linear)).tolist() == [0.0] * 5
 
 
@@ -119,3 +119,26 @@ def test_a_flat_discriminator_has_a_finite_gradient():
     weight = torch.zeros(12, dtype=torch.float64, requires_grad=True)
     penalties.GradientPenalty(10.0)(seen(lambda images: images.flatten(1) @ weight)).sum().backward()
     assert weight.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["R1", "R2", "GradientPenalty", "Dragan"])
+def test_the_gradient_of_a_discriminator_of_codes_is_per_unit_of_a_code(kind):
+    """Codes [B, Z] are not scaled as images are: a linear discriminator has the gradient of its weights."""
+    real, fake = torch.randn(5, 12, dtype=torch.float64), torch.randn(5, 12, dtype=torch.float64)
+    codes = DiscriminatorPass(
+        real, fake, linear(real), linear(fake), linear, nn.Linear(2, 1), StepNoise(0), input_scale=1.0
+    )
+    squared = float(WEIGHT.square().sum())
+    expected = 0.15 * squared if kind.startswith("R") else 0.3 * (squared**0.5 - 1) ** 2
+    assert getattr(penalties, kind)(0.3)(codes).tolist() == pytest.approx([expected] * 5)
+
+
+def test_penalties_add_up_each_at_its_interval():
+    """Of a linear discriminator, whose R1 is known; what is logged stays as it was when last computed."""
+    both = penalties.Penalties({"often": penalties.R1(0.3), "rarely": penalties.R1(0.2, interval=3)})
+    for index in range(5):
+        total = both(seen(linear), index)
+        due = 0.15 + (3 * 0.1 if index % 3 == 0 else 0.0)
+        assert float(total) == pytest.approx(due * NORM**2)
+        assert float(both.latest["rarely"]) == pytest.approx(0.1 * NORM**2)
+    assert float(penalties.Penalties({})(seen(linear), 0)) == 0
