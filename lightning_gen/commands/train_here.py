@@ -1,5 +1,6 @@
 """What `lightning_gen.train` does: `python train.py` in this process, for scripts and notebooks."""
 
+import gc
 import random
 import signal
 import threading
@@ -79,7 +80,7 @@ def check(overrides: Sequence[str]) -> None:
 
 @contextmanager
 def process_put_back() -> Iterator[None]:
-    """The global random generators and the handlers of Ctrl-C and SIGTERM, afterwards as before, however it ends."""
+    """Afterwards, however it ends: the global random generators and signal handlers as before, and no memory kept."""
     on_main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 it is the global one
@@ -92,3 +93,4 @@ def process_put_back() -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
         for number, handler in handlers.items() if on_main_thread else ():
             signal.signal(number, handler)
+        gc.collect()  # a Trainer and its model refer to each other, and would keep a GPU's memory for a while

@@ -35,9 +35,9 @@ def put_average(model: GenerativeModel, average: dict[str, Tensor]) -> None:
 
 
 def load_average(model: GenerativeModel, checkpoint: dict[str, Any]) -> bool:
-    """Put a checkpoint's averaged weights into the model; false if it holds none."""
+    """Put a checkpoint's averaged weights into the model; false if it holds none, as before the first step."""
     state = checkpoint.get("callbacks", {}).get(EMA_STATE)
-    if state is None:
+    if state is None or not state["average"]:
         return False
     put_average(model, state["average"])
     return True

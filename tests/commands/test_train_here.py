@@ -1,5 +1,6 @@
 """lightning_gen.train is python train.py: the same run, and nothing of it left in the process."""
 
+import gc
 import os
 import random
 import signal
@@ -11,10 +12,12 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
 
 import lightning_gen as lg
 from lightning_gen.models.autoencoder import Autoencoder
 from lightning_gen.runs.run import Run
+from lightning_gen.training.train import train
 from tests.helpers import assert_same, quick
 
 OPTIONS = ("model=ae", "networks=mlp", "trainer.max_steps=3")
@@ -93,6 +96,8 @@ def test_it_leaves_the_process_as_it_was(more):
             lg.train(*quick(*OPTIONS))
         assert GlobalHydra.instance().hydra is theirs
     assert_same(states(), before)
+    gc.collect()  # also what an error's traceback held
+    assert [thing for thing in gc.get_objects() if type(thing) is Trainer] == []  # nor the model's memory
 
 
 def test_ctrl_c_saves_and_stops_the_loop_that_calls(monkeypatch):
@@ -143,10 +148,19 @@ def test_it_is_not_for_processes_that_a_launcher_started(monkeypatch):
         lg.train(*quick(*OPTIONS))
 
 
-@pytest.mark.usefixtures("forked_workers")
-def test_several_devices():
+def test_several_devices_train_the_directory_that_is_then_loaded(monkeypatch):
+    """One process stands in for the two that are launched: they train from the run directory alone."""
+
+    def launch(path, count):
+        run = Run.load(path)
+        assert count == run.config.trainer.devices == 2
+        run.config.trainer.devices = 1
+        train(run)
+        return 0
+
+    monkeypatch.setattr("lightning_gen.commands.job.launch", launch)
     run = lg.train(*quick(*OPTIONS, "trainer.devices=2"))
-    assert run.summary["progress"]["images_seen"] == 3 * 16
+    assert (run.model.step_loaded, run.summary["status"]) == (3, "completed")
 
 
 def test_a_process_that_failed(monkeypatch):

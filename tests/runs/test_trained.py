@@ -1,6 +1,7 @@
 """A run directory in Python: what goes in and out of its model, its record, and its data on demand."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,6 +98,12 @@ def test_record(vae):
     assert vae.config.model.name == "vae"
     for part in (str(vae.path), "vae", "digits", "1x8x8", "step   3", "eval/elbo"):
         assert part in repr(vae)
+
+
+def test_a_run_of_an_earlier_version():
+    run = lg.load(Path(__file__).parent / "earlier" / "gan_0_1_0")
+    assert run.sample(2).shape == (2, *run.data.image_shape)
+    assert run.metrics["eval/fid_classifier"] > 0
 
 
 def test_data_are_read_on_demand(tmp_path):

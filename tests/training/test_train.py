@@ -1,14 +1,17 @@
 """Each model trains with each pair of networks, counts its steps, and evaluates without a trace."""
 
+import contextlib
 import csv
 import itertools
 import json
 import math
+import signal
 
 import pytest
 import torch
 
 from lightning_gen.config.tree import config_dir
+from lightning_gen.errors import UserError
 from lightning_gen.metrics import METRICS, classifier
 from tests.helpers import assert_same, train_run
 
@@ -122,6 +125,15 @@ def test_no_steps_evaluates_the_untrained_model(tmp_path):
     _, summary = train_run(tmp_path, "model=gan", "trainer.max_steps=0", "evaluation.num_samples=200")
     assert summary["progress"]["step"] == 0
     assert summary["metrics"]["eval/fid_classifier"] > 20 * summary["metrics"]["eval/fid_classifier_floor"]
+
+
+@pytest.mark.parametrize("options", [("trainer.max_steps=2",), ("model.optimizer.lr=1e30", "trainer.max_steps=20")])
+def test_signals_are_handled_as_before_when_training_has_ended_or_failed(tmp_path, options):
+    """The next job of a multirun, or a notebook, is stopped by Ctrl-C and SIGTERM in its own way."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with contextlib.suppress(UserError):
+        train_run(tmp_path, "model=ae", "networks=mlp", *options)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_best_is_the_step_with_the_best_metric(tmp_path):

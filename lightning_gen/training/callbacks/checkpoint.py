@@ -46,6 +46,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_last(trainer, pl_module)
+        self._put_handlers_back()
 
     def save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write last.ckpt, unless it stands at this step already."""
@@ -74,7 +75,11 @@ class SaveCheckpoints(StepCallback, Checkpoint):
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._on_signal)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._put_handlers_back()
+
+    def _put_handlers_back(self) -> None:
+        """Before Lightning puts back its own: later, in `teardown`, this would leave its handlers behind."""
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}

@@ -72,6 +72,9 @@ class EMA(StepCallback):
     @contextmanager
     def in_use(self, model: GenerativeModel) -> Iterator[None]:
         """Give the model the averaged weights inside the block; afterwards it has its own again, bit for bit."""
+        if not self.average:  # before the first step the weights are their own average
+            yield
+            return
         states = [module.state_dict() for module in model.averaged_modules().values()]
         vectors = [tensor for state in states for name, tensor in state.items() if is_singular_vector(name)]
         kept = [(tensor, tensor.clone()) for tensor in (*averaged_tensors(model).values(), *vectors)]
