@@ -73,28 +73,27 @@ def groups(model: str) -> dict[str, list[str]]:
     }
 
 
-def pairs(row: Row) -> set[Pair]:
-    """Each two choices of a row; of one group, its choice."""
+def meetings(row: Row, together: int) -> set[Pair]:
+    """The choices of a row, each with `together` - 1 others."""
     chosen = sorted(f"{group}={choice}" for group, choice in row.items())
-    return set(itertools.combinations(chosen, min(len(chosen), 2)))
+    return set(itertools.combinations(chosen, min(len(chosen), together)))
 
 
-def rows(model: str) -> Iterator[Row]:
-    """Choices for all groups of a model, such that any two choices that go together meet in one of the rows."""
+def rows(model: str, together: int = 2) -> Iterator[Row]:
+    """Choices for all groups of a model, such that any two that go together (or just each one) are in one of the rows."""
     options = groups(model)
     chosen = [dict(zip(options, row, strict=True)) for row in itertools.product(*options.values())]
-    left = set().union(*map(pairs, chosen)) - REFUSED
+    left = set().union(*(meetings(row, together) for row in chosen)) - REFUSED
     if not options:
         yield {}
         return
     while left:
         row = dict(choice.split("=") for choice in min(left))
-        for group in options.keys() - row.keys():
-            fitting = [row | {group: choice} for choice in options[group]]
-            row = max(
-                (longer for longer in fitting if not pairs(longer) & REFUSED), key=lambda one: len(pairs(one) & left)
-            )
-        left -= pairs(row)
+        for group in (group for group in options if group not in row):
+            longer = [row | {group: choice} for choice in options[group]]
+            fitting = [one for one in longer if not meetings(one, 2) & REFUSED]
+            row = max(fitting, key=lambda one: len(meetings(one, together) & left))
+        left -= meetings(row, together)
         yield row
 
 

@@ -57,6 +57,11 @@ class VariationalModel(GenerativeModel):
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         check_likelihood(self.likelihood, data)
+        if data.batch_size < self.objective.needs_images:
+            raise UserError(
+                "model/objective=beta_tc and info_vae compare the codes of a batch with each other: set "
+                f"dataset.batch_size to {self.objective.needs_images} or more."
+            )
         self.train_size, self.dequantized = len(data.train), data.batch_transform.dequantize
         if fresh and self.output_bias == "data_mean":
             set_output_bias(self.decoder, self.likelihood.output_of(mean_image(data)))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.adversarial_training import AdversarialModel, Phase
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
@@ -113,6 +114,14 @@ class WAE(AdversarialModel):
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
+
+    def see_data(self, data: ImageDataModule, fresh: bool) -> None:
+        super().see_data(data, fresh)
+        if isinstance(self.divergence, MMD) and data.batch_size < 2:
+            raise UserError(
+                "model/divergence=mmd compares the codes of a batch with each other: set dataset.batch_size to 2 or "
+                "more."
+            )
 
     # -- training --------------------------------------------------------------------------------------------
 

@@ -61,6 +61,7 @@ class ELBO:
     needs_prior_draws: ClassVar[bool] = False
     needs_diagonal: ClassVar[bool] = False  # posteriors that are diagonal Gaussians
     needs_own_weights: ClassVar[bool] = False  # weights w_i that depend on the latent z_i alone
+    needs_images: ClassVar[int] = 1  # so many in a training batch
 
     def __init__(self, beta: NonNegative = 1.0, samples: Count = 1) -> None:
         self.beta, self.samples = beta, samples
@@ -140,6 +141,7 @@ class BetaTC(ELBO):
 
     densities = True
     needs_diagonal = True
+    needs_images = 2  # for an estimate of the aggregated posterior
 
     def __init__(self, alpha: NonNegative = 1.0, beta: NonNegative = 6.0, gamma: NonNegative = 1.0) -> None:
         super().__init__(beta)
@@ -164,6 +166,7 @@ class InfoVAE(ELBO):
     """
 
     needs_prior_draws = True
+    needs_images = 2  # of one there is no discrepancy
 
     def __init__(self, alpha: float = 0.0, weight: NonNegative = 1000.0, samples: Count = 1) -> None:
         super().__init__(1 - alpha, samples)

@@ -40,11 +40,13 @@ def decomposed_kl(
 
     The densities of the aggregated posterior, q(z) and q(z_j), are those of `size` training images: each latent's own
     image weighs 1 / size and the others of the batch stand for the rest (Chen et al. 2018, eq. 2 and app. C.2, with
-    equal weights). latents [B, Z], one of each posterior of q; log_prior [B].
+    equal weights). One image alone stands for all: its information and total correlation are 0. latents [B, Z], one
+    of each posterior of q; log_prior [B].
     """
     pairs = q.log_prob_each(latents.unsqueeze(1))  # [B of latents, B of posteriors, Z]
     count = len(latents)
-    weights = pairs.new_full((count, count), (1 - 1 / size) / (count - 1)).fill_diagonal_(1 / size).log()
+    own = 1 / size if count > 1 else 1.0
+    weights = pairs.new_full((count, count), (1 - own) / max(count - 1, 1)).fill_diagonal_(own).log()
     log_joint = (pairs.sum(dim=-1) + weights).logsumexp(dim=1)
     log_margins = (pairs + weights.unsqueeze(-1)).logsumexp(dim=1).sum(dim=-1)
     log_own = pairs.diagonal(dim1=0, dim2=1).sum(dim=0)
@@ -67,11 +69,13 @@ def inverse_multiquadratic(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_S
 def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
     """The squared maximum mean discrepancy (MMD) between two distributions, from draws of each: a scalar.
 
-    x: [N, Z], y: [M, Z], at least two draws each. This is the unbiased estimator, which leaves out the kernel of a
-    draw with itself, so it can be negative. It is not in nats: its scale is that of the kernel, which is the sum of
-    inverse multiquadratics over `scales`. Source: Gretton et al. 2012, eq. 3.
+    x: [N, Z], y: [M, Z]. This is the unbiased estimator, which leaves out the kernel of a draw with itself, so it can
+    be negative; of a single draw there is none, and the result is 0. It is not in nats: its scale is that of the
+    kernel, which is the sum of inverse multiquadratics over `scales`. Source: Gretton et al. 2012, eq. 3.
     """
     x, y = full_precision(x), full_precision(y)
+    if min(len(x), len(y)) < 2:
+        return x.new_zeros(())
     own = (inverse_multiquadratic(side, side, scales) for side in (x, y))
     within = sum((kernel.sum() - kernel.trace()) / (len(kernel) * (len(kernel) - 1)) for kernel in own)
     return within - 2 * inverse_multiquadratic(x, y, scales).mean()

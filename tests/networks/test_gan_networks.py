@@ -72,6 +72,16 @@ def test_sizes_scale_and_gradients(name, channels, size):
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("count", [1, 2])
+def test_batches_of_one_and_two(name, count):
+    """Statistics of a batch, such as batch norm's and the minibatch deviation, have their gradients there too."""
+    encoder, decoder = small_pair(name, (1, 32, 32))
+    encoder(decoder(torch.randn(count, 12)).tanh()).square().mean().backward()
+    gradients = [p.grad for p in (*encoder.parameters(), *decoder.parameters()) if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_the_gradient_on_the_images_can_be_penalized(name):
     """Second derivatives, of which WGAN-GP and R1 are made."""
     encoder, _ = small_pair(name, (1, 28, 28))

@@ -71,6 +71,18 @@ def test_parts_of_the_kl_of_a_gaussian_data_set():
     assert each == pytest.approx(2 * 0.5 * (1.25 - 1 - math.log(1.25)), abs=0.03)
 
 
+def test_one_image_alone_stands_for_all():
+    """Its latent has no information and no correlation, whatever the size of the set; all is divergence."""
+    q = DiagonalGaussian(torch.randn(1, 3), torch.randn(1, 3))
+    z = q.draw(torch.randn(1, 1, 3))[0][0]
+    log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=1)
+    for size in (1, 1000):
+        information, correlation, each = decomposed_kl(z, q, log_prior, size)
+        torch.testing.assert_close(torch.stack([information, correlation]), torch.zeros(2, 1), atol=1e-6, rtol=0)
+        torch.testing.assert_close(each, q.log_prob(z) - log_prior)
+    assert mmd(z, torch.randn(1, 3)).item() == 0.0
+
+
 def test_mmd_is_unbiased_and_tells_samples_apart():
     values = torch.stack([mmd(torch.randn(40, 3), torch.randn(40, 3)) for _ in range(300)])
     assert abs(values.mean().item()) < 4 * values.std().item() / 300**0.5
