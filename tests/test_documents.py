@@ -89,7 +89,13 @@ def composed(overrides: list[str], folder: Path) -> DictConfig:
 
 def written_by_readers(overrides: list[str]) -> bool:
     """Whether it names a config that a document tells readers to write."""
-    return any(f"{override.replace('=', '/')}.yaml" in written_configs() for override in overrides)
+    named = (f"{key}/{name}.yaml" for key, _, names in (o.partition("=") for o in overrides) for name in split(names))
+    return any(name in written_configs() for name in named)
+
+
+def split(names: str) -> list[str]:
+    """The options that an override names: `[a,b]` or `a`."""
+    return names.strip("[]").split(",")
 
 
 def tiny(overrides: list[str], config: DictConfig) -> list[str]:
@@ -162,7 +168,7 @@ def check_other(shown: Command, latest: Callable[[str], None]) -> None:
     program, *words = shown.words
     if program == "make":
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make has no {words[0]}"
-    elif len(words) > 1:
+    elif len(words) > 1 and not written_by_readers(words):
         run_on_one(shown, latest)
     elif words:  # only named
         assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, f"there is no {shown}"
