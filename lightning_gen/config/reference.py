@@ -1,11 +1,12 @@
-"""The list of all config keys, for docs/keys.md: python -m lightning_gen.config.reference > docs/keys.md
+"""The list of all config keys: python -m lightning_gen.config.reference > docs/keys.md
 
-Defaults and meanings come from the files under conf/ and their comments, types and ranges from where the check takes
+Defaults and meanings come from the files of conf/ and their comments, types and ranges from where the check takes
 them (config/schema.py), so the list cannot differ from either.
 """
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,8 @@ from lightning_gen.errors import UserError
 
 HEAD = """# All config keys
 
-Made by `python -m lightning_gen.config.reference > docs/keys.md`. A key is set by `KEY=VALUE` on the command line, an
-option of a group by `GROUP=NAME`. Types and ranges are checked before anything is built.
+Set a key with `KEY=VALUE` on the command line, and choose an option of a group with `GROUP=NAME`. Types and ranges
+are checked before anything is built. `python -m lightning_gen.config.reference > docs/keys.md` writes this page.
 """
 SKIPPED = ("defaults", "hydra")
 HYDRA_KEYS = ("_target_", "_partial_")
@@ -31,20 +32,20 @@ class Key(NamedTuple):
     """One key of a config file."""
 
     name: str  # dotted, within the file
-    kind: str  # what it may hold, in words; empty where anything
+    kind: str  # type and range in words; empty if anything is allowed
     default: str
     meaning: str
 
 
 def keys_of(file: Path, group: type | None) -> list[Key]:
-    """The keys of a config file in their order; `group`: the schema of one that builds no object itself."""
+    """The keys of a config file in order; `group` is the schema of a group that builds no object."""
     text = file.read_text()
     tree = yaml.safe_load(text) or {}
     return list(_walk(tree, comments(text), group, tree))
 
 
 def comments(text: str) -> dict[str, str]:
-    """The comment of each key, by the key's dotted name: behind it, or above it where it begins with a capital."""
+    """The comment of each key by dotted name: on its line, or above it if the comment starts with a capital."""
     found: dict[str, str] = {}
     stack: list[tuple[int, str]] = []
     last = above = ""
@@ -59,7 +60,7 @@ def comments(text: str) -> dict[str, str]:
             above = ""
         elif re.match(r" +# [A-Z]", line) or (above and re.match(r" +# ", line)):
             above = f"{above} {line.strip(' #')}".strip()
-        elif re.match(r" +# ", line) and last:  # goes on in the next line
+        elif re.match(r" +# ", line) and last:  # continued from the line above
             found[last] += " " + line.strip(" #")
     return found
 
@@ -80,7 +81,7 @@ def _walk(node: dict[str, Any], said: dict[str, str], group: type | None, root: 
 
 
 def _types(node: dict[str, Any], group: type | None, root: Any) -> dict[str, Any]:
-    """The types of the keys of a node, from its group, or from what it builds."""
+    """The types of the keys of a node: those of its group, or of what it builds."""
     if group is not None:
         return (hints(LightningTrainer) if group is Trainer else {}) | hints(group)
     if "source" in node:  # a data set: the keys of all data sets, and those of its own source
@@ -92,7 +93,7 @@ def _types(node: dict[str, Any], group: type | None, root: Any) -> dict[str, Any
 
 
 def _arguments(node: Any) -> dict[str, Any]:
-    """The types of what a node's target takes; {} if it has none, or an optional package is missing."""
+    """The types of the arguments of a node's target; {} without a target, or if an optional package is missing."""
     if not isinstance(node, dict) or "_target_" not in node:
         return {}
     try:
@@ -118,8 +119,8 @@ def page() -> str:
         parts.append(f"\n## `{group}=`\n")
         for file in sorted(folder.glob("*.yaml")):
             keys = keys_of(file, _schema_of(group))
-            first = file.read_text().split("\n")[:2]
-            about = next((line.lstrip("# ") for line in first if re.match(r"# (?!@)", line)), "")
+            head = takewhile(lambda line: line.startswith("#"), file.read_text().splitlines())
+            about = " ".join(line.lstrip("# ") for line in head if not line.startswith("# @"))
             parts.append(f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{package}.") if keys else ""))
     return "".join(parts)
 
