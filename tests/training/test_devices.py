@@ -73,7 +73,7 @@ def test_gan_on_two_processes_in_multirun(tmp_path, train_command):
         assert run.config.seed == seed
         assert run.read_summary()["progress"]["step"] == 20
         assert len(run.read_checkpoint()["random_state"]) == 2
-    assert "batch norm is synchronized on GPUs only" in done.stderr
+    assert "batch norm is synchronized only on GPUs" in done.stderr
 
 
 def test_ranks_stay_in_sync(tmp_path, train_command, forked_workers):
