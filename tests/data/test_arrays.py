@@ -78,6 +78,15 @@ def test_a_range_of_ones_own(tmp_path):
     assert torch.equal(splits.train.images, expected.train.images)
 
 
+def test_images_of_zeros_and_ones_are_not_taken_for_black(tmp_path):
+    binary = (GREY > 100).astype(np.uint8)
+    path = save(tmp_path / "a.npz", images=binary)
+    with pytest.raises(UserError, match=r"values 0 and 1 only.*dataset\.value_range=\[0,1\]"):
+        arrays(Decoding(), path)
+    assert arrays(Decoding(), path, value_range=(0, 1)).train.images.unique().tolist() == [0, 255]
+    assert arrays(Decoding(), path, value_range=(0, 255)).train.images.unique().tolist() == [0, 1]
+
+
 def nan_at(row):
     images = (GREY / 255).astype(np.float32)
     images[row, 2, 2] = np.nan

@@ -1,6 +1,8 @@
 """Trees of image files: what is found in them, how it is decoded, and each way in which it can be wrong."""
 
 import io
+import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -61,6 +63,47 @@ def test_folders_train_and_test_are_the_splits(tmp_path, decoding):
     assert sorted(numbers(splits.train)) == list(range(6))
     assert sorted(numbers(splits.test)) == list(range(4))
     assert splits.test.classes == ("cat", "dog")
+
+
+def test_a_training_folder_alone_is_split_and_is_no_class(tmp_path, decoding, capsys):
+    tree(tmp_path / "a" / "train", 20)
+    splits = image_folder(decoding(), str(tmp_path / "a"))
+    assert (len(splits.train), len(splits.test)) == (18, 2)
+    assert splits.train.classes == ("cat", "dog")
+    assert capsys.readouterr().err == ""
+
+
+def test_images_beside_the_splits_are_told(tmp_path, decoding, capsys):
+    for part, count in (("train", 6), ("val", 4), ("test", 2)):
+        tree(tmp_path / "a" / part, count)
+    splits = image_folder(decoding(), str(tmp_path / "a"))
+    assert (len(splits.train), len(splits.test)) == (6, 2)
+    assert "test/ is the test split; the 4 images of other folders are not used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_dataset_json_gives_the_labels(tmp_path, decoding, packed):
+    folder = tree(tmp_path / "a", 6)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    (folder / "dataset.json").write_text(json.dumps({"labels": [[name, 5 - i] for i, name in enumerate(names)]}))
+    root = shutil.make_archive(str(tmp_path / "a"), "zip", folder) if packed else str(folder)
+    splits = image_folder(decoding(), root)
+    assert sorted(splits.train.labels.tolist() + splits.test.labels.tolist()) == list(range(6))
+    assert splits.train.classes == ("0", "1", "2", "3", "4", "5")
+
+
+def test_a_dataset_json_without_labels_means_none(tmp_path, decoding):
+    folder = tree(tmp_path / "a", 6)
+    (folder / "dataset.json").write_text('{"labels": null}')
+    assert image_folder(decoding(), str(folder)).train.labels is None
+
+
+@pytest.mark.parametrize(("text", "told"), [("[", "mend it"), ('{"labels": [["x.png", 1]]}', "has no label for")])
+def test_a_dataset_json_that_cannot_be_used_is_told(tmp_path, decoding, text, told):
+    folder = tree(tmp_path / "a", 6)
+    (folder / "dataset.json").write_text(text)
+    with pytest.raises(UserError, match=told):
+        image_folder(decoding(), str(folder))
 
 
 def test_without_class_folders_there_are_no_labels(tmp_path, decoding):

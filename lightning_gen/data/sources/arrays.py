@@ -42,7 +42,7 @@ def arrays(
         path: the file.
         test_path: a separate file of test images.
         layout: NHW, NCHW or NHWC; None: guessed from the shape.
-        value_range: of float images; None: (0, 1).
+        value_range: of float images, and of 8-bit images that hold 0 and 1 only; None: (0, 1).
         test_fraction: share of the images to hold out.
 
     Raises:
@@ -59,6 +59,13 @@ def arrays(
         if prefix + "images" not in parts:
             return None
         images, labels = parts[prefix + "images"], parts.get(prefix + "labels")
+        if holds_zeros_and_ones(images):
+            if value_range is None:
+                raise UserError(
+                    f"{file}: the images are 8-bit with values 0 and 1 only, which is black: set "
+                    f"dataset.value_range=[0,1] if 1 is white, or [0,255] if they are that dark."
+                )
+            images = images if high > 1 else images * np.uint8(255)
         return _image_set(images, labels, file, layout, (low, high), decoding.on_bad_image)
 
     whole = _there(load(path), path)
@@ -67,6 +74,13 @@ def arrays(
         return hold_out(whole, test_fraction)
     classes = max(whole.classes, test.classes, key=len)
     return Splits(replace(whole, classes=classes), replace(test, classes=classes))
+
+
+def holds_zeros_and_ones(images: Any) -> bool:
+    """Whether 8-bit images hold 0 and 1 only; told by the first 1,000 of them."""
+    first = images[:1000] if isinstance(images, np.ndarray | Tensor) and images.ndim else np.zeros(0)
+    eight_bit = first.dtype in (np.uint8, torch.uint8)
+    return eight_bit and len(first) > 0 and int(first.max()) == 1
 
 
 def _there(data: ImageSet | None, file: str) -> ImageSet:
