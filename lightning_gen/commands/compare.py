@@ -1,10 +1,12 @@
 """lightning-gen compare: the table of runs against metrics, for the terminal, as Markdown or as CSV."""
 
 import csv
+import sys
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from lightning_gen.commands.terminal import console
 from lightning_gen.errors import UserError
@@ -12,6 +14,7 @@ from lightning_gen.files import shortest
 from lightning_gen.runs.comparison import Column, Comparison, Row, comparison, expanded
 from lightning_gen.runs.run import Run
 
+BEST = "*"  # before the best value of a metric
 MOST_COLUMNS = 6  # with more metrics the table is transposed
 
 
@@ -21,7 +24,7 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
     Raises:
         UserError: a path that is not a run, or nothing to compare.
     """
-    table = comparison([Run.load(path) for path in expanded(paths)])
+    table = comparison(readable(expanded(paths)))
     if csv_file is not None:
         write_csv(table, csv_file)
     if markdown:
@@ -31,6 +34,27 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
         for note in table.notes:
             print(note)
     return table
+
+
+def readable(paths: list[Path]) -> list[Run]:
+    """The runs at these paths; those that cannot be read are told and left out, if any can be read.
+
+    Raises:
+        UserError: none of them can be read.
+    """
+    runs, problems = [], []
+    for path in paths:
+        try:
+            run = Run.load(path)
+            run.read_summary()
+            runs.append(run)
+        except UserError as error:
+            problems.append(error)
+    if problems and not runs:
+        raise problems[0]
+    for problem in problems:
+        print(f"warning: left out: {problem}", file=sys.stderr)
+    return runs
 
 
 def described(row: Row) -> tuple[str, str, str]:
@@ -54,12 +78,12 @@ def cells(table: Comparison, before: str, after: str) -> list[list[str]]:
 
 def as_table(table: Comparison) -> Table:
     """A table for the terminal; the best values are bold, with a star."""
-    titles, *lines = cells(table, "[bold]*", "[/bold]")
+    titles, *lines = cells(table, BEST, "")
     made = Table(show_edge=False, pad_edge=False, box=None)
     for index, title in enumerate(titles):
         made.add_column(title, overflow="fold", no_wrap=index == 0)
     for line in lines:
-        made.add_row(*line)
+        made.add_row(*(Text(text, style="bold" if text.startswith(BEST) else "") for text in line))
     return made
 
 

@@ -37,6 +37,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     """
     quiet_libraries()
     run = Run.load(run_dir)
+    run.read_summary()  # found to be unreadable now, not after the work
     checkpoint = next((o.partition("=")[2] for o in overrides if o.startswith("checkpoint=")), "best")
     set_protocol(run.config, [o for o in overrides if not o.startswith("checkpoint=")])
     validate(run.config)
@@ -59,11 +60,14 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         "protocol": report.protocols,
     }
     console().print(metrics_table(entry))
-    run.add_evaluation(entry)
-    for name, picture in report.pictures.items():
-        path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
-        save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
-        print(f"{name} {shortest(path)}")
+    try:
+        run.add_evaluation(entry)
+        for name, picture in report.pictures.items():
+            path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
+            save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
+            print(f"{name} {shortest(path)}")
+    except OSError as error:  # the numbers are on the screen all the same
+        print(f"warning: {run.path} cannot be written to ({error.strerror}): this is kept nowhere.", file=sys.stderr)
     return entry
 
 

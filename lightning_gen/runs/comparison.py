@@ -1,5 +1,6 @@
 """The table of runs against metrics; numbers from different protocols never share a column."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -40,18 +41,23 @@ class Row:
     checkpoint: str = ""
     values: dict[Column, list[float]] = field(default_factory=dict)
 
+    def finite(self, column: Column) -> list[float]:
+        """The values that are numbers: a run that has diverged may have NaN."""
+        return [value for value in self.values.get(column, []) if math.isfinite(value)]
+
     def mean(self, column: Column) -> float | None:
-        values = self.values.get(column)
-        return statistics.fmean(values) if values else None
+        """The mean over seeds of the finite values; NaN if there is a value but none is finite."""
+        values = self.finite(column)
+        return statistics.fmean(values) if values else math.nan if self.values.get(column) else None
 
     def std(self, column: Column) -> float | None:
         """The sample standard deviation over seeds; None for a single run."""
-        values = self.values.get(column, [])
+        values = self.finite(column)
         return statistics.stdev(values) if len(values) > 1 else None
 
     def cell(self, column: Column) -> str:
         """Mean, standard deviation over seeds, and the number of runs if not all of them have the metric."""
-        mean, std, count = self.mean(column), self.std(column), len(self.values.get(column, []))
+        mean, std, count = self.mean(column), self.std(column), len(self.finite(column))
         if mean is None:
             return ""
         of = f" ({count} of {len(self.runs)})" if count < len(self.runs) else ""
@@ -70,7 +76,7 @@ class Comparison:
     def best(self, column: Column) -> float | None:
         """The best mean of a column with a better direction and at least two rows; real images do not compete."""
         better = direction(column[0])
-        means = [m for row in self.rows if row.runs and (m := row.mean(column)) is not None]
+        means = [m for row in self.rows if row.runs and (m := row.mean(column)) is not None and math.isfinite(m)]
         return None if better is None or len(means) < 2 else better(means)
 
     def is_best(self, row: Row, column: Column) -> bool:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from omegaconf.resolvers.oc import env
 from yaml import YAMLError
 
 from lightning_gen.errors import UserError
-from lightning_gen.files import write_atomically
+from lightning_gen.files import locked, write_atomically
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
@@ -156,18 +157,38 @@ class Run:
         measured differently is lost.
         """
         entry = json.loads(json.dumps(entry, default=float))
-        others = [one for one in self.read_summary().get("evaluations", []) if one["protocol"] != entry["protocol"]]
-        self.write_summary(evaluations=[*others, entry])
+
+        def add(summary: dict[str, Any]) -> dict[str, Any]:
+            others = [one for one in summary.get("evaluations", []) if one["protocol"] != entry["protocol"]]
+            return summary | {"evaluations": [*others, entry]}
+
+        self.change_summary(add)
 
     def read_summary(self) -> dict[str, Any]:
-        """The content of summary.json, or {} if it does not exist."""
+        """The content of summary.json, or {} if it does not exist.
+
+        Raises:
+            UserError: it cannot be read.
+        """
         path = self.path / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        try:
+            summary = json.loads(path.read_text()) if path.exists() else {}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
+        if not isinstance(summary, dict):
+            raise UserError(f"{path} does not hold a summary: mend it, or remove it.")
+        return summary
 
     def write_summary(self, **parts: Any) -> dict[str, Any]:
         """Replace these parts of summary.json and keep the others."""
-        summary = self.read_summary() | parts
-        write_atomically(self.path / "summary.json", json.dumps(summary, indent=2, default=float) + "\n")
+        return self.change_summary(lambda summary: summary | parts)
+
+    def change_summary(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Write what `change` makes of summary.json; other processes that write it wait meanwhile."""
+        path = self.path / "summary.json"
+        with locked(path):
+            summary = change(self.read_summary())
+            write_atomically(path, json.dumps(summary, indent=2, default=float) + "\n")
         return summary
 
 

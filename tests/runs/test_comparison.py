@@ -3,15 +3,18 @@
 import csv
 import itertools
 import json
+import math
 import statistics
+import threading
 
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_gen.commands.compare import as_markdown, compare_runs
+from lightning_gen.commands.compare import as_markdown, compare_runs, readable
 from lightning_gen.errors import UserError
-from lightning_gen.runs.comparison import comparison, direction, expanded, row_names
+from lightning_gen.runs.comparison import Row, comparison, direction, expanded, row_names
 from lightning_gen.runs.run import Run
+from tests.helpers import make_run
 
 HOW = {
     "metric": "fid",
@@ -180,3 +183,32 @@ def test_recipes_are_named_by_what_was_asked_for(tmp_path):
         runs.append(run)
     names = row_names(runs)
     assert [names[run.path] for run in runs] == [*["experiment=gan_sngan"] * 2, *["experiment=gan_wgan_gp"] * 2]
+
+
+def test_a_seed_that_diverged_is_left_out_of_the_mean(tmp_path):
+    row = Row("gan", [tmp_path] * 3, [0, 1, 2], values={("fid", ""): [1.0, math.nan, 3.0]})
+    assert (row.mean(("fid", "")), row.cell(("fid", ""))) == (2.0, "2 ± 1.4 (2 of 3)")
+    assert Row("gan", [tmp_path], [0], values={("fid", ""): [math.nan]}).cell(("fid", "")).startswith("nan")
+
+
+def test_a_run_that_cannot_be_read_does_not_stop_the_others(tmp_path, capsys):
+    good = make_run(tmp_path / "good", "model=ae")
+    bad = make_run(tmp_path / "bad", "model=ae")
+    (bad.path / "summary.json").write_text('{"metrics": ')
+    assert [run.path for run in readable([good.path, bad.path])] == [good.path]
+    assert "summary.json cannot be read" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"summary\.json cannot be read"):
+        readable([bad.path])
+
+
+def test_two_processes_add_to_a_summary_without_losing_entries(tmp_path):
+    run = make_run(tmp_path / "run", "model=ae")
+    threads = [
+        threading.Thread(target=Run.load(run.path).add_evaluation, args=({"metrics": {}, "protocol": {"number": i}},))
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {entry["protocol"]["number"] for entry in run.read_summary()["evaluations"]} == set(range(8))
