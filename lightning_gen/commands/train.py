@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_gen.config import compose
 from lightning_gen.config.explain import explain
 from lightning_gen.config.tree import config_dir
 from lightning_gen.distributed import rank_from_environment
@@ -62,6 +63,9 @@ def one_job(config: DictConfig, command: str) -> float:
     overrides = [str(override) for override in typed]
     with open_dict(config):
         config.command = literal(command)
+    if not config.resume and was_requeued() and (directory / "config.yaml").is_file():
+        print(f"note: SLURM put this job back into the queue: going on with {directory}", file=sys.stderr)
+        config.resume = str(directory)
     if config.resume:
         directory = Path(config.resume)
         config = resumed_config(config, directory, overrides)
@@ -78,6 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     global _command
     program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
     _command = shlex.join([Path(program).name, *sys.argv[1:]])
+    compose.requeued_command = shlex.join(given)
     traceback = _wants_traceback()
     os.environ[FULL_ERROR] = "1"  # makes Hydra raise errors instead of printing them
     os.environ[OWN] = "" if traceback else "1"
@@ -99,6 +104,11 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.pop(OWN, None)
     if _failures:
         sys.exit(_failures[0])
+
+
+def was_requeued() -> bool:
+    """Whether SLURM runs this job again, after a preemption or `scontrol requeue`."""
+    return compose.in_batch_job() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
 
 
 def _wants_traceback() -> bool:

@@ -1,5 +1,7 @@
 """Compose a config with Hydra, and register the functions that configs may call."""
 
+import hashlib
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +18,29 @@ from lightning_gen.config.explain import explain
 from lightning_gen.config.tree import config_dir
 from lightning_gen.errors import UserError
 
+requeued_command: str | None = None  # the command line, which a job that is put back into a queue repeats
+
 
 def run_name() -> str:
-    """The name of a new run directory: the time, and random letters to distinguish runs of the same second."""
+    """The name of a new run directory: the time, and random letters to distinguish runs of the same second.
+
+    In a job of SLURM that runs a command line, it is the job's number and a hash of the command line: a job that is
+    put back into the queue finds its run.
+    """
+    if requeued_command is not None and in_batch_job():
+        parts = [os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
+        job = "_".join(parts) if len(parts) == 2 else os.environ["SLURM_JOB_ID"]
+        return f"slurm-{job}-{hashlib.sha256(requeued_command.encode()).hexdigest()[:6]}"
     return f"{datetime.now():%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
 OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
+
+
+def in_batch_job() -> bool:
+    """Whether this is a job of SLURM's queue, not an interactive one."""
+    return "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive")
 
 
 def compose(overrides: list[str]) -> DictConfig:

@@ -36,7 +36,7 @@ class Run:
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
         self.record: DictConfig | None = None  # the config for config.yaml and the loggers, if it differs
-        self.overrides: list[str] = []  # those of the command line
+        self.overrides: list[str] | None = None  # that the command line gave; None: they are in the directory already
         self._lock: FileLock | None = None
 
     @classmethod
@@ -103,7 +103,7 @@ class Run:
     def save(self) -> None:
         """Write config.yaml, the overrides and the status, and let `runs/latest` point here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
-        if not self.config.resume:
+        if self.overrides is not None and not self.config.resume:
             write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
         self.write_summary(status="running")
         self._point_latest()

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -62,6 +63,8 @@ def make_trainer(
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
     plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():  # last.ckpt is what a job goes on from, not a checkpoint of Lightning's own
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     if options["precision"] in HALF_PRECISIONS:
         plugins.append(HalfLayers(options.pop("precision")))
     if not model.automatic_optimization:  # then Lightning does neither
