@@ -1,6 +1,7 @@
 """A wheel installs with its configs, and trains from another folder."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -42,22 +43,26 @@ def test_the_wheel_holds_types_configs_sweeps_and_weights(installed):
     assert {p.stem for p in (package / "metrics" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
 
 
-def test_an_installed_package_trains_and_samples(installed, tmp_path):
+def test_the_metadata_lead_to_the_project(installed):
+    metadata = next(installed.glob("*.dist-info/METADATA")).read_text()
+    for kind in ("Homepage", "Documentation", "Changelog", "Issues"):
+        assert f"Project-URL: {kind}, https://" in metadata
+    versions = re.findall(r"Programming Language :: Python :: (3\.\d+)", metadata)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert versions
+    assert re.search(r"python: \[(.*)\]", workflow)[1] == ", ".join(f'"{version}"' for version in versions)
+
+
+def test_an_installed_package_trains_on_two_processes_and_samples(installed, tmp_path):
+    """Workers start with the same package, wherever they are started from, and what they print is seen."""
     own = tmp_path / "mine" / "experiment"
     own.mkdir(parents=True)
     (own / "short.yaml").write_text("# @package _global_\ntrainer: {max_steps: 2}\nevaluation: {num_samples: 20}\n")
-    options = ["model=ae", "networks=mlp", "logger=csv", "hardware=cpu", "hydra.run.dir=out"]
+    options = ["model=gan", "logger=csv", "hardware=cpu", "trainer.devices=2", "hydra.run.dir=out"]
     done = run(installed, tmp_path, "train", "--config-dir", "mine", "experiment=short", *options)
     assert done.returncode == 0, done.stderr
     assert "completed: 2 steps" in done.stdout
+    assert "batch norm is synchronized only on GPUs" in done.stderr
     done = run(installed, tmp_path, "sample", "out", "-n", "4", "-o", "pictures")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "pictures" / "grid.png").is_file()
-
-
-def test_two_processes_from_an_installed_package(installed, tmp_path):
-    """Workers start with the same package, wherever they are started from."""
-    options = ["model=ae", "networks=mlp", "logger=csv", "hardware=cpu", "trainer.devices=2", "trainer.max_steps=2"]
-    done = run(installed, tmp_path, "train", *options, "evaluation.num_samples=20", "hydra.run.dir=out")
-    assert done.returncode == 0, done.stderr
-    assert "completed: 2 steps" in done.stdout

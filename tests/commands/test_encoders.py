@@ -20,7 +20,7 @@ from tests.helpers import train_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("posthoc") / "run"
-    options = ("model=ae", "networks=mlp", "model.latent_dim=2", "trainer.max_steps=60")
+    options = ("model=ae", "networks=mlp", "model.latent_dim=2", "trainer.max_steps=60", "evaluation.projection=pca")
     return train_run(path, *options)[0]
 
 

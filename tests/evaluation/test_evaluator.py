@@ -23,7 +23,9 @@ def evaluator_and_model(*overrides):
 
 
 def test_everything_of_an_encoder_has_a_protocol_and_pictures():
-    evaluator, model = evaluator_and_model("model=vae", "evaluation.metrics=[fid,memorization,reconstruction,rae]")
+    evaluator, model = evaluator_and_model(
+        "model=vae", "evaluation.metrics=[fid,memorization,reconstruction,rae]", "evaluation.projection=pca"
+    )
     report = evaluator(model, ema=False, step=7)
     expected = {"eval/elbo", "eval/fid_classifier", "eval/auth_pct", "eval/psnr", "eval/fid_classifier_gmm"}
     assert expected <= report.metrics.keys()

@@ -38,7 +38,7 @@ def test_its_density_integrates_to_one():
         torch.nn.init.normal_(parameter, std=0.1)
     flow.mean.copy_(torch.tensor([1.0, -2.0]))
     flow.std.copy_(torch.tensor([0.5, 2.0]))
-    axis = torch.linspace(-9, 9, 600, dtype=torch.float64)
+    axis = torch.linspace(-9, 9, 200, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis) * flow.std + flow.mean
     total = flow.log_prob(grid).detach().exp().sum() * (axis[1] - axis[0]) ** 2 * flow.std.prod()
     assert float(total) == pytest.approx(1, abs=1e-3)

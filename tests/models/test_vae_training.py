@@ -26,6 +26,7 @@ def test_the_test_likelihood_is_measured_once_at_the_end(tmp_path):
     entry = evaluate_run(run.path, ["checkpoint=last"])
     assert entry["metrics"]["eval/nll"] == pytest.approx(metrics["eval/nll"], rel=1e-6)
     by_annealing = ["checkpoint=last", "evaluation.nll.method=ais", "evaluation.nll.temperatures=3"]
+    by_annealing += ["evaluation.nll.chains=2"]
     assert evaluate_run(run.path, by_annealing)["protocol"]["eval/nll"]["temperatures"] == 3
 
 

@@ -37,7 +37,7 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
 
 def test_wandb_offline_goes_on_under_its_id(tmp_path):
     options = ("model=vae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=2")
-    run, _ = train_run(tmp_path, *options)
+    run, _ = train_run(tmp_path, *options, "evaluation.projection=pca")
     resume_run(tmp_path, 4)
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
     assert len(folders) == 2 or len({f.name for f in folders}) == 1

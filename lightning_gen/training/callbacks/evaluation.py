@@ -55,7 +55,8 @@ class Evaluation(StepCallback):
         with evaluation_mode(pl_module, trainer) as averaged:
             context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
             metrics, protocol = self.evaluator.measure_likelihood(pl_module, **context)
-        record(trainer, metrics, pl_module.images_seen)
+        if metrics:
+            record(trainer, metrics, pl_module.images_seen)
         self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
