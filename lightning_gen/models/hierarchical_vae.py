@@ -11,6 +11,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
 from lightning_gen.models.variational import OutputBias, VariationalModel
 from lightning_gen.networks.conditioning import conditional_decoder
+from lightning_gen.networks.initialization import StackedLinear, initialize
 from lightning_gen.networks.mlp import activation as make_activation
 from lightning_gen.networks.mlp import perceptron
 from lightning_gen.networks.precision import full_precision
@@ -31,7 +32,7 @@ class ConditionalGaussian(nn.Module):
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int, activation: str) -> None:
         super().__init__()
         hidden = [perceptron([inputs, *widths], activation), make_activation(activation)] if widths else []
-        self.net = nn.Sequential(*hidden, nn.Linear([inputs, *widths][-1], 2 * outputs))
+        self.net = nn.Sequential(*hidden, StackedLinear([inputs, *widths][-1], outputs, count=2))
 
     def forward(self, values: Tensor) -> DiagonalGaussian:
         mean, log_sigma = full_precision(self.net(values)).chunk(2, dim=-1)
@@ -96,8 +97,7 @@ class HierarchicalVAE(VariationalModel):
         self.likelihood = likelihood
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)  # as in the code of Burda et al., whatever the activation
-                nn.init.zeros_(module.bias)
+                initialize(module, "xavier_uniform", activation)  # as in the code of Burda et al.
 
     # -- use -------------------------------------------------------------------------------------------------
 

@@ -27,6 +27,17 @@ def activation_of(model: nn.Module) -> str:
     return next((ACTIVATIONS[type(module)] for module in model.modules() if type(module) in ACTIVATIONS), "linear")
 
 
+class StackedLinear(nn.Linear):
+    """`count` linear layers of the same input in one, [..., in] to [..., count * out].
+
+    `initialize` treats each by itself: its fan out is `out`.
+    """
+
+    def __init__(self, in_features: int, out_features: int, count: int = 2) -> None:
+        super().__init__(in_features, count * out_features)
+        self.count = count
+
+
 def initialize(model: nn.Module, kind: str, activation: str) -> None:
     """Draw new weights for all linear layers, convolutions and embeddings, and set their biases to 0.
 
@@ -63,16 +74,17 @@ def _draw(module: nn.Module, kind: str, gain: float) -> None:
         nn.init.zeros_(module.bias)  # type: ignore[arg-type]
     if not (weight.is_meta or weight.any()):
         return
-    if kind == "glorot":
-        nn.init.xavier_normal_(weight, gain)
-    elif kind == "xavier_uniform":
-        nn.init.xavier_uniform_(weight)
-    elif kind == "he":
-        nn.init.normal_(weight, std=gain / math.sqrt(_fan_in(module, weight)))
-    elif kind == "orthogonal":
-        nn.init.orthogonal_(weight)
-    elif kind in ("normal", "dcgan"):
-        nn.init.normal_(weight, std=0.02)
+    for part in weight.chunk(module.count) if isinstance(module, StackedLinear) else [weight]:
+        if kind == "glorot":
+            nn.init.xavier_normal_(part, gain)
+        elif kind == "xavier_uniform":
+            nn.init.xavier_uniform_(part)
+        elif kind == "he":
+            nn.init.normal_(part, std=gain / math.sqrt(_fan_in(module, part)))
+        elif kind == "orthogonal":
+            nn.init.orthogonal_(part)
+        elif kind in ("normal", "dcgan"):
+            nn.init.normal_(part, std=0.02)
     if parametrized is not None:
         follow_weights(module)  # the singular vectors belong to the old weights
 

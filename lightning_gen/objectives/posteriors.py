@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gen.networks.initialization import StackedLinear
 from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.objectives.flows import AutoregressiveStack, planar
 from lightning_gen.ranges import Count
@@ -122,11 +123,11 @@ Gaussian = DiagonalGaussian | FullGaussian
 Distribution = DiagonalGaussian | FullGaussian | Flow
 
 
-class Diagonal(nn.Linear):
+class Diagonal(StackedLinear):
     """The mean-field Gaussian: means, then log variances, linear in the features."""
 
     def __init__(self, num_features: int, latent_dim: int) -> None:
-        super().__init__(num_features, 2 * latent_dim)
+        super().__init__(num_features, latent_dim, count=2)
 
     def forward(self, features: Tensor) -> DiagonalGaussian:  # type: ignore[override]
         mean, log_variance = full_precision(super().forward(features)).chunk(2, dim=-1)

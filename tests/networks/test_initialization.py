@@ -7,6 +7,7 @@ from torch import nn
 from lightning_gen.errors import UserError
 from lightning_gen.networks.initialization import INITIALIZATIONS, initialize
 from lightning_gen.networks.spectral import normalize
+from lightning_gen.objectives.posteriors import Diagonal
 
 
 def layers():
@@ -40,6 +41,18 @@ def test_standard_deviations(kind, linear, conv):
     assert not made["linear"].bias.any()
     assert not made["conv"].bias.any()
     assert float(made["norm"].weight.detach().std()) == pytest.approx(0.02 if kind == "dcgan" else 0, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["glorot", "xavier_uniform"])
+def test_stacked_layers_are_initialized_one_by_one(kind):
+    """A posterior's means and log variances have fan out Z each, as two layers do in the code of Burda et al. 2016."""
+    torch.manual_seed(0)
+    head = Diagonal(200, 50)
+    initialize(head, kind, "linear")
+    assert float(head.weight.detach().std()) == pytest.approx((2 / 250) ** 0.5, rel=0.02)
+    if kind == "xavier_uniform":
+        assert float(head.weight.detach().abs().max()) == pytest.approx((6 / 250) ** 0.5, rel=1e-3)
+    assert not head.bias.any()
 
 
 def test_he_keeps_the_variance_through_a_transposed_convolution():
