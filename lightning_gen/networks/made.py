@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +25,13 @@ class MADE(nn.Module):
     """x [..., Z] and a context [..., H] to `outputs` numbers for each dimension, [..., outputs, Z].
 
     The numbers of dimension i depend on x_j for j < i and on the whole context. `context` is the size H of the
-    context, 0 for none. It reaches the outputs through the hidden units and also directly, because the first
-    dimension depends on no x and so has no hidden unit. The direct weights start at 0.
+    context, 0 for none. It reaches the outputs through the hidden units and, if `direct`, also directly, because the
+    first dimension depends on no x and so has no hidden unit. The direct weights start at 0.
     """
 
-    def __init__(self, dim: int, widths: Sequence[int], outputs: int = 2, context: int = 0) -> None:
+    def __init__(
+        self, dim: int, widths: Sequence[int], outputs: int = 2, context: int = 0, direct: bool = True
+    ) -> None:
         super().__init__()
         self.outputs, self.dim = outputs, dim
         degrees = [torch.arange(1, dim + 1)]
@@ -40,8 +41,7 @@ class MADE(nn.Module):
         self.hidden = nn.ModuleList([MaskedLinear(mask) for mask in masks])
         self.context = nn.Linear(context, widths[0], bias=False) if context else None
         self.last = MaskedLinear(last.repeat(outputs, 1))
-        if context:
-            self.direct = nn.Parameter(torch.zeros(outputs * dim, context))
+        self.direct = nn.Parameter(torch.zeros(outputs * dim, context)) if context and direct else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         hidden = x
@@ -52,12 +52,7 @@ class MADE(nn.Module):
                 sums = sums + self.context(context)
             hidden = F.elu(sums)
         result = self.last(hidden)
-        if self.context is not None:
+        if self.direct is not None:
             assert context is not None
             result = result + F.linear(context, self.direct)
         return result.unflatten(-1, (self.outputs, self.dim))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if self.context is not None:  # weights from before version 0.2 have no direct ones, which equals 0
-            state_dict.setdefault(f"{prefix}direct", torch.zeros_like(self.direct))
-        super()._load_from_state_dict(state_dict, prefix, *rest)

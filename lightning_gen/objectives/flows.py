@@ -19,9 +19,9 @@ class Autoregressive(nn.Module):
 
     LIMIT = 3.0
 
-    def __init__(self, dim: int, widths: Sequence[int], context: int = 0) -> None:
+    def __init__(self, dim: int, widths: Sequence[int], context: int = 0, direct: bool = True) -> None:
         super().__init__()
-        self.net = MADE(dim, widths, outputs=2, context=context)
+        self.net = MADE(dim, widths, outputs=2, context=context, direct=direct)
 
     def _shift_and_log_scale(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         mean, raw = full_precision(self.net(x, context)).unbind(dim=-2)
@@ -45,9 +45,9 @@ class Autoregressive(nn.Module):
 class AutoregressiveStack(nn.Module):
     """`steps` autoregressive maps one after the other, the order of the dimensions reversed between them."""
 
-    def __init__(self, dim: int, steps: int, widths: Sequence[int], context: int = 0) -> None:
+    def __init__(self, dim: int, steps: int, widths: Sequence[int], context: int = 0, direct: bool = True) -> None:
         super().__init__()
-        self.steps = nn.ModuleList([Autoregressive(dim, widths, context) for _ in range(steps)])
+        self.steps = nn.ModuleList([Autoregressive(dim, widths, context, direct) for _ in range(steps)])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """y [..., Z] and log |det dy/dx| [...]."""

@@ -153,14 +153,22 @@ class FullCovariance(nn.Module):
 
 
 class IAF(nn.Module):
-    """Inverse autoregressive flow (Kingma et al. 2016): `steps` maps of a diagonal Gaussian, given the features."""
+    """Inverse autoregressive flow (Kingma et al. 2016): `steps` maps of a diagonal Gaussian, given the features.
+
+    `direct`: the features act on the maps of all dimensions; without it, not on that of a map's first one.
+    """
 
     def __init__(
-        self, num_features: int, latent_dim: int, steps: Count = 2, widths: Sequence[Count] = (256,)
+        self,
+        num_features: int,
+        latent_dim: int,
+        steps: Count = 2,
+        widths: Sequence[Count] = (256,),
+        direct: bool = True,
     ) -> None:
         super().__init__()
         self.base = Diagonal(num_features, latent_dim)
-        self.flow = AutoregressiveStack(latent_dim, steps, widths, context=num_features)
+        self.flow = AutoregressiveStack(latent_dim, steps, widths, num_features, direct)
 
     def forward(self, features: Tensor) -> Flow:
         return Flow(self.base(features), lambda start: self.flow(start, features))

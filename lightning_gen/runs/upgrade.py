@@ -33,6 +33,7 @@ BEFORE: dict[str, dict[str, Any]] = {
     "lightning_gen.networks.r3gan.R3GANDecoder": {"taps": [1, 2, 1]},
     "lightning_gen.objectives.logit_penalties.Consistency": {"padding": "zeros"},
     "lightning_gen.objectives.penalties.Dragan": {"interpolate": False},
+    "lightning_gen.objectives.posteriors.IAF": {"direct": False},
     "lightning_gen.objectives.logit_penalties.LeCam": {"rectified": False, "debias": False},
     "lightning_gen.networks.stylegan2.StyleGAN2Encoder": {"projection": "plain"},
     "lightning_gen.networks.stylegan2.StyleGAN2Decoder": {"w_avg_decay": None},
