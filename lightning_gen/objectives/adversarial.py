@@ -1,7 +1,7 @@
-"""Adversarial losses on logits: each class holds the two players' losses, per image [B].
+"""Adversarial losses: each class gives the discriminator's and the generator's loss per image [B], from logits.
 
-`real` and `fake` are the discriminator's logits [B] on real and on generated images. The generator's loss gets the
-real ones too, without a gradient, but only the relativistic losses look at them.
+`real` and `fake` are the discriminator's logits [B] on real and on generated images. The generator's loss also gets
+the logits on real images, without a gradient; only the relativistic losses use them.
 """
 
 import math
@@ -14,11 +14,12 @@ from lightning_gen.distributed import mean_over_processes
 
 
 class AdversarialLoss(ABC):
-    """What the losses share: how their logits are read.
+    """Base class of the losses, with three flags that say how to read their logits.
 
-    `log_odds`: the logit is the log odds of being real, so that D(x) = sigmoid(logit) and the Jensen-Shannon estimate
-    have a meaning. `paired`: the generator's loss compares with real images, as many as generated ones. `threshold`:
-    the decision boundary, the logit above which an image passes for real; None where only differences count.
+    `log_odds`: the logit is the log odds of being real, so that D(x) = sigmoid(logit) is a probability and the
+    Jensen-Shannon estimate is defined. `paired`: the generator's loss compares generated images with the same number
+    of real ones. `threshold`: the decision boundary: an image with a higher logit counts as real. None where only
+    differences between logits have a meaning.
     """
 
     log_odds = False
@@ -34,13 +35,19 @@ class AdversarialLoss(ABC):
         """The generator's loss [B]."""
 
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """The share [B] of right answers, half for each kind of image; without a boundary, of pairs in order."""
+        """The accuracy of each pair [B]: the mean over its real and its generated image.
+
+        Without a decision boundary, 1 where the real image has the higher logit and 0 elsewhere.
+        """
         if self.threshold is None:
             return (real > fake).float()
         return ((real > self.threshold).float() + (fake < self.threshold).float()) / 2
 
     def diagnostics(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What logits [B] say, for the log: their means, the accuracy, and what they mean where they are log odds."""
+        """Scalars to log, from logits [B]: the accuracy and the mean logits.
+
+        Where logits are log odds: mean probabilities instead of mean logits, and the Jensen-Shannon estimate.
+        """
         scalars = {"train/d_accuracy": self.accuracy(real, fake).mean()}
         if not self.log_odds:
             return scalars | {"train/logit_real": real.mean(), "train/logit_fake": fake.mean()}
@@ -49,38 +56,38 @@ class AdversarialLoss(ABC):
 
 
 class NonSaturating(AdversarialLoss):
-    """The minimax discriminator, and the generator that maximizes log D(G(z)) (Goodfellow et al. 2014, sec. 3).
+    """The minimax discriminator, and a generator that maximizes log D(G(z)) (Goodfellow et al. 2014, sec. 3).
 
-    With D = sigmoid(logit): log D = -softplus(-logit) and log(1 - D) = -softplus(logit), stable for any logit.
+    With D = sigmoid(logit), log D = -softplus(-logit) and log(1 - D) = -softplus(logit): stable for any logit.
     """
 
     log_odds = True
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """-log D(x) - log(1 - D(G(z))); 2 log 2 for a discriminator that cannot tell."""
+        """-log D(x) - log(1 - D(G(z))); 2 log 2 where D = 1/2 everywhere."""
         return F.softplus(-real) + F.softplus(fake)
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """-log D(G(z)); log 2 for a discriminator that cannot tell."""
+        """-log D(G(z)); log 2 where D = 1/2."""
         return F.softplus(-fake)
 
 
 class Minimax(NonSaturating):
-    """The game as it is written: both players move the same value V (Goodfellow et al. 2014, eq. 1, algorithm 1).
+    """The minimax game: the generator minimizes what the discriminator maximizes (Goodfellow et al. 2014, eq. 1).
 
-    The generator's gradient vanishes where the discriminator is sure, which is what the non-saturating loss cures.
+    The generator's gradient vanishes where the discriminator is certain; the non-saturating loss avoids this.
     """
 
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
-        """log(1 - D(G(z))); -log 2 for a discriminator that cannot tell."""
+        """log(1 - D(G(z))); -log 2 where D = 1/2."""
         return -F.softplus(fake)
 
 
 class LeastSquares(AdversarialLoss):
-    """Real images are to score 1 and generated ones 0, the generator wants 1 (Mao et al. 2017, eq. 9).
+    """Least squares: the discriminator's targets are 1 for real and 0 for generated images; the generator's is 1.
 
-    At the optimum of the discriminator the generator minimizes a Pearson chi-squared divergence for other targets
-    (sec. 3.2.2); with these it is their practical choice.
+    These are the targets of Mao et al. 2017, eq. 9, chosen for practice. With other targets, and an optimal
+    discriminator, the generator minimizes a Pearson chi-squared divergence (sec. 3.2.2).
     """
 
     threshold = 0.5
@@ -93,7 +100,7 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))), and the generator maximizes its score (Lim & Ye 2017, eq. 10)."""
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))); the generator minimizes -D(G(z)) (Lim & Ye 2017, eq. 10)."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
         return F.relu(1 - real) + F.relu(1 + fake)
@@ -103,10 +110,11 @@ class Hinge(AdversarialLoss):
 
 
 class Wasserstein(AdversarialLoss):
-    """E D(G(z)) - E D(x): the negative Wasserstein-1 estimate of a 1-Lipschitz critic (Arjovsky et al. 2017, eq. 2).
+    """E D(G(z)) - E D(x): minus a 1-Lipschitz critic's estimate of the Wasserstein-1 distance (Arjovsky et al. 2017,
+    eq. 2).
 
-    The loss does not make the critic Lipschitz: a penalty, weight clipping or spectral norm must. It is the same for
-    a critic plus any constant, so no logit divides real from generated images.
+    The loss does not make the critic Lipschitz: add a gradient penalty, weight clipping or spectral normalization.
+    Adding a constant to the critic changes nothing, so there is no decision boundary.
     """
 
     threshold = None
@@ -119,7 +127,10 @@ class Wasserstein(AdversarialLoss):
 
 
 class RelativisticPaired(AdversarialLoss):
-    """Is this real image more real than that generated one? (Jolicoeur-Martineau 2019, eq. 9; R3GAN's loss.)"""
+    """Relativistic pairing: classifies which image of a pair is real (Jolicoeur-Martineau 2019, eq. 9).
+
+    It is the loss of R3GAN (Huang et al. 2024).
+    """
 
     paired = True
     threshold = None
@@ -133,9 +144,9 @@ class RelativisticPaired(AdversarialLoss):
 
 
 class RelativisticAverage(RelativisticPaired):
-    """Is it more real than the mean of the other kind? (Jolicoeur-Martineau 2019, eq. 15.)
+    """Relativistic average: compares each image with the mean of the other kind (Jolicoeur-Martineau 2019, eq. 15).
 
-    The means are over the images of all devices.
+    The means are over the images of all processes.
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -148,11 +159,11 @@ class RelativisticAverage(RelativisticPaired):
 
 
 def jensen_shannon(real: Tensor, fake: Tensor) -> Tensor:
-    """The Jensen-Shannon divergence that a discriminator's log odds imply: a scalar, in nats.
+    """The discriminator's estimate of the Jensen-Shannon divergence, from its log odds [B]: a scalar, in nats.
 
-    (log 4 + V) / 2, V = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, theorem 1): no more than the true
-    divergence for any discriminator, equal to it for the best one, so at most log 2. 0 is what a discriminator that
-    cannot tell shows, V = -log 4; a worse one shows less than 0.
+    It is (log 4 + V) / 2 with V = E log D(x) + E log(1 - D(G(z))) (Goodfellow et al. 2014, theorem 1), a lower bound
+    on the true divergence that is tight for the optimal discriminator, so at most log 2. It is 0 for D = 1/2
+    everywhere, and negative for a discriminator worse than that.
     """
     value = -F.softplus(-real).mean() - F.softplus(fake).mean()
     return (math.log(4) + value) / 2

@@ -1,7 +1,7 @@
-"""Augmentations of what a discriminator sees, real and generated alike, so that few images suffice.
+"""Differentiable augmentation of a discriminator's images, real and generated, to train on small data sets.
 
-They take and give images [B, C, H, W] in [0, 1], not clamped, and have gradients, of any order, to the images. All
-random numbers come from the noise of the training step.
+An augmentation maps images [B, C, H, W] in [0, 1] to images of the same shape, which are not clamped. It is
+differentiable to any order with respect to the images. All random numbers come from the noise of the training step.
 """
 
 import math
@@ -26,7 +26,7 @@ def _each(draw: Tensor) -> Tensor:
 
 
 def color(images: Tensor, noise: Noise) -> Tensor:
-    """Brightness +-0.25, saturation times U[0, 2), contrast times U[0.5, 1.5)."""
+    """Adds U[-0.25, 0.25) to the brightness; scales the saturation by U[0, 2) and the contrast by U[0.5, 1.5)."""
     brightness, saturation, contrast = noise.uniform((len(images), 3), images.device).unbind(dim=1)
     images = images + _each(brightness - 0.5) / 2
     grey = images.mean(dim=1, keepdim=True)
@@ -36,13 +36,13 @@ def color(images: Tensor, noise: Noise) -> Tensor:
 
 
 def translation(images: Tensor, noise: Noise) -> Tensor:
-    """Moves by up to an eighth of each side, rounded; grey comes in at the border."""
+    """Moves each image by up to an eighth of each side, in whole pixels, and fills the border with grey."""
     most = [int(size / 8 + 0.5) for size in images.shape[2:]]
     return random_shift(images - 0.5, noise, (most[0], most[1])) + 0.5
 
 
 def cutout(images: Tensor, noise: Noise) -> Tensor:
-    """Makes a rectangle of half of each side, rounded, grey, its centre anywhere in the image."""
+    """Fills a rectangle with grey: half of each side, rounded, with its centre anywhere in the image."""
     inside = []
     draws = noise.uniform((len(images), 2), images.device).unbind(dim=1)
     for size, draw in zip(images.shape[2:], draws, strict=True):
@@ -62,30 +62,32 @@ POLICIES: dict[str, Callable[[Tensor, Noise], Tensor]] = {
 
 
 class Augmentation(FullPrecision):
-    """None: images as they are. Others change them, and may follow the discriminator."""
+    """No augmentation, and the base class of the others, which may adapt to the discriminator's logits."""
 
     def forward(self, images: Tensor, noise: Noise) -> Tensor:
-        """Images [B, C, H, W] to images [B, C, H, W]."""
+        """Augmented images [B, C, H, W]; here the images themselves."""
         return images
 
     def check(self, loss: AdversarialLoss) -> None:
-        """Raises UserError: the augmentation does not go with this loss."""
+        """Raise a UserError if the augmentation cannot be used with this loss."""
 
     def follow(self, real_logits: Tensor, boundary: float | None, images_seen: int) -> dict[str, Tensor]:
-        """Adapt to the logits [B] on augmented real images; what to log, by name. Each process must call this.
+        """Adapt to the logits [B] on augmented real images; returns scalars to log. Every process must call this.
 
-        `boundary`: the loss's decision boundary. `images_seen`: real images since training began, over all processes.
+        `boundary`: the loss's decision boundary, if it has one. `images_seen`: real images since training began, over
+        all processes.
         """
         return {}
 
 
 class DiffAugment(Augmentation):
-    """Differentiable augmentation, always all of a policy (Zhao et al. 2020, sec. 3.3).
+    """DiffAugment: applies every transformation of a policy to every image (Zhao et al. 2020, sec. 3.3).
 
-    `policy` names `color`, `translation` and `cutout`, in this order in the paper. 0 there is grey, 0.5 here.
+    `policy`: some of `color`, `translation` and `cutout`, applied in the order given, which is this one in the paper.
+    The paper fills with 0, the grey of images in [-1, 1]; here it is 0.5.
 
     Raises:
-        UserError: another name.
+        UserError: an unknown name in `policy`.
     """
 
     def __init__(self, policy: Sequence[str]) -> None:
@@ -94,7 +96,7 @@ class DiffAugment(Augmentation):
             if name not in POLICIES:
                 known = ", ".join(POLICIES)
                 raise UserError(
-                    f"model.augment.policy: {name} is not known: use some of {known}.{did_you_mean(name, POLICIES)}"
+                    f"model.augment.policy: {name} does not exist. Use some of {known}.{did_you_mean(name, POLICIES)}"
                 )
         self.policy = [POLICIES[name] for name in policy]
 
@@ -105,9 +107,9 @@ class DiffAugment(Augmentation):
 
 
 class Draws:
-    """The random numbers of one call, a row an image: `uniform` and `normal` give the next [B] of them.
+    """The random numbers of one call, drawn at once: `uniform` and `normal` return the next [B], one per image.
 
-    `happens` says for which images the next transformation takes place: with probability `p`.
+    `happens` draws which images the next transformation is applied to, each with probability `p`.
     """
 
     def __init__(self, images: Tensor, noise: Noise, uniforms: int, normals: int, p: Tensor) -> None:
@@ -126,16 +128,16 @@ class Draws:
 
 
 def chosen(happens: Tensor, matrix: Tensor) -> Tensor:
-    """The matrices [B, n, n] where `happens` [B], else the identity."""
+    """`matrix` [B, n, n] for the images where `happens` [B] is true, the identity for the others."""
     return torch.where(happens[:, None, None], matrix, torch.eye(matrix.shape[1], device=matrix.device))
 
 
 def blit(draws: Draws, height: int, width: int) -> Tensor:
-    """The inverse of pixel moves: horizontal flip, quarter turns, whole-pixel translation up to an eighth."""
+    """The inverse of horizontal flips, quarter turns and whole-pixel translations of up to an eighth of each side."""
     flip = 1 - 2 * (draws.uniform() * 2).floor()
     inverse = chosen(draws.happens(), warping.scaling(flip, torch.ones_like(flip)))
     turns = (draws.uniform() * 4).floor()
-    cosine = (turns == 0).float() - (turns == 2).float()  # exact, so that pixels fall on pixels
+    cosine = (turns == 0).float() - (turns == 2).float()  # exact, so that pixels move to pixels
     sine = (turns == 3).float() - (turns == 1).float()
     inverse = inverse @ chosen(draws.happens(), warping.rotation(cosine, sine))
     x, y = (((2 * draws.uniform() - 1) / 8 * size).round() for size in (width, height))
@@ -147,7 +149,7 @@ def geometry(draws: Draws, height: int, width: int) -> Tensor:
 
     def turn() -> Tensor:
         angle = (2 * draws.uniform() - 1) * math.pi
-        happens = draws.happens(1 - (1 - draws.p).clamp(0, 1).sqrt())  # before or after: p in all
+        happens = draws.happens(1 - (1 - draws.p).clamp(0, 1).sqrt())  # two turns: p for at least one of them
         return chosen(happens, warping.rotation(angle.cos(), -angle.sin()))
 
     scale = torch.exp2(-0.2 * draws.normal())
@@ -159,7 +161,7 @@ def geometry(draws: Draws, height: int, width: int) -> Tensor:
 
 
 def colours(draws: Draws) -> Tensor:
-    """Brightness, contrast, luma flip, hue and saturation, of colours in [-1, 1]."""
+    """Matrices [B, 4, 4] that change brightness, contrast, luma, hue and saturation of colours in [-1, 1]."""
     matrix = chosen(draws.happens(), warping.colour_translation(0.2 * draws.normal()))
     contrast = torch.exp2(0.5 * draws.normal())
     matrix = chosen(draws.happens(), warping.colour_scaling(contrast, contrast)) @ matrix
@@ -173,17 +175,21 @@ def colours(draws: Draws) -> Tensor:
 class AdaptiveAugment(Augmentation):
     """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with limited data", app. B).
 
-    Each transformation happens to each image with probability `p`. With a `target`, `p` moves so that r_t, the mean
-    sign of the discriminator's logits on real images, comes to it (eq. 1); it takes `speed_images` images to go from
-    0 to 1. The sign is that of the distance from the loss's decision boundary, which is 0 for their loss. The mean is
-    a running one, over four batches or so, as long as the paper's. With `target` None, `p` stays as it is, or goes to
-    `final_p` along half a cosine over the first `ramp_images` images, as R3GAN has it (Huang et al. 2024).
-    `transformations` are b (pixel moves), g (geometry) and c (colours).
+    Each transformation is applied to each image with probability `p`. The paper uses filters against aliasing; this
+    implementation interpolates bilinearly.
 
-    The paper filters before it samples; this interpolates bilinearly.
+    Args:
+        target: the value of r_t that `p` is steered to (eq. 1). r_t is the mean sign of the discriminator's logits on
+            real images, relative to the loss's decision boundary, and averaged over about four batches as in the
+            paper. None: no adaptation.
+        speed_images: how many images it takes `p` to go from 0 to 1.
+        transformations: some of the letters b (moves that keep pixels), g (geometry) and c (colours).
+        p: the probability at the start; without `target` and `final_p`, always.
+        final_p: the probability that `p` reaches along half a cosine, as in R3GAN (Huang et al. 2024).
+        ramp_images: how many images it takes to reach `final_p`.
 
     Raises:
-        UserError: other letters, or both a target and a `final_p`.
+        UserError: other letters in `transformations`, or both a `target` and a `final_p`.
     """
 
     p: Tensor
@@ -200,9 +206,9 @@ class AdaptiveAugment(Augmentation):
     ) -> None:
         super().__init__()
         if not transformations or set(transformations) - set("bgc"):
-            raise UserError(f"model.augment.transformations={transformations}: use letters of bgc.")
+            raise UserError(f"model.augment.transformations={transformations}: use some of the letters b, g and c.")
         if target is not None and final_p is not None:
-            raise UserError("model.augment has a target and a final_p: set model.augment.target=null or the other.")
+            raise UserError("model.augment.target and model.augment.final_p are both set: set one of them to null.")
         self.target, self.speed_images, self.transformations = target, speed_images, transformations
         self.initial_p, self.final_p, self.ramp_images = p, final_p, ramp_images
         self.register_buffer("p", torch.tensor(float(p)))
@@ -211,8 +217,8 @@ class AdaptiveAugment(Augmentation):
     def forward(self, images: Tensor, noise: Noise) -> Tensor:
         if "c" in self.transformations and images.shape[1] not in (1, 3):
             raise UserError(
-                f"model/augment=ada changes the colours of 1 or 3 channels, and these images have {images.shape[1]}: "
-                "set model.augment.transformations=bg."
+                f"model/augment=ada changes the colours of images with 1 or 3 channels; these have "
+                f"{images.shape[1]}. Set model.augment.transformations=bg."
             )
         draws = Draws(images, noise, uniforms=21, normals=7, p=self.p)
         height, width = images.shape[2:]
@@ -230,13 +236,13 @@ class AdaptiveAugment(Augmentation):
         return images
 
     def check(self, loss: AdversarialLoss) -> None:
-        """Raises UserError: a target, where the loss has no boundary whose sides could be counted."""
+        """Raise a UserError if there is a target, but the loss has no decision boundary to count logits above."""
         if loss.threshold is None and self.target is not None:
             name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(loss).__name__).lower()
             raise UserError(
-                f"model/augment=ada moves its probability by the discriminator's answers on real images, and "
-                f"model/loss={name} has no boundary between real and generated ones: set model.augment.target=null "
-                "with a fixed model.augment.p=0.2, or take model/augment=scheduled."
+                f"model/augment=ada adapts its probability to how many real images the discriminator calls real, but "
+                f"model/loss={name} has no boundary between real and generated: set model.augment.target=null with a "
+                "fixed model.augment.p=0.2, or use model/augment=scheduled."
             )
 
     @torch.no_grad()
@@ -253,6 +259,6 @@ class AdaptiveAugment(Augmentation):
 
 
 def where_moved(matrix: Tensor, moved: Tensor, images: Tensor) -> Tensor:
-    """`moved` for those images whose matrix is not the identity, the others to the bit as they were."""
+    """`moved` for the images whose matrix is not the identity; the others keep their exact values."""
     same = (matrix == torch.eye(matrix.shape[1], device=matrix.device)).flatten(1).all(dim=1)
     return torch.where(_each(same), images, moved)

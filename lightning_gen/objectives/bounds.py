@@ -1,7 +1,7 @@
-"""What a VAE minimizes: from the terms of its evidence lower bound to a loss per image [B], in nats.
+"""Objectives of a VAE: from the terms of the evidence lower bound (ELBO) to a loss per image [B], in nats.
 
-The formulas are functions of `Terms`; the classes are the choices of `model/objective`, with their weights. With
-beta = 1 and k = 1 each bound is the negative ELBO. Training and validation call the same objective.
+Each class is one choice of `model/objective`, with its weights, and a function of `Terms`. With beta = 1 and one
+latent per image each bound is the negative ELBO. Training and validation call the same objective.
 """
 
 import math
@@ -18,27 +18,28 @@ from lightning_gen.ranges import Count, Fraction, NonNegative, PositiveFraction
 
 @dataclass(frozen=True)
 class Terms:
-    """Of k latents of each of B images."""
+    """The terms of the bound for a batch of B images with k latents each."""
 
     log_likelihood: Tensor  # log p(x|z), [k, B]
-    kl: Tensor  # of q(z|x) from p(z): [B, Z] in closed form, else the mean of log q - log p over k latents, [B, 1]
-    # or one number for each layer of latents, [B, L]
-    latents: Tensor  # [k, B, Z], in the graph
-    posterior: Distribution | None  # None where it has several layers
-    log_prior: Tensor | None = None  # log p(z), [k, B]; for objectives with `densities`
-    log_q: Tensor | None = None  # log q(z|x), [k, B]; likewise
-    prior_draws: Tensor | None = None  # [B, Z]; for objectives with `needs_prior_draws`
+    # KL(q(z|x) || p(z)): in closed form [B, Z]; else the mean of log q - log p over the k latents, [B, 1], or [B, L]
+    # for L layers of latents
+    kl: Tensor
+    latents: Tensor  # [k, B, Z], with a gradient to the encoder
+    posterior: Distribution | None  # None with several layers of latents
+    log_prior: Tensor | None = None  # log p(z), [k, B]; given to objectives with `densities`
+    log_q: Tensor | None = None  # log q(z|x), [k, B]; given to objectives with `densities`
+    prior_draws: Tensor | None = None  # [B, Z]; given to objectives with `needs_prior_draws`
     step: int = 0  # completed training steps
-    size: int = 0  # training images
-    shared_out: bool = False  # each process has its own images, as in training
+    size: int = 0  # number of training images
+    shared_out: bool = False  # the batch is divided among the processes, as in training
 
     def rows(self, values: Tensor) -> Tensor:
-        """[B, ...] of the whole batch, of all processes."""
+        """The values [B, ...] of the whole batch, gathered from all processes."""
         return of_all_processes(values) if self.shared_out else values
 
     @property
     def reconstruction(self) -> Tensor:
-        """-E_q[log p(x|z)] from k latents, [B]."""
+        """-E_q[log p(x|z)], estimated with k latents, [B]."""
         return -self.log_likelihood.mean(dim=0)
 
     @property
@@ -50,18 +51,18 @@ class Terms:
 
 
 class ELBO:
-    """-E_q[log p(x|z)] + beta KL, the expectation from `samples` latents (Kingma & Welling 2014, eq. 7; beta-VAE:
-    Higgins et al. 2017, eq. 4).
+    """The negative ELBO, -E_q[log p(x|z)] + beta KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 7).
 
-    Subclasses say how the KL counts.
+    The expectation is estimated with `samples` latents per image. beta other than 1: beta-VAE (Higgins et al. 2017,
+    eq. 4). Most subclasses replace the second term, `divergence`.
     """
 
     densities: ClassVar[bool] = False  # needs log p(z) and log q(z|x) even where the KL is known in closed form
-    stops_q: ClassVar[bool] = False  # log q is taken with parameters that get no gradient
+    stops_q: ClassVar[bool] = False  # log q(z|x) gives no gradient to the posterior's parameters
     needs_prior_draws: ClassVar[bool] = False
-    needs_diagonal: ClassVar[bool] = False  # posteriors that are diagonal Gaussians
-    needs_own_weights: ClassVar[bool] = False  # weights w_i that depend on the latent z_i alone
-    needs_images: ClassVar[int] = 1  # so many in a training batch
+    needs_diagonal: ClassVar[bool] = False  # needs posteriors that are diagonal Gaussians
+    needs_own_weights: ClassVar[bool] = False  # needs importance weights w_i that depend on the latent z_i alone
+    needs_images: ClassVar[int] = 1  # the smallest training batch
 
     def __init__(self, beta: NonNegative = 1.0, samples: Count = 1) -> None:
         self.beta, self.samples = beta, samples
@@ -70,12 +71,12 @@ class ELBO:
         return terms.reconstruction + self.divergence(terms)
 
     def divergence(self, terms: Terms) -> Tensor:
-        """What is added to the reconstruction term, [B]."""
+        """The term that is added to the reconstruction term, [B]."""
         return self.beta * terms.kl.sum(dim=1)
 
 
 def linear_warm_up(step: int, steps: int) -> float:
-    """From 0 to 1 over the first `steps` steps (Bowman et al. 2016; Sonderby et al. 2016)."""
+    """The factor from 0 to 1 over the first `steps` steps (Bowman et al. 2016; Sonderby et al. 2016)."""
     return min(step / steps, 1.0)
 
 
@@ -85,7 +86,7 @@ def cyclic_warm_up(step: int, steps: int, rising: float = 0.5) -> float:
 
 
 class WarmUp(ELBO):
-    """The KL's weight rises from 0 to beta over `steps` steps, once, or in cycles of `steps` steps if `cyclic`."""
+    """The weight of the KL rises from 0 to beta over `steps` steps, once, or with `cyclic` again and again."""
 
     def __init__(
         self,
@@ -105,9 +106,9 @@ class WarmUp(ELBO):
 
 
 class Capacity(ELBO):
-    """gamma |KL - C|, C rising from 0 to `capacity` nats over `steps` steps (Burgess et al. 2018, eq. 8).
+    """gamma |KL - C| in place of the KL, with C rising from 0 to `capacity` nats over `steps` steps.
 
-    The KL is the batch's mean.
+    The KL here is the mean over the batch. Source: Burgess et al. 2018, eq. 8.
     """
 
     def __init__(self, capacity: NonNegative, steps: Count, gamma: NonNegative = 1000.0, samples: Count = 1) -> None:
@@ -121,9 +122,10 @@ class Capacity(ELBO):
 
 
 class FreeBits(ELBO):
-    """beta sum_j max(nats, KL_j), KL_j the batch's mean in dimension j (Kingma et al. 2016, eq. 15).
+    """beta sum_j max(nats, KL_j), with KL_j the batch's mean KL in dimension j (Kingma et al. 2016, eq. 15).
 
-    Where the KL is not known by dimension, nats * Z are free in all, in equal shares for each layer of latents.
+    Where the KL is not known for each dimension, the total of `nats` * Z is divided equally among the layers of
+    latents.
     """
 
     def __init__(self, nats: NonNegative, beta: NonNegative = 1.0, samples: Count = 1) -> None:
@@ -137,11 +139,14 @@ class FreeBits(ELBO):
 
 
 class BetaTC(ELBO):
-    """alpha I(z; x) + beta TC(z) + gamma sum_j KL(q(z_j) || p(z_j)) for the KL (Chen et al. 2018, eq. 4)."""
+    """alpha I(z; x) + beta TC(z) + gamma sum_j KL(q(z_j) || p(z_j)) in place of the KL (Chen et al. 2018, eq. 4).
+
+    I is the mutual information of latents and images, TC the total correlation of the latents' dimensions.
+    """
 
     densities = True
     needs_diagonal = True
-    needs_images = 2  # for an estimate of the aggregated posterior
+    needs_images = 2  # to estimate the aggregated posterior
 
     def __init__(self, alpha: NonNegative = 1.0, beta: NonNegative = 6.0, gamma: NonNegative = 1.0) -> None:
         super().__init__(beta)
@@ -159,14 +164,14 @@ class BetaTC(ELBO):
 
 
 class InfoVAE(ELBO):
-    """(1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)) (Zhao et al. 2019, eq. 6, with the MMD).
+    """(1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)) in place of the KL (Zhao et al. 2019, eq. 6).
 
-    MMD^2 is not in nats but has the scale of its kernel (`divergences.inverse_multiquadratic`), which `weight`,
-    lambda, must fit.
+    `weight` is lambda. The squared maximum mean discrepancy, MMD^2, is not in nats: choose `weight` for the scale of
+    its kernel, `divergences.inverse_multiquadratic`.
     """
 
     needs_prior_draws = True
-    needs_images = 2  # of one there is no discrepancy
+    needs_images = 2  # the estimator of MMD^2 needs pairs
 
     def __init__(self, alpha: float = 0.0, weight: NonNegative = 1000.0, samples: Count = 1) -> None:
         super().__init__(1 - alpha, samples)
@@ -179,12 +184,12 @@ class InfoVAE(ELBO):
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:
-    """log 1/k sum_i w_i of log weights [k, ...]: [...] (Burda et al. 2016, eq. 8)."""
+    """log 1/k sum_i w_i from log weights [k, ...]: [...] (Burda et al. 2016, eq. 8)."""
     return log_weights.logsumexp(dim=0) - math.log(len(log_weights))
 
 
 class IWAE(ELBO):
-    """The importance-weighted bound of `samples` latents (Burda et al. 2016): -log 1/k sum_i p(x, z_i) / q(z_i|x)."""
+    """Importance-weighted bound: -log 1/k sum_i p(x, z_i) / q(z_i|x), k = `samples` (Burda et al. 2016, eq. 8)."""
 
     densities = True
 
@@ -209,7 +214,7 @@ class MIWAE(ELBO):
 
 
 class CIWAE(ELBO):
-    """share ELBO + (1 - share) IWAE bound of the same latents (Rainforth et al. 2018, eq. 6; their beta)."""
+    """share * ELBO + (1 - share) * IWAE bound, from the same latents (Rainforth et al. 2018, eq. 6; share: beta)."""
 
     densities = True
 
@@ -225,8 +230,9 @@ class CIWAE(ELBO):
 class DReG(ELBO):
     """The importance-weighted bound with the doubly reparameterized gradient (Tucker et al. 2019, eq. 8).
 
-    The encoder learns through the latents alone, weighted by w_i^2 (w normalized); the decoder and the prior as in
-    IWAE, weighted by w_i. log q comes with parameters that get no gradient (`stops_q`).
+    The encoder's gradient comes through the latents alone, weighted by w_i^2, with normalized weights w. The gradient
+    of the decoder and of the prior is that of IWAE, weighted by w_i. log q(z|x) gives no gradient to the posterior's
+    parameters (`stops_q`).
     """
 
     densities = True
@@ -240,7 +246,7 @@ class DReG(ELBO):
         log_weights = terms.log_weights
         weights = log_weights.detach().softmax(dim=0)  # [k, B]
         if terms.latents.requires_grad:
-            # w_i d log w_i / d z_i arrives here; the second w_i comes on its way to the encoder
+            # The gradient here is w_i d log w_i / d z_i; the hook multiplies it by the second w_i
             terms.latents.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
         surrogate = -(weights * log_weights).sum(dim=0)
         return surrogate + (-importance_bound(log_weights) - surrogate).detach()

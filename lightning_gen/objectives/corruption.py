@@ -1,7 +1,7 @@
-"""Corruptions of a denoising autoencoder's input, and shifts of its images.
+"""Corruptions of a denoising autoencoder's input, and random shifts.
 
-Each takes values in [0, 1], [B, ...], and the noise of the training step, which gives U[0, 1) and N(0, 1) in a
-shape; `amount` is how much. They leave their argument as it is.
+A corruption takes values in [0, 1] [B, ...], the noise of the training step and its strength `amount`. It does not
+change its argument.
 """
 
 import torch
@@ -13,7 +13,7 @@ from lightning_gen.randomness import Noise
 
 
 def masking(values: Tensor, noise: Noise, amount: float) -> Tensor:
-    """Each value is set to 0 with probability `amount` (Vincent et al. 2010, sec. 3.3)."""
+    """Sets each value to 0 with probability `amount` (Vincent et al. 2010, sec. 3.3)."""
     return values * (noise.uniform(values.shape, values.device) >= amount)
 
 
@@ -23,7 +23,7 @@ def gaussian(values: Tensor, noise: Noise, amount: float) -> Tensor:
 
 
 def salt_and_pepper(values: Tensor, noise: Noise, amount: float) -> Tensor:
-    """Each value becomes 0 or 1, by a fair coin, with probability `amount` (Vincent et al. 2010, sec. 3.3)."""
+    """Replaces each value, with probability `amount`, by 0 or 1 with equal chance (Vincent et al. 2010, sec. 3.3)."""
     draw = noise.uniform(values.shape, values.device)
     return torch.where(draw < amount, (draw < amount / 2).to(values.dtype), values)
 
@@ -31,8 +31,9 @@ def salt_and_pepper(values: Tensor, noise: Noise, amount: float) -> Tensor:
 def random_shift(images: Tensor, noise: Noise, pixels: int | tuple[int, int], padding: str = "constant") -> Tensor:
     """Moves each image [B, C, H, W] by a whole number of pixels, uniform in [-pixels, pixels] on each axis.
 
-    `pixels` may differ for the vertical and the horizontal. What comes in at the border is 0, or with `padding`
-    "reflect" the image mirrored at its outermost pixels. Not a corruption: the shifted image is input and target.
+    `pixels`: one number, or the vertical and the horizontal one. The border is filled with 0, or with `padding`
+    "reflect" with the image mirrored at its outermost pixels. This is not a corruption: the shifted image is both
+    input and target.
     """
     y, x = (pixels, pixels) if isinstance(pixels, int) else pixels
     height, width = images.shape[-2:]

@@ -1,4 +1,4 @@
-"""What a test likelihood is computed from."""
+"""The densities from which a test likelihood is computed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import Tensor
 class Densities:
     """p(x, z) and q(z|x) for one batch of images, encoded once.
 
-    Latents are [k, B, Z]; densities are [k, B], in nats. ``values``: numbers that the decoder gives for one image.
-    ``discrete``: log p is that of 8-bit images (true), a density of dequantized ones (false), or neither (None).
+    Latents are [k, B, Z]; densities are [k, B], in nats. `values`: the size of the decoder's output for one image.
+    `discrete`: log p is the log-probability of 8-bit images (true), the log-density of dequantized images (false), or
+    neither (None).
     """
 
     shape: tuple[int, int]  # B, Z
-    draw: Callable[[Tensor], tuple[Tensor, Tensor]]  # N(0, I) noise to latents and log q(z|x)
+    draw: Callable[[Tensor], tuple[Tensor, Tensor]]  # from N(0, I) noise: latents and log q(z|x)
     log_prior: Callable[[Tensor], Tensor]
     log_likelihood: Callable[[Tensor], Tensor]
-    draw_prior: Callable[[Tensor, Tensor], Tensor]  # N(0, I) [N, Z] and U[0, 1) [N] to latents [N, Z]
+    draw_prior: Callable[[Tensor, Tensor], Tensor]  # from N(0, I) [N, Z] and U[0, 1) [N]: latents [N, Z]
     values: int = 1
     discrete: bool | None = None
 

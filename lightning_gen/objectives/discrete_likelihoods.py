@@ -1,4 +1,4 @@
-"""Likelihoods of 8-bit images: probabilities of 256 grey values, so that nats turn into bits per dimension."""
+"""Likelihoods of 8-bit images: probabilities of 256 grey values, whose nats convert to bits per dimension."""
 
 import math
 
@@ -12,9 +12,9 @@ from lightning_gen.objectives.likelihoods import Likelihood, total
 
 
 class Categorical(Likelihood):
-    """log p(x|z) of `levels` values a pixel and channel, each with its own logit (van den Oord et al. 2016, 2.2).
+    """log p(x|z) with one logit for each of the `levels` values of a pixel and channel.
 
-    The decoder gives C * levels channels.
+    The decoder's output has C * levels channels. Source: van den Oord et al. 2016, sec. 2.2.
     """
 
     discrete = True
@@ -43,13 +43,16 @@ class Categorical(Likelihood):
 
 
 class LogisticMixture(Likelihood):
-    """log p(x|z) of `levels` values: a mixture of logistic densities, integrated over each value's interval
-    (Salimans et al. 2017, sec. 2.1 and 2.2).
+    """log p(x|z) of `levels` values: a mixture of logistic densities, integrated over the interval of each value.
 
-    One mixture indicator for all channels of a pixel. In colour images the mean of green is linear in the red value,
-    and that of blue in red and green, with coefficients of the decoder, as in PixelCNN++. The decoder gives
-    `components` * (1 + 2 C) channels, for colour `components` * 10. Exact down to the smallest probability: the
-    difference of two logistic functions is taken in logs, so no floor is needed.
+    All channels of a pixel share the mixture component. In colour images the mean of green is linear in the value of
+    red, and the mean of blue in red and green, with coefficients from the decoder. The decoder's output has
+    `components` * (1 + 2 C) channels, for colour images `components` * 10. Differences of logistic functions are
+    computed in logs, exact down to the smallest probability, so no floor is needed. Source: Salimans et al. 2017
+    (PixelCNN++), sec. 2.1 and 2.2.
+
+    Raises:
+        UserError: from `channels`, for images with neither 1 nor 3 channels.
     """
 
     discrete = True
@@ -61,20 +64,20 @@ class LogisticMixture(Likelihood):
     def channels(self, image_channels: int) -> int:
         if image_channels not in (1, 3):
             raise UserError(
-                f"model/likelihood=logistic_mixture is for 1 or 3 channels, not {image_channels}: set "
-                "dataset.channels, or model/likelihood=categorical."
+                f"model/likelihood=logistic_mixture needs images with 1 or 3 channels, not {image_channels}: set "
+                "dataset.channels, or use model/likelihood=categorical."
             )
         return self.components * (10 if image_channels == 3 else 3)
 
     def _split(self, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Log weights [..., 1, K, H, W], means and log scales [..., C, K, H, W] in [-1, 1], coefficients."""
+        """Log weights [..., 1, K, H, W]; means and log scales [..., C, K, H, W] for [-1, 1]; coefficients."""
         parts = full_precision(raw).unflatten(-3, (-1, self.components))
         colour = parts.shape[-4] == 10
         channels = 3 if colour else 1
         weights = parts[..., :1, :, :, :].log_softmax(dim=-3)
         means = parts[..., 1 : 1 + channels, :, :, :]
         scales = parts[..., 1 + channels : 1 + 2 * channels, :, :, :]
-        # The decoder's 0 is a scale of about e^-2: a fifteenth of the range
+        # A decoder output of 0 gives a scale of about e^-2, a fifteenth of the range of values
         log_scales = self.min_log_scale + F.softplus(scales - 2.0 - self.min_log_scale)
         return weights, means, log_scales, parts[..., 7:, :, :, :].tanh() if colour else None
 
@@ -87,7 +90,7 @@ class LogisticMixture(Likelihood):
         half = 1 / (self.levels - 1)  # of an interval
         inverse = torch.exp(-log_scales)
         above, below = (values + half - means) * inverse, (values - half - means) * inverse
-        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)); the outermost intervals have no end
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - e^(b - a)); the outermost intervals are unbounded
         inside = F.logsigmoid(above) + F.logsigmoid(-below) + torch.log(-torch.expm1(-2 * half * inverse))
         first, last = level <= 0, level >= self.levels - 1
         log_probs = torch.where(first, F.logsigmoid(above), torch.where(last, F.logsigmoid(-below), inside))
@@ -95,7 +98,7 @@ class LogisticMixture(Likelihood):
         return total(joint.logsumexp(dim=-3))
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The mixture's mean, before its ends are cut off."""
+        """The mean of the mixture of logistic densities, clamped to [0, 1]."""
         weights, means, _, coefficients = self._split(raw)
         if coefficients is not None:
             red = means[..., :1, :, :, :]
@@ -116,8 +119,9 @@ def _along_colours(means: Tensor, coefficients: Tensor, red: Tensor, green: Tens
 
 
 def bits_per_dimension(nats: Tensor, dimensions: int, density: bool = False) -> Tensor:
-    """-log_2 P of 8-bit images over their dimensions, from nats of log P (Theis et al. 2016, sec. 3.1).
+    """-log_2 P(x) / dimensions for 8-bit images x, from log P in nats (Theis et al. 2016, sec. 3.1).
 
-    nats: log-probabilities of 8-bit images. `density`: or log-densities of (x + u) / 256 in [0, 1), which is a bound.
+    `density`: `nats` are log-densities of dequantized images (x + u) / 256 in [0, 1), not log-probabilities; then the
+    result is an upper bound.
     """
     return -nats / (dimensions * math.log(2)) + (8.0 if density else 0.0)

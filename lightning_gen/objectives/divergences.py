@@ -39,11 +39,11 @@ def decomposed_kl(
     """Mutual information, total correlation and dimension-wise KL of a batch, each [B]; their sum is log q - log p.
 
     The densities of the aggregated posterior, q(z) and q(z_j), are those of `size` training images: each latent's own
-    image weighs 1 / size and the others of the batch stand for the rest (Chen et al. 2018, eq. 2 and app. C.2, with
-    equal weights). One image alone stands for all: its information and total correlation are 0. latents [B, Z], one
-    of each posterior of q; log_prior [B].
+    image has the weight 1 / size and the other images of the batch, with equal weights, represent the rest (Chen et
+    al. 2018, eq. 2 and app. C.2). In a batch of one image the information and the total correlation are 0. `latents`
+    [B, Z]: one draw from each posterior of q; `log_prior` [B].
     """
-    pairs = q.log_prob_each(latents.unsqueeze(1))  # [B of latents, B of posteriors, Z]
+    pairs = q.log_prob_each(latents.unsqueeze(1))  # [B latents, B posteriors, Z]
     count = len(latents)
     own = 1 / size if count > 1 else 1.0
     weights = pairs.new_full((count, count), (1 - own) / max(count - 1, 1)).fill_diagonal_(own).log()
@@ -70,8 +70,8 @@ def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
     """The squared maximum mean discrepancy (MMD) between two distributions, from draws of each: a scalar.
 
     x: [N, Z], y: [M, Z]. This is the unbiased estimator, which leaves out the kernel of a draw with itself, so it can
-    be negative; of a single draw there is none, and the result is 0. It is not in nats: its scale is that of the
-    kernel, which is the sum of inverse multiquadratics over `scales`. Source: Gretton et al. 2012, eq. 3.
+    be negative; with a single draw it is undefined and the result is 0. It is not in nats: its scale is that of the
+    kernel, a sum of inverse multiquadratics over `scales`. Source: Gretton et al. 2012, eq. 3.
     """
     x, y = full_precision(x), full_precision(y)
     if min(len(x), len(y)) < 2:
@@ -82,15 +82,15 @@ def mmd(x: Tensor, y: Tensor, scales: Sequence[float] = MMD_SCALES) -> Tensor:
 
 
 class MMD:
-    """The divergence of WAE-MMD: MMD^2 between the codes of a batch and as many draws from the prior.
+    """The divergence of WAE-MMD: MMD^2 between the codes of a batch and the same number of draws from the prior.
 
-    `weight`: lambda of Tolstikhin et al. 2018, eq. 4, in units of squared error per image. `scales`: of the kernel,
-    see `inverse_multiquadratic`.
+    `weight`: lambda of Tolstikhin et al. 2018, eq. 4, in units of squared error per image. `scales`: those of the
+    kernel, see `inverse_multiquadratic`.
     """
 
     def __init__(self, latent_dim: Count, weight: NonNegative, scales: Sequence[Positive] = MMD_SCALES) -> None:
         self.weight, self.scales = weight, tuple(scales)
 
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
-        """MMD^2 of codes [B, Z] and prior draws [B, Z], both of all processes; a scalar, without the weight."""
+        """MMD^2 of codes [B, Z] and prior draws [B, Z], gathered from all processes: a scalar, without the weight."""
         return mmd(of_all_processes(codes), of_all_processes(prior), self.scales)

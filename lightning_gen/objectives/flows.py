@@ -1,4 +1,4 @@
-"""Normalizing flows: invertible maps of latents [..., Z] with the log-determinant of their Jacobian [...]."""
+"""Normalizing flows: invertible maps of latents [..., Z], with the log-determinant of the Jacobian [...]."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,11 @@ from lightning_gen.networks.precision import full_precision
 
 
 class Autoregressive(nn.Module):
-    """y_i = s_i x_i + m_i, with s and m given by x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios 2017).
+    """y_i = s_i x_i + m_i with s_i, m_i functions of x_1 ... x_{i-1} (Kingma et al. 2016, eq. 10; Papamakarios 2017).
 
-    Forward in one pass, the inverse in Z passes. A posterior maps noise to latents by it, a prior latents to noise.
-    log s stays within +-`LIMIT`; both are 0 where the network gives 0, so the map starts near the identity.
+    The forward map takes one pass through the network, the inverse Z passes. A posterior uses the map from noise to
+    latents, a prior from latents to noise. log s is bounded to +-`LIMIT`. Network outputs of 0 give log s = 0 and
+    m = 0, so the map starts near the identity.
     """
 
     LIMIT = 3.0
@@ -33,7 +34,7 @@ class Autoregressive(nn.Module):
         return log_scale.exp() * x + mean, log_scale.sum(dim=-1)
 
     def inverse(self, y: Tensor, context: Tensor | None = None) -> Tensor:
-        """x [..., Z], one dimension after the other."""
+        """x [..., Z], computed one dimension after the other."""
         x = torch.zeros_like(y)
         for i in range(y.shape[-1]):
             mean, log_scale = (part[..., i] for part in self._shift_and_log_scale(x, context))
@@ -43,7 +44,7 @@ class Autoregressive(nn.Module):
 
 
 class AutoregressiveStack(nn.Module):
-    """`steps` autoregressive maps one after the other, the order of the dimensions reversed between them."""
+    """`steps` autoregressive maps in sequence, with the order of the dimensions reversed between them."""
 
     def __init__(self, dim: int, steps: int, widths: Sequence[int], context: int = 0, direct: bool = True) -> None:
         super().__init__()
@@ -65,15 +66,16 @@ class AutoregressiveStack(nn.Module):
         return y
 
 
-LEAST_NORMAL = 1e-8  # |w|^2 below which a planar map's correction would blow up
+LEAST_NORMAL = 1e-8  # a planar map's correction divides by |w|^2, which is bounded below by this
 
 
 def planar(x: Tensor, direction: Tensor, normal: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """y = x + u tanh(w x + b) [..., Z] and its log-determinant [...] (Rezende & Mohamed 2015, eq. 10 to 12).
 
-    direction, normal [..., Z], offset [..., 1]. The direction is moved along w until w u > -1, so that the map is
-    invertible. The determinant 1 + w u (1 - h^2) = h^2 + (1 + w u) (1 - h^2), h = tanh(w x + b), is computed from
-    1 + w u = softplus of the given w u, which stays above 0 where w u itself rounds to -1.
+    u is `direction` [..., Z], w is `normal` [..., Z] and b is `offset` [..., 1]. u is first corrected along w so that
+    w u > -1, which makes the map invertible. The determinant is 1 + w u (1 - h^2) = h^2 + (1 + w u) (1 - h^2) with
+    h = tanh(w x + b). It is computed from 1 + w u = softplus(the given w u), which is positive even where w u itself
+    rounds to -1.
     """
     direction, gap = _invertible(direction, normal)
     hidden = torch.tanh((normal * x).sum(dim=-1, keepdim=True) + offset)
@@ -83,21 +85,24 @@ def planar(x: Tensor, direction: Tensor, normal: Tensor, offset: Tensor) -> tupl
 
 
 def invertible(direction: Tensor, normal: Tensor) -> Tensor:
-    """u + (m(w u) - w u) w / |w|^2 with m(a) = -1 + softplus(a) (Rezende & Mohamed 2015, app. A.1)."""
+    """The corrected direction u + (m(w u) - w u) w / |w|^2 with m(a) = -1 + softplus(a).
+
+    Source: Rezende & Mohamed 2015, app. A.1.
+    """
     return _invertible(direction, normal)[0]
 
 
 def _invertible(direction: Tensor, normal: Tensor) -> tuple[Tensor, Tensor]:
-    """The direction [..., Z] as `invertible` has it, and 1 + w u of it [..., 1]."""
+    """The corrected direction u [..., Z], see `invertible`, and its 1 + w u [..., 1]."""
     product = (normal * direction).sum(dim=-1, keepdim=True)
     above, square = F.softplus(product), normal.square().sum(dim=-1, keepdim=True)
     safe = square.clamp_min(LEAST_NORMAL)
-    moved = square / safe  # 1, but for normals near 0
+    moved = square / safe  # 1, except for normals near 0
     return direction + (above - 1 - product) * normal / safe, moved * above + (1 - moved) * (1 + product)
 
 
 def planar_inverse(y: Tensor, direction: Tensor, normal: Tensor, offset: Tensor, steps: int = 60) -> Tensor:
-    """x [..., Z] with planar(x) = y: a + w u tanh(a + b) = w y grows with a = w x, so bisection finds it."""
+    """x [..., Z] with planar(x) = y, by bisection: a + w u tanh(a + b) = w y increases with a = w x."""
     direction = invertible(direction, normal)
     product = (normal * direction).sum(dim=-1, keepdim=True)
     target = (normal * y).sum(dim=-1, keepdim=True)

@@ -1,10 +1,6 @@
 """Likelihoods p(x|z): from the decoder's raw output [..., C', H, W] to nats per image [...].
 
-A likelihood says how many channels the decoder must give (`channels`), turns grey images into what it is a
-density of (`prepare`), scores images [..., C, H, W] in [0, 1] that broadcast with the output (`log_prob`), gives
-the image to show (`mean`) and, where the output is an image of its own, what output shows an image (`output_of`).
-`discrete`: it gives the probability of 8-bit images, not a density of images; `binary`: of binary ones.
-Those of 256 grey values lie in discrete_likelihoods.py.
+The likelihoods of 256 grey values are in discrete_likelihoods.py.
 """
 
 import math
@@ -21,7 +17,7 @@ from lightning_gen.networks.precision import FullPrecision, full_precision
 
 Uniform = Callable[[torch.Size], Tensor]  # draws from U[0, 1) in the given shape
 
-BRIGHTNESS_LIMITS = (0.001, 0.999)  # of mean pixels whose logits are taken, as in the code of Burda et al. 2016
+BRIGHTNESS_LIMITS = (0.001, 0.999)  # for mean pixels, before the logit; as in the code of Burda et al.
 
 
 def total(per_pixel: Tensor) -> Tensor:
@@ -30,34 +26,42 @@ def total(per_pixel: Tensor) -> Tensor:
 
 
 class Likelihood(FullPrecision):
-    """What most likelihoods have in common."""
+    """Base class of the likelihoods."""
 
-    discrete: ClassVar[bool] = False
-    binary: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False  # a probability of 8-bit images, not a density
+    binary: ClassVar[bool] = False  # a probability of binary images
     couples_images: ClassVar[bool] = False  # in training, an image's density depends on the rest of the batch
 
     def channels(self, image_channels: int) -> int:
+        """The number of channels C' that the decoder must have for images of C = `image_channels` channels."""
         return image_channels
 
     def prepare(self, images: Tensor, uniform: Uniform) -> Tensor:
+        """The images that are scored, for grey images in [0, 1]: for example, binarized ones."""
         return images
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
+        """log p(x|z) [...] of images [..., C, H, W] in [0, 1], which broadcast with the raw output."""
         raise NotImplementedError
 
     def mean(self, raw: Tensor) -> Tensor:
+        """The image to show [..., C, H, W], in [0, 1]."""
         raise NotImplementedError
 
     def output_of(self, images: Tensor) -> Tensor:
-        raise UserError(f"model.output_bias=data_mean: model/likelihood={type(self).__name__} has no such output.")
+        """The raw output whose mean is these images; a UserError where there is none."""
+        raise UserError(
+            f"model.output_bias=data_mean: a {type(self).__name__} likelihood cannot start from the mean training "
+            "image. Set model.output_bias=default."
+        )
 
 
 class Bernoulli(Likelihood):
     """log p(x|z) of binary pixels, from logits (Kingma & Welling 2014, appendix C.1).
 
-    A Bernoulli is a likelihood of binary data only: grey values are taken as probabilities and drawn anew
-    each time (dynamic binarization, Burda et al. 2016), unless `binarize` is false, when the result is a
-    cross entropy and no likelihood.
+    A Bernoulli distribution is a likelihood of binary data only. So grey values are taken as probabilities, and
+    binary images are drawn from them each time (dynamic binarization, Burda et al. 2016). With `binarize` false the
+    grey values are scored themselves: this is a cross entropy, not a likelihood.
     """
 
     binary = True
@@ -83,16 +87,16 @@ class Bernoulli(Likelihood):
 class ContinuousBernoulli(Likelihood):
     """log p(x|z) of grey pixels in [0, 1], from logits l (Loaiza-Ganem & Cunningham 2019, eq. 5).
 
-    p(x) = e^{l x} l / (e^l - 1), which is their C(lambda) lambda^x (1 - lambda)^(1 - x) with lambda = sigmoid(l).
-    It is smooth at lambda = 1/2, l = 0, where a series takes over from the quotient.
+    p(x) = e^{l x} l / (e^l - 1), which is the paper's C(lambda) lambda^x (1 - lambda)^(1 - x) with
+    lambda = sigmoid(l). Near l = 0 (lambda = 1/2) the quotient is 0 / 0, so a series replaces it.
     """
 
-    SERIES = 0.1  # below, the series is exact to float32's rounding, and the quotients are not
+    SERIES = 0.1  # for smaller |l| the series is exact to the rounding of float32, and the quotients are not
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
         raw = full_precision(raw)
         near = raw.abs() < self.SERIES
-        safe = torch.where(near, torch.ones_like(raw), raw)  # so that the other branch has no infinite gradient
+        safe = torch.where(near, torch.ones_like(raw), raw)  # so that the branch not taken has finite gradients
         size = safe.abs()
         # log((e^l - 1) / l) = max(l, 0) + log(1 - e^-|l|) - log|l|
         direct = safe.clamp_min(0) + torch.log(-torch.expm1(-size)) - size.log()
@@ -100,7 +104,7 @@ class ContinuousBernoulli(Likelihood):
         return total(images * raw - torch.where(near, series, direct))
 
     def mean(self, raw: Tensor) -> Tensor:
-        """E[x], which is not lambda: 1 / (1 - e^-l) - 1 / l."""
+        """E[x] = 1 / (1 - e^-l) - 1 / l, which is not lambda."""
         raw = full_precision(raw)
         near = raw.abs() < self.SERIES
         safe = torch.where(near, torch.ones_like(raw), raw)
@@ -109,7 +113,7 @@ class ContinuousBernoulli(Likelihood):
 
 
 def gaussian_log_prob(raw: Tensor, images: Tensor, log_sigma: Tensor) -> Tensor:
-    """log N(images; raw, sigma^2) [...], summed over an image's values; log_sigma broadcasts with the images."""
+    """log N(images; raw, sigma^2) [...], summed over the values of an image; log_sigma broadcasts with the images."""
     error = (images - raw) * torch.exp(-log_sigma)
     return total(-0.5 * error.square() - log_sigma - 0.5 * math.log(2 * math.pi))
 
@@ -117,9 +121,12 @@ def gaussian_log_prob(raw: Tensor, images: Tensor, log_sigma: Tensor) -> Tensor:
 class Gaussian(Likelihood):
     """log N(x; mean, sigma^2 I) with one sigma for all pixels, fixed or learned (Rybkin et al. 2021, eq. 4).
 
-    `sigma`: the fixed or the initial standard deviation, in units of the [0, 1] pixel range. `learned`: sigma
-    is a parameter, bounded below by `min_sigma`, so that a perfect reconstruction cannot reach an infinite
-    density. `mean` clamps to [0, 1] for display only.
+    `mean` clamps to [0, 1], for display only.
+
+    Args:
+        sigma: the fixed or the initial standard deviation, in units of the pixel range [0, 1].
+        learned: sigma is a parameter.
+        min_sigma: a lower bound on sigma, so that a perfect reconstruction does not have an infinite density.
     """
 
     def __init__(self, sigma: float = 1.0, learned: bool = True, min_sigma: float = 0.0025) -> None:
@@ -144,13 +151,12 @@ class Gaussian(Likelihood):
 
 
 class OptimalGaussian(Likelihood):
-    """log N(x; mean, sigma^2 I) with the best sigma in closed form: sigma^2 is the mean squared error (Rybkin et al.
-    2021, eq. 6).
+    """log N(x; mean, sigma^2 I) with the optimal sigma in closed form: sigma^2 is the mean squared error.
 
-    In training it is the error of the batch, a function of the weights like any other, with a gradient: the ELBO's
-    does not change through it, since it is the best sigma there, but that of an importance-weighted bound does. What
-    is held out is scored with the running average of these, over about `memory` batches, since a sigma fitted to the
-    images that it scores would bound nothing.
+    In training the error is that of the batch, with its gradient. This leaves the gradient of the ELBO as it is,
+    because sigma is optimal there, but not that of an importance-weighted bound. Held-out images are scored with the
+    running average over about `memory` training batches: with a sigma fitted to the images that it scores, the result
+    would not be a bound. Source: Rybkin et al. 2021, eq. 6.
     """
 
     couples_images = True
@@ -173,7 +179,7 @@ class OptimalGaussian(Likelihood):
 
     @torch.no_grad()
     def _remember(self, variance: Tensor) -> None:
-        self.batches += 1  # a plain mean at first, so that the first value leaves no trace
+        self.batches += 1  # a plain mean over the first batches, so that the initial value has no weight
         self.variance.lerp_(variance.to(self.variance.dtype), 1 / self.batches.clamp_max(self.memory))
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -186,7 +192,8 @@ class OptimalGaussian(Likelihood):
 class PixelGaussian(Likelihood):
     """log N(x; mu(z), sigma(z)^2), a mean and a standard deviation for each value (Kingma & Welling 2014, app. C.2).
 
-    The decoder gives twice the channels: means, then log sigma, bounded below by `min_sigma`; sigma starts near 1.
+    The decoder's output has 2 C channels: the means, then log sigma. `min_sigma` is a lower bound on sigma, which
+    starts near 1.
     """
 
     def __init__(self, min_sigma: float = 0.0025) -> None:

@@ -1,4 +1,4 @@
-"""Penalties on a discriminator's logits: on their distance from past ones, and from those of changed images."""
+"""Penalties on a discriminator's logits: distance from past logits, and from the logits of transformed images."""
 
 from typing import Literal
 
@@ -14,11 +14,14 @@ from lightning_gen.ranges import Count, Decay, Natural, NonNegative
 
 
 class LeCam(Penalty):
-    """weight (max(0, D(x) - a_F)^2 + max(0, a_R - D(G(z)))^2), a: running means of the logits on the other side.
+    """LeCam: weight (max(0, D(x) - a_F)^2 + max(0, a_R - D(G(z)))^2) (Tseng et al. 2021, eq. 6).
 
-    (Tseng et al. 2021, eq. 6 with the positive parts of the authors' code.) The paper's formula has the whole
-    distances: `rectified=False`. The means have the paper's `decay`; `debias` corrects them for their start at 0,
-    as in the authors' code for StyleGAN2. Their code for BigGAN has a decay of 0.9 and begins after 1,000 steps.
+    a_R and a_F are exponential moving averages of the logits on real and on generated images. The default of `decay`
+    is the paper's. The authors' code for BigGAN has a decay of 0.9 and starts after 1,000 steps.
+
+    Args:
+        rectified: take the positive part of each distance, as in the authors' code; the paper's formula does not.
+        debias: correct the averages for their start at 0, as in the authors' code for StyleGAN2.
     """
 
     anchors: Tensor
@@ -34,7 +37,7 @@ class LeCam(Penalty):
     ) -> None:
         super().__init__(weight, interval)
         self.decay, self.rectified, self.debias = decay, rectified, debias
-        self.register_buffer("anchors", torch.zeros(2))  # of the logits on real and on generated images
+        self.register_buffer("anchors", torch.zeros(2))  # averages of the logits on real and on generated images
         if debias:
             self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
@@ -53,14 +56,17 @@ class LeCam(Penalty):
 
 
 class Consistency(Penalty):
-    """weight (D(x) - D(T(x)))^2, T a random shift and flip of the image (Zhang et al. 2020, eq. 3).
+    """Consistency: weight (D(x) - D(T(x)))^2 with T a random shift and flip of the image (Zhang et al. 2020, eq. 3).
 
-    What a shift brings in at the border is the mirrored image, as in StudioGAN, or 0 with `padding` zeros; the paper
-    does not say. `fake_weight`: the same on generated images, as in balanced consistency (Zhao et al. 2021, algorithm
-    1); 0: not. `flip`: false for images that a mirror turns into something else, such as digits.
+    Args:
+        shift: the largest shift, in pixels.
+        flip: mirror half of the images; false for images whose mirror image means something else, such as digits.
+        fake_weight: the weight of the same term on generated images, as in balanced consistency (Zhao et al. 2021,
+            algorithm 1).
+        padding: what fills the border: the mirrored image, as in StudioGAN, or zeros. The paper does not say.
 
     Raises:
-        UserError: a shift that an image is too small to be mirrored for.
+        UserError: in `transformed`, images too small to be mirrored by `shift` pixels.
     """
 
     images_only = True
@@ -87,11 +93,11 @@ class Consistency(Penalty):
         return penalty
 
     def transformed(self, images: Tensor, noise: Noise) -> Tensor:
-        """The images [B, C, H, W], each moved by up to `shift` pixels and, with `flip`, mirrored by a fair coin."""
+        """Images [B, C, H, W], each shifted by up to `shift` pixels and, with `flip`, mirrored half of the time."""
         if self.padding == "reflect" and self.shift >= min(images.shape[2:]):
             raise UserError(
-                f"model.penalty.consistency.shift={self.shift} must be below the sides of the images, "
-                f"{images.shape[2]}x{images.shape[3]}."
+                f"model.penalty.consistency.shift={self.shift} must be smaller than the sides of the images, which "
+                f"are {images.shape[2]}x{images.shape[3]}."
             )
         if self.flip:
             heads = noise.uniform((len(images), 1, 1, 1), images.device) < 0.5

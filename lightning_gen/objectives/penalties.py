@@ -1,9 +1,8 @@
-"""Penalties on a discriminator: what keeps its gradients, or its answers, within bounds.
+"""Penalties on a discriminator, which bound its gradients, its logits or its weights.
 
-Each is a module that takes a `DiscriminatorPass` and gives the penalty of each image [B], its weight included. A
-penalty with `interval` n is computed at every n-th discriminator update only and then counts n times (lazy
-regularization, Karras et al. 2020), which gives the same mean gradient at a fraction of the cost. A model holds all
-that were chosen as its `Penalties`.
+Each is a module that takes a `DiscriminatorPass` and returns the weighted penalty of each image [B]. A penalty with
+`interval` n is computed only at every n-th discriminator update and then counts n times (lazy regularization, Karras
+et al. 2020): the same mean gradient at a fraction of the cost. A model holds its penalties in `Penalties`.
 """
 
 from abc import ABC, abstractmethod
@@ -25,26 +24,26 @@ Judge = Callable[[Tensor], Tensor]  # inputs, such as images [B, C, H, W] -> log
 
 @dataclass
 class DiscriminatorPass:
-    """What a penalty sees of a discriminator update.
+    """One discriminator update, as a penalty sees it.
 
-    The discriminator is one of images [B, C, H, W] in [0, 1] or, in model=wae, one of codes [B, Z], whose real ones
-    are draws from the prior.
+    The discriminator's inputs are images [B, C, H, W] in [0, 1] or, in model=wae, codes [B, Z]; the real codes are
+    draws from the prior.
     """
 
     real: Tensor  # inputs of the discriminator
-    fake: Tensor  # as many, of equal labels where there are classes
+    fake: Tensor  # the same number, with the same labels where there are classes
     real_logits: Tensor  # [B]
     fake_logits: Tensor  # [B]
     judge: Judge  # the discriminator as a function of its inputs, with augmentation and labels
     discriminator: nn.Module  # its parameters, for a penalty on weights
-    noise: Noise  # of this training step
-    input_scale: float = 2.0  # of the inputs in the discriminator: images in [0, 1] come to [-1, 1] there; codes: 1
+    noise: Noise  # random numbers of this training step
+    input_scale: float = 2.0  # the discriminator scales images from [0, 1] to [-1, 1]; 1 for codes
 
 
 class Penalty(FullPrecision, ABC):
-    """A penalty of a weight, computed at every `interval`-th discriminator update."""
+    """Base class of the penalties: a weight, and the interval between the updates at which it is computed."""
 
-    images_only = False  # makes no sense for a discriminator of codes
+    images_only = False  # true: not for a discriminator of codes
 
     def __init__(self, weight: NonNegative, interval: Count = 1) -> None:
         super().__init__()
@@ -52,17 +51,17 @@ class Penalty(FullPrecision, ABC):
 
     @abstractmethod
     def forward(self, seen: DiscriminatorPass) -> Tensor:
-        """The weighted penalty of each image [B], or a scalar where it is none of images, such as one on weights."""
+        """The weighted penalty of each image [B], or a scalar if it does not depend on images."""
 
     def after_update(self, discriminator: nn.Module) -> None:
-        """What is done to the weights after an update; nothing for most."""
+        """Change the weights after an update; most penalties do nothing here."""
 
 
 def squared_gradient_norm(seen: DiscriminatorPass, inputs: Tensor) -> Tensor:
-    """||grad_x D(x)||^2 of each input [B], summed over its pixels, with a graph for its own gradient.
+    """||grad_x D(x)||^2 of each input [B], summed over its pixels; differentiable.
 
-    In the networks' own units, to which the published weights and targets refer: with pixels in [-1, 1] the gradient
-    is half of that for images in [0, 1].
+    The gradient is with respect to pixels in [-1, 1], to which published weights and targets refer. It is half of the
+    gradient with respect to images in [0, 1].
     """
     inputs = inputs.detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(seen.judge(inputs).sum(), inputs, create_graph=True)
@@ -70,7 +69,7 @@ def squared_gradient_norm(seen: DiscriminatorPass, inputs: Tensor) -> Tensor:
 
 
 def one_each(seen: DiscriminatorPass) -> Tensor:
-    """A number from U[0, 1) for each input, in a shape that is spread over it."""
+    """One number from U[0, 1) for each input, in a shape that broadcasts with the inputs."""
     shape = (len(seen.real), *[1] * (seen.real.dim() - 1))
     return seen.noise.uniform(shape, seen.real.device).to(seen.real.dtype)
 
@@ -90,9 +89,10 @@ class R2(Penalty):
 
 
 class GradientPenalty(Penalty):
-    """weight (||grad D(x^)|| - target)^2, x^ between a real and a generated image (Gulrajani et al. 2017, eq. 3).
+    """weight (||grad D(x^)|| - target)^2 (Gulrajani et al. 2017, eq. 3).
 
-    `one_sided`: only norms above the target are penalized (their sec. 4; Petzka et al. 2018).
+    x^ is a random point on the line between a real and a generated image. `one_sided`: penalize only norms above the
+    target (their sec. 4; Petzka et al. 2018).
     """
 
     def __init__(
@@ -105,21 +105,21 @@ class GradientPenalty(Penalty):
         return self.weight * self._excess(seen, self.points(seen)).square()
 
     def points(self, seen: DiscriminatorPass) -> Tensor:
-        """Where the gradient is taken, in the shape of the inputs."""
+        """The points x^ at which the gradient is taken, with the shape of the inputs."""
         return torch.lerp(seen.real, seen.fake, one_each(seen))
 
     def _excess(self, seen: DiscriminatorPass, points: Tensor) -> Tensor:
-        # The root has no gradient at 0, where a dead discriminator starts: the smallest number keeps it finite.
+        # The gradient of the root is infinite at 0, the norm of a constant discriminator: 1e-12 keeps it finite.
         norm = (squared_gradient_norm(seen, points) + 1e-12).sqrt()
         return (norm - self.target).clamp(min=0) if self.one_sided else norm - self.target
 
 
 class Dragan(GradientPenalty):
-    """The gradient penalty around real images: x^ = x + 0.5 a std(x) U[0, 1) (Kodali et al. 2017, sec. 2.3).
+    """DRAGAN, a gradient penalty near real images: x^ = x + 0.5 a std(x) U[0, 1) (Kodali et al. 2017, sec. 2.3).
 
-    As in the authors' code, the standard deviation is that of all pixels of the batch, and x^ lies at a random part a
-    ~ U[0, 1) of the way from the image to the perturbed one, one a for each image. The paper takes the perturbed one
-    itself, a = 1: `interpolate=False`.
+    As in the authors' code, std(x) is the standard deviation of all pixels of the batch, and a ~ U[0, 1), one for
+    each image, interpolates between the image and the perturbed image. The paper takes the perturbed image itself, a
+    = 1: `interpolate=False`.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Dragan(GradientPenalty):
 
 
 class WeightClipping(Penalty):
-    """After each update every weight is clamped to [-limit, limit] (Arjovsky et al. 2017, algorithm 1)."""
+    """Clamps every weight to [-limit, limit] after each update (Arjovsky et al. 2017, algorithm 1)."""
 
     def __init__(self, limit: Positive) -> None:
         super().__init__(weight=0.0)
@@ -157,26 +157,26 @@ class WeightClipping(Penalty):
 
 
 class Penalties(nn.ModuleDict):
-    """The penalties on one discriminator, by name; empty for none.
+    """The penalties on one discriminator, by name; may be empty.
 
     Raises:
-        UserError: values for a penalty that was not chosen.
+        UserError: the config sets values of a penalty that was not chosen.
     """
 
     def __init__(self, penalties: Mapping[str, Any]) -> None:
         for name, penalty in penalties.items():
             if not isinstance(penalty, Penalty):
                 raise UserError(
-                    f"model.penalty.{name} is set, but not chosen: model/penalty=[{name}] chooses it; to "
-                    f"go without it set model.penalty.{name}.weight=0."
+                    f"model.penalty.{name} has values, but model/penalty does not choose it. Set "
+                    f"model/penalty=[{name}]; to train without it leave that and set model.penalty.{name}.weight=0."
                 )
         super().__init__(penalties)
-        self.latest: dict[str, Tensor] = {}  # the mean of each, where it was last computed
+        self.latest: dict[str, Tensor] = {}  # the latest mean of each, to log
 
     def forward(self, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The sum of what is due at the discriminator's update of this index, a scalar, in full precision."""
+        """The sum of the penalties due at the discriminator's update of this index: a scalar, in full precision."""
         total = torch.zeros((), device=seen.real.device)
-        with no_autocast(seen.real):  # a gradient in a penalty would be in half precision too
+        with no_autocast(seen.real):  # or the gradient inside a penalty would be in half precision
             for name, penalty in self.items():
                 assert isinstance(penalty, Penalty)
                 if index % penalty.interval == 0:
@@ -186,7 +186,7 @@ class Penalties(nn.ModuleDict):
         return total
 
     def after_update(self, discriminator: nn.Module) -> None:
-        """What the penalties do to the weights after an update."""
+        """Let each penalty change the weights after an update."""
         for penalty in self.values():
             assert isinstance(penalty, Penalty)
             penalty.after_update(discriminator)

@@ -1,8 +1,8 @@
-"""Approximate posteriors q(z|x): heads that turn an encoder's features [B, F] into a distribution of latents [B, Z].
+"""Approximate posteriors q(z|x): heads that map an encoder's features [B, F] to a distribution of latents [B, Z].
 
-A head is built with (num_features, latent_dim) and gives one of the distributions below, each of which draws latents
-[k, B, Z] from noise of that shape and scores them, in nats [k, B]. Only the Gaussians know their divergence from
-N(0, I) in closed form (`standard_normal_kl`) and their density at any point (`log_prob`).
+A head is built with (num_features, latent_dim) and returns one of the distributions below. Each draws latents
+[k, B, Z] from noise of that shape, together with their log-densities [k, B] in nats. Only the Gaussians have a
+divergence from N(0, I) in closed form (`standard_normal_kl`) and a density at any point (`log_prob`).
 """
 
 import math
@@ -18,12 +18,12 @@ from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.objectives.flows import AutoregressiveStack, planar
 from lightning_gen.ranges import Count
 
-LOG_VARIANCE_LIMIT = 20.0  # exp stays finite in float16 products; no posterior that trains comes near it
+LOG_VARIANCE_LIMIT = 20.0  # keeps exp finite; a posterior that trains well stays far from it
 LOG_2PI = math.log(2 * math.pi)
 
 
 def standard_normal_log_prob(values: Tensor) -> Tensor:
-    """log N(v; 0, I) of values [..., Z]: [...], nats."""
+    """log N(v; 0, I) of values [..., Z]: [...], in nats."""
     return -0.5 * (values.square() + LOG_2PI).sum(dim=-1)
 
 
@@ -40,7 +40,7 @@ class DiagonalGaussian:
         return latents, -0.5 * (noise.square() + self.log_variance + LOG_2PI).sum(dim=-1)
 
     def noise_of(self, latents: Tensor) -> Tensor:
-        """The noise that `draw` makes these latents [..., B, Z] of: [..., B, Z]."""
+        """The noise [..., B, Z] from which `draw` makes these latents [..., B, Z]."""
         return (latents - self.mean) * (-0.5 * self.log_variance).exp()
 
     def log_prob(self, latents: Tensor) -> Tensor:
@@ -102,14 +102,17 @@ class FullGaussian:
 
 @dataclass(frozen=True)
 class Flow:
-    """A diagonal Gaussian pushed through an invertible map: [..., B, Z] to the same and its log-determinant."""
+    """A diagonal Gaussian transformed by `push`, an invertible map.
+
+    `push` takes latents [..., B, Z] and returns latents of that shape and the log-determinants [..., B].
+    """
 
     base: DiagonalGaussian
     push: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     @property
     def mean(self) -> Tensor:
-        """Where the base's mean goes, [B, Z]: near the mean, and a code all the same."""
+        """The map of the base's mean, [B, Z]: not exactly the mean of q, but near it and just as good a code."""
         return self.push(self.base.mean)[0]
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +127,7 @@ Distribution = DiagonalGaussian | FullGaussian | Flow
 
 
 class Diagonal(StackedLinear):
-    """The mean-field Gaussian: means, then log variances, linear in the features."""
+    """Head of a Gaussian with diagonal covariance: means and log variances, linear in the features."""
 
     def __init__(self, num_features: int, latent_dim: int) -> None:
         super().__init__(num_features, latent_dim, count=2)
@@ -135,7 +138,7 @@ class Diagonal(StackedLinear):
 
 
 class FullCovariance(nn.Module):
-    """A Gaussian with any covariance L L^T: the encoder gives L's entries, its diagonal through softplus."""
+    """Head of a Gaussian with full covariance L L^T: gives the entries of L, with softplus on its diagonal."""
 
     def __init__(self, num_features: int, latent_dim: int) -> None:
         super().__init__()
@@ -153,9 +156,10 @@ class FullCovariance(nn.Module):
 
 
 class IAF(nn.Module):
-    """Inverse autoregressive flow (Kingma et al. 2016): `steps` maps of a diagonal Gaussian, given the features.
+    """Inverse autoregressive flow: `steps` maps of a diagonal Gaussian, conditioned on the features.
 
-    `direct`: the features act on the maps of all dimensions; without it, not on that of a map's first one.
+    `direct`: the features act on the map of every dimension; without it, not on that of the first dimension of each
+    map. Source: Kingma et al. 2016.
     """
 
     def __init__(
@@ -175,7 +179,10 @@ class IAF(nn.Module):
 
 
 class Planar(nn.Module):
-    """`steps` planar maps of a diagonal Gaussian, whose directions the encoder gives (Rezende & Mohamed 2015)."""
+    """Planar flow: `steps` planar maps of a diagonal Gaussian, with parameters linear in the features.
+
+    Source: Rezende & Mohamed 2015.
+    """
 
     def __init__(self, num_features: int, latent_dim: int, steps: Count = 8) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Priors p(z): what a VAE's latents are drawn from, in nats.
+"""Priors p(z) of a VAE's latents; log-densities are in nats.
 
-A prior is built with (latent_dim, image_shape). It scores latents [..., Z] (`log_prob`) and draws [N, Z] from N(0, I)
-noise [N, Z] and U[0, 1) noise [N] (calling it). `encode` maps images to their posteriors, for the prior that is made
-of them. `standard`: it is N(0, I), and Gaussians have their divergence from it in closed form.
+A prior is built with (latent_dim, image_shape). `log_prob` gives the log-density of latents [..., Z]. Calling it
+gives draws [N, Z], from N(0, I) noise [N, Z] and U[0, 1) noise [N]. `encode` maps images to their posteriors, for a
+prior that is a mixture of posteriors.
 """
 
 import math
@@ -20,20 +20,20 @@ from lightning_gen.ranges import Count
 
 Encode = Callable[[Tensor], Distribution]
 
-MOST_NUMBERS = 2**24  # in the differences of latents and components, where no gradient holds them anyway
+MOST_NUMBERS = 2**24  # of the differences of latents and components at a time, to bound memory without gradients
 
 
 class StandardNormal(nn.Module):
-    """N(0, I)."""
+    """N(0, I), and the base class of the other priors."""
 
-    standard: ClassVar[bool] = True
-    of_images: ClassVar[bool] = False  # made of images, and so started from some
+    standard: ClassVar[bool] = True  # N(0, I): the KL of a Gaussian posterior is known in closed form
+    of_images: ClassVar[bool] = False  # has pseudo-inputs, which start from training images
 
     def __init__(self, latent_dim: int, image_shape: ImageShape) -> None:
         super().__init__()
 
     def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
-        """Latents [..., Z] to log p [...]."""
+        """log p(z) [...] of latents [..., Z]."""
         return standard_normal_log_prob(latents)
 
     def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
@@ -42,7 +42,7 @@ class StandardNormal(nn.Module):
 
 
 def mixture_log_prob(latents: Tensor, components: DiagonalGaussian, log_weights: Tensor) -> Tensor:
-    """log sum_k w_k N(z; k) for latents [..., Z], components' means [K, Z] and log weights [K]: [...]."""
+    """log sum_k w_k N(z; component k) of latents [..., Z], with components [K, Z] and log weights [K]: [...]."""
     rows = latents.flatten(0, -2)
     step = max(MOST_NUMBERS // components.mean.numel(), 1)
     parts = [
@@ -53,7 +53,7 @@ def mixture_log_prob(latents: Tensor, components: DiagonalGaussian, log_weights:
 
 
 def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
-    """The component int64 [N] of each U[0, 1) number [N]."""
+    """Components [N], int64, drawn by these weights [K] from U[0, 1) numbers [N]."""
     edges = log_weights.exp().cumsum(0).to(uniform)
     return torch.searchsorted(edges, uniform).clamp_max(len(log_weights) - 1)
 
@@ -61,7 +61,7 @@ def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
 class Mixture(FullPrecision, StandardNormal):
     """A mixture of `components` diagonal Gaussians with learned weights, means and variances.
 
-    The means start as draws of N(0, I), so that the mixture starts near it and its parts differ.
+    The means start as draws from N(0, I), so that the components differ and the mixture is near N(0, I).
     """
 
     standard = False
@@ -82,9 +82,9 @@ class Mixture(FullPrecision, StandardNormal):
 
 
 class Vamp(FullPrecision, StandardNormal):
-    """VampPrior: the mean of the posteriors of `components` learned pseudo-inputs (Tomczak & Welling 2018, eq. 9).
+    """VampPrior: the uniform mixture of the posteriors of `components` pseudo-inputs (Tomczak & Welling 2018, eq. 9).
 
-    The pseudo-inputs [components, C, H, W] are parameters, cut off to [0, 1]; they start as training images.
+    The pseudo-inputs [components, C, H, W] are parameters, clamped to [0, 1]; they start as training images.
     """
 
     standard = False
@@ -95,7 +95,7 @@ class Vamp(FullPrecision, StandardNormal):
         self.pseudo_inputs = nn.Parameter(torch.rand(components, *image_shape))
 
     def start_from(self, images: Tensor) -> None:
-        """Make these images [components, C, H, W] the pseudo-inputs, a little inside (0, 1), where they can move."""
+        """Set the pseudo-inputs to images [components, C, H, W], clamped to [0.01, 0.99] so that they can move."""
         with torch.no_grad():
             self.pseudo_inputs.copy_(images.clamp(0.01, 0.99))
 
@@ -115,9 +115,9 @@ class Vamp(FullPrecision, StandardNormal):
 
 
 class FlowPrior(StandardNormal):
-    """N(0, I) seen through `steps` masked autoregressive maps of the latents (Chen et al. 2017, sec. 3.2).
+    """A flow prior: `steps` autoregressive maps from the latents to N(0, I) (Chen et al. 2017, sec. 3.2).
 
-    Densities take one pass, draws one pass a dimension and map.
+    A density takes one pass through each map, a draw one pass for each dimension of each map.
     """
 
     standard = False

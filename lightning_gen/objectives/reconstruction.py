@@ -1,6 +1,7 @@
-"""Reconstruction errors of images in [0, 1], from the decoder's raw output: per image, summed over pixels, [B].
+"""Reconstruction errors per image [B], summed over pixels.
 
-Each takes raw output and images, both [B, C, H, W]; the reconstruction is the sigmoid of the raw output.
+Unless said otherwise, they take the decoder's raw output and images in [0, 1], both [B, C, H, W]; the reconstruction
+x' is the sigmoid of the raw output.
 """
 
 from torch import Tensor
@@ -20,14 +21,14 @@ def absolute_error(raw: Tensor, images: Tensor) -> Tensor:
 
 
 def cross_entropy(raw: Tensor, images: Tensor) -> Tensor:
-    """-sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i), nats, [B] (Hinton & Salakhutdinov 2006, supplement).
+    """-sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i), in nats, [B] (Hinton & Salakhutdinov 2006, supplement).
 
-    For grey images this is no likelihood: its minimum, at x' = x, is the entropy of the grey values and not 0.
+    For grey images this is not a likelihood: its minimum, at x' = x, is the entropy of the grey values, not 0.
     """
     raw, images = full_precision(raw).flatten(1), full_precision(images).flatten(1)
     return F.binary_cross_entropy_with_logits(raw, images, reduction="none").sum(dim=1)
 
 
 def squared_error_of_values(values: Tensor, targets: Tensor) -> Tensor:
-    """||t - v||^2 of values of any range, [B]."""
+    """||v - t||^2 of values and targets in any range, [B]."""
     return (full_precision(values) - targets).square().flatten(1).sum(dim=1)

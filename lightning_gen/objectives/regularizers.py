@@ -1,7 +1,7 @@
-"""What an autoencoder adds to its reconstruction error: sparse, contractive and smooth codes.
+"""Regularizers of an autoencoder's codes: for sparse codes, contractive encoders and smooth decoders.
 
-The formulas are functions; the classes below are the choices of `model/regularizer`, each with its weights. A
-regularizer may change the codes (`transform`) and may add a penalty [B] (`penalty`).
+The formulas are functions. The classes are the choices of `model/regularizer`, with their weights: a regularizer can
+change the codes (`transform`) and add a penalty [B] to the reconstruction error (`penalty`).
 """
 
 from collections.abc import Callable, Iterable
@@ -16,24 +16,25 @@ from lightning_gen.randomness import Noise
 
 
 def kl_sparsity(activations: Tensor, target: float) -> Tensor:
-    """sum_j KL(target || mean activation of unit j), Bernoulli, nats, a scalar (Ng 2011, CS294A notes, sec. 3).
+    """sum_j KL(target || mean activation of unit j) between Bernoulli distributions: a scalar, in nats.
 
-    Activations [B, Z] in [0, 1]; the mean is over the images of all processes.
+    `activations` [B, Z] in [0, 1]; the mean is over the images of all processes. Source: Ng 2011, CS294A lecture
+    notes, sec. 3.
     """
     mean = mean_over_processes(full_precision(activations).mean(dim=0)).clamp(1e-6, 1 - 1e-6)
     return (target * (target / mean).log() + (1 - target) * ((1 - target) / (1 - mean)).log()).sum()
 
 
 def keep_largest(codes: Tensor, k: int) -> Tensor:
-    """Codes [B, Z] of which the k largest of each image stay and the rest are 0 (Makhzani & Frey 2014, sec. 2.1)."""
+    """The codes [B, Z] with all but the k largest values of each image set to 0 (Makhzani & Frey 2014, sec. 2.1)."""
     values, indices = codes.topk(min(k, codes.shape[1]), dim=1)
     return torch.zeros_like(codes).scatter(1, indices, values)
 
 
 def single_layer_jacobian(inputs: Tensor, linear: nn.Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
-    """||J||_F^2 of h = s(Wx + b), exact: sum_j s'(a_j)^2 ||W_j||^2, [B] (Rifai et al. 2011, eq. 3).
+    """||J||_F^2 of h = s(Wx + b), exactly: sum_j s'(a_j)^2 ||W_j||^2, a = Wx + b, [B] (Rifai et al. 2011, eq. 3).
 
-    Inputs [B, D]; s is any elementwise activation.
+    `inputs` [B, D]; `activation` is s, any elementwise function.
     """
     with torch.enable_grad():
         sums = linear(inputs)
@@ -45,9 +46,10 @@ def single_layer_jacobian(inputs: Tensor, linear: nn.Linear, activation: Callabl
 def hutchinson_jacobian(
     function: Callable[[Tensor], Tensor], inputs: Tensor, noise: Noise, probes: int = 1
 ) -> Tensor:
-    """||J||_F^2 = E_v ||J^T v||^2 of a function of inputs [B, ...], unbiased, [B] (Hutchinson 1990).
+    """An unbiased estimate of ||J||_F^2 = E_v ||J^T v||^2, J the Jacobian of a function, [B] (Hutchinson 1990).
 
-    v has independent signs, `probes` of them a time; each costs one backward pass, whatever the function's sizes.
+    `inputs` [B, ...]. v has independent random signs. The estimate averages over `probes` draws of v, each of which
+    costs one backward pass, whatever the size of the function's output.
     """
     with torch.enable_grad():
         inputs = inputs.detach().requires_grad_() if not inputs.requires_grad else inputs
@@ -67,22 +69,22 @@ class AutoencoderPass(NamedTuple):
     codes: Tensor  # [B, Z]
     encode: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
-    single_layer: tuple[nn.Linear, Callable[[Tensor], Tensor]] | None  # the encoder, where it is s(Wx + b)
+    single_layer: tuple[nn.Linear, Callable[[Tensor], Tensor]] | None  # an encoder of the form s(Wx + b), else None
     decoder_parameters: Iterable[Tensor]
     noise: Noise
 
 
 class Regularizer:
-    """None: codes as they are, no penalty."""
+    """No regularizer, and the base class of the others."""
 
     bounded_codes = False  # needs codes in [0, 1]
 
     def transform(self, codes: Tensor) -> Tensor:
-        """Codes [B, Z] to codes [B, Z], in training and in use."""
+        """The codes [B, Z] to use in place of `codes` [B, Z], in training and afterwards."""
         return codes
 
     def penalty(self, seen: AutoencoderPass) -> Tensor:
-        """What to add to the reconstruction error, [B]."""
+        """The penalty to add to the reconstruction error, [B]."""
         return torch.zeros_like(seen.codes[:, 0])
 
 
@@ -109,7 +111,7 @@ class KL(Regularizer):
 
 
 class KSparse(Regularizer):
-    """Only the k largest codes of an image stay; no penalty."""
+    """Keeps the k largest values of each code and sets the others to 0; no penalty."""
 
     def __init__(self, k: int) -> None:
         self.k = k
@@ -119,7 +121,10 @@ class KSparse(Regularizer):
 
 
 class Contractive(Regularizer):
-    """weight * ||d z / d x||_F^2 (Rifai et al. 2011, eq. 2): exact for a single layer, else Hutchinson's estimate."""
+    """weight * ||d z / d x||_F^2 (Rifai et al. 2011, eq. 2).
+
+    Exact for an encoder of a single layer; otherwise Hutchinson's estimate.
+    """
 
     def __init__(self, weight: float, probes: int = 1) -> None:
         self.weight, self.probes = weight, probes
@@ -132,12 +137,13 @@ class Contractive(Regularizer):
 
 
 class RAEL2(Regularizer):
-    """beta / 2 ||z||^2 + decoder_weight ||theta_D||^2 (Ghosh et al. 2020, eq. 11), theta_D the decoder's matrices.
+    """beta / 2 ||z||^2 + decoder_weight ||theta_D||^2, theta_D: the decoder's weights (Ghosh et al. 2020, eq. 11).
 
-    As in the authors' code, biases and the gains of normalization are left out. It leaves out the first, linear layer
-    too, which stays in here: a perceptron has no other kind. Its weights b and l stand beside a squared error that is
-    averaged over N pixels, and b beside the mean of z^2 over Z dimensions. Beside an error that is summed they are
-    beta = 2 N b / Z and decoder_weight = N l.
+    As in the authors' code, biases and the gains of normalization do not count. Their code also leaves out the first,
+    linear layer; here it counts, because a perceptron has only linear layers.
+
+    Their code averages the squared error over the N pixels and z^2 over the Z dimensions; here both are sums. So
+    their weights b (codes) and l (decoder) become beta = 2 N b / Z and decoder_weight = N l.
     """
 
     def __init__(self, beta: float, decoder_weight: float) -> None:
@@ -150,10 +156,10 @@ class RAEL2(Regularizer):
 
 
 class RAEGP(Regularizer):
-    """beta / 2 ||z||^2 + weight ||d D(z) / d z||_F^2 by Hutchinson's estimate (Ghosh et al. 2020, eq. 12).
+    """beta / 2 ||z||^2 + weight ||d D(z) / d z||_F^2, with Hutchinson's estimate (Ghosh et al. 2020, eq. 12).
 
-    The authors' code penalizes another gradient, that of ||D(z)||^2, so its weight does not carry over; beta does, as
-    for `RAEL2`.
+    The authors' code penalizes a different gradient, that of ||D(z)||^2, so its weight cannot be used here. Its beta
+    can, converted as for `RAEL2`.
     """
 
     def __init__(self, beta: float, weight: float, probes: int = 1) -> None:

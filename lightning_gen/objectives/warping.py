@@ -1,38 +1,41 @@
-"""Affine maps of pixels and of colours, one for each image, with derivatives of any order.
+"""Affine maps of positions and of colours, one for each image, differentiable to any order.
 
-Matrices are [B, 3, 3] on homogeneous positions (x, y, 1), in pixels from the image's centre, x to the right and y
-down, or [B, 4, 4] on homogeneous colours (r, g, b, 1).
+A map of positions is a matrix [B, 3, 3] that acts on (x, y, 1): pixels from the centre of the image, x to the right
+and y down. A map of colours is a matrix [B, 4, 4] that acts on (r, g, b, 1).
 """
 
 import torch
 from torch import Tensor
 
-GREY = 3**-0.5  # each component of the unit vector along the greys
+GREY = 3**-0.5  # each component of the unit vector along the grey axis
 
 
 def _matrix(rows: list[list[Tensor | float]], like: Tensor) -> Tensor:
-    """[B, n, n] of entries that are tensors [B] or numbers."""
+    """Matrices [B, n, n] from entries that are tensors [B] or numbers."""
     filled = [entry if isinstance(entry, Tensor) else torch.full_like(like, entry) for row in rows for entry in row]
     return torch.stack(filled, dim=1).unflatten(1, (len(rows), len(rows)))
 
 
 def scaling(x: Tensor, y: Tensor) -> Tensor:
-    """Stretches by x and y [B]; negative: a flip."""
+    """Matrices that scale positions by x and y [B]; a negative factor flips."""
     return _matrix([[x, 0.0, 0.0], [0.0, y, 0.0], [0.0, 0.0, 1.0]], x)
 
 
 def translation(x: Tensor, y: Tensor) -> Tensor:
-    """Moves by x and y [B] pixels."""
+    """Matrices that move positions by x and y [B] pixels."""
     return _matrix([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]], x)
 
 
 def rotation(cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns by the angle of this cosine and sine [B], clockwise as seen."""
+    """Matrices that rotate positions by the angle with this cosine and sine [B], clockwise on the screen."""
     return _matrix([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]], cosine)
 
 
 def _reflected(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The pixel at or before a position, mirrored at the outermost pixels, and how far behind it the position is."""
+    """The pixel at or before each position, and the position's distance from that pixel in [0, 1].
+
+    Positions outside the image are mirrored at its outermost pixels.
+    """
     last = size - 1
     inside = last - (position.remainder(max(2 * last, 1)) - last).abs()
     before = inside.floor().clamp(0, max(last - 1, 0))
@@ -40,9 +43,10 @@ def _reflected(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def warp(images: Tensor, inverse: Tensor) -> Tensor:
-    """Images [B, C, H, W] whose pixel at each position is the one at `inverse` [B, 3, 3] of it, bilinear, mirrored.
+    """The images [B, C, H, W] moved by the inverse of `inverse` [B, 3, 3], with bilinear interpolation.
 
-    As `F.grid_sample(..., padding_mode="reflection", align_corners=True)`, which has no second derivative.
+    The value at each position is that of `images` at `inverse` times the position; outside, images are mirrored.
+    Equal to `F.grid_sample(..., padding_mode="reflection", align_corners=True)`, which has no second derivative.
     """
     height, width = images.shape[2:]
     x, y = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (width, height))
@@ -64,9 +68,9 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
 
 
 def colour_scaling(along: Tensor, across: Tensor) -> Tensor:
-    """Stretches colours by `along` [B] the axis of the greys and by `across` [B] from it.
+    """Matrices that scale colours by `along` [B] in the direction of the grey axis and by `across` [B] away from it.
 
-    Both equal: contrast; (1, s): saturation; (-1, 1): the luma is flipped.
+    Equal factors change the contrast, (1, s) the saturation, and (-1, 1) flips the luma.
     """
     grey = (along - across) * GREY**2
     same = grey + across
@@ -75,13 +79,13 @@ def colour_scaling(along: Tensor, across: Tensor) -> Tensor:
 
 
 def colour_translation(amount: Tensor) -> Tensor:
-    """Adds `amount` [B] to each channel: brightness."""
+    """Matrices that add `amount` [B] to each channel, which changes the brightness."""
     rows = [[float(i == j) for j in range(3)] + [amount] for i in range(3)]
     return _matrix([*rows, [0.0, 0.0, 0.0, 1.0]], amount)
 
 
 def hue_rotation(angle: Tensor) -> Tensor:
-    """Turns colours around the axis of the greys by `angle` [B]; a third of a circle makes red green (Rodrigues)."""
+    """Matrices that rotate colours about the grey axis by `angle` [B]; a third of a turn maps red to green."""
     cosine, sine = angle.cos(), angle.sin()
     base, turn = (1 - cosine) * GREY**2, sine * GREY
     same, less, more = cosine + base, base - turn, base + turn
@@ -90,7 +94,10 @@ def hue_rotation(angle: Tensor) -> Tensor:
 
 
 def recolour(images: Tensor, matrix: Tensor) -> Tensor:
-    """Images [B, 3, H, W] with the matrix [B, 4, 4] applied to each colour; [B, 1, H, W]: as the greys they are."""
+    """The images with `matrix` [B, 4, 4] applied to each colour; grey images are treated as colours on the grey axis.
+
+    `images`: [B, 3, H, W] or [B, 1, H, W].
+    """
     if images.shape[1] == 1:
         gain = matrix[:, :3, :3].sum(dim=(1, 2)) / 3
         return images * gain[:, None, None, None] + matrix[:, :3, 3].mean(dim=1)[:, None, None, None]

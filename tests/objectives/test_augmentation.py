@@ -298,5 +298,5 @@ def test_colours_of_other_channels():
 
 @pytest.mark.parametrize("options", [{"transformations": "x"}, {"final_p": 1}])
 def test_unknown_options(options):
-    with pytest.raises(UserError, match=r"model\.augment(\.transformations=x| has a target)"):
+    with pytest.raises(UserError, match=r"model\.augment(\.transformations=x|\.target and .* both set)"):
         AdaptiveAugment(**options)
