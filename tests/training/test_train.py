@@ -10,7 +10,6 @@ import signal
 import pytest
 import torch
 
-from lightning_gen.config.tree import config_dir
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import METRICS, classifier
 from tests.helpers import assert_same, train_run
@@ -157,11 +156,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(UserError, match=r"the loss is not finite at step \d+.*learning rate"):
         train_run(tmp_path, "model=ae", "networks=mlp", "model.optimizer.lr=1e30", "trainer.max_steps=20")
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
-
-
-def test_every_option_of_a_group_composes():
-    from lightning_gen.config.compose import compose
-
-    for pattern in ("*/*.yaml", "evaluation/*/*.yaml"):
-        for file in sorted(config_dir().glob(pattern)):
-            compose([f"{file.parent.relative_to(config_dir())}={file.stem}"])
