@@ -30,9 +30,3 @@ def test_the_examples_of_adding_ones_own(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["progress"]["step"] == 2
-
-
-def test_pictures_and_documents_are_there():
-    links = re.findall(r"\]\(((?!http)[^)#]+)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).is_file()] == []
