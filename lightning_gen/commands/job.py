@@ -44,7 +44,7 @@ def run_job(run: Run) -> float:
 
 def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if rank == 0:
-        print(parts.evaluation.evaluator.note, file=sys.stderr)
+        print(parts.callbacks.evaluation.evaluator.note, file=sys.stderr)
     devices = device_count(run.config.trainer)
     if processes == 1 and devices > 1:
         del parts  # each worker builds its own

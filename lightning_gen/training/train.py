@@ -6,26 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer, seed_everything
+from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
 
 from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.errors import UserError
 from lightning_gen.evaluation.build import build_evaluator
-from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.provenance import provenance
 from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.run import Run
-from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
-from lightning_gen.training.callbacks.ema import EMA
-from lightning_gen.training.callbacks.evaluation import Evaluation
-from lightning_gen.training.callbacks.progress import StepProgress
-from lightning_gen.training.callbacks.random_state import RandomState
-from lightning_gen.training.callbacks.training_log import TrainingLog
+from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
 from lightning_gen.training.devices import accelerator_of, process_count
 from lightning_gen.training.fill_in import fill_in, load_encoder
 from lightning_gen.training.loggers import MetricsCSV, finish_wandb
@@ -38,8 +30,7 @@ class Parts:
 
     data: ImageDataModule
     model: GenerativeModel
-    evaluation: Evaluation
-    callbacks: list[Callback]
+    callbacks: Callbacks
     trainer: Trainer
     checkpoint: Path | None  # to resume from
 
@@ -70,10 +61,9 @@ def prepare(run: Run) -> Parts:
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
-    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path)
-    callbacks = build_callbacks(run, model, evaluation)
-    trainer = make_trainer(config, model, run.path, callbacks, build_loggers(run))
-    return Parts(data, model, evaluation, callbacks, trainer, checkpoint)
+    callbacks = build_callbacks(run, model, evaluator)
+    trainer = make_trainer(config, model, run.path, callbacks.in_order(), build_loggers(run))
+    return Parts(data, model, callbacks, trainer, checkpoint)
 
 
 def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
@@ -85,10 +75,10 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
     try:
         log_config(trainer, run.recorded())
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
-        status = "interrupted" if find(callbacks, SaveCheckpoints).interrupted else "completed"
+        status = "interrupted" if callbacks.saver.interrupted else "completed"
         if trainer.max_steps == 0:  # fit does nothing, but the untrained model is evaluated
-            parts.evaluation.run(trainer, parts.model)
-            find(callbacks, SaveCheckpoints).save_last(trainer, parts.model)
+            callbacks.evaluation.run(trainer, parts.model)
+            callbacks.saver.save_last(trainer, parts.model)
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -96,49 +86,6 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
         summary = record_summary(run, parts, status)
         finish_wandb(run, failed=status == "failed")
     return summary
-
-
-def find(callbacks: list[Callback], kind: type) -> Any:
-    """The callback of that class."""
-    return next(callback for callback in callbacks if isinstance(callback, kind))
-
-
-def build_callbacks(run: Run, model: GenerativeModel, evaluation: Evaluation) -> list[Callback]:
-    """The callbacks, in the order in which they act after a step: average, log, evaluate, show, save."""
-    config = run.config
-    average = [EMA(config.ema.half_life, config.ema.buffers)] if config.ema.half_life else []
-    return [
-        RandomState(config.seed),
-        *average,
-        TrainingLog(run.path),
-        evaluation,
-        *(build(node) for node in config.callbacks.values()),
-        *([StepProgress()] if config.trainer.enable_progress_bar else []),
-        SaveCheckpoints(
-            run.path / "checkpoints", config.checkpoint.every_n_steps, *monitored(run, model, evaluation.evaluator)
-        ),
-    ]
-
-
-def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
-    """The metric that decides best.ckpt, and `min` or `max`: those of `checkpoint`, or else the model's own.
-
-    Raises:
-        UserError: `checkpoint.mode` is null and the better direction of `checkpoint.monitor` is not known.
-    """
-    metric, mode = run.config.checkpoint.monitor, run.config.checkpoint.mode
-    if metric in (None, model.monitor[0]):
-        metric, mode = model.monitor[0], mode or model.monitor[1]
-    if metric == "fid":
-        metric, mode = evaluator.distance_name(), mode or "min"
-    if mode is None:
-        better = direction(metric)
-        if better is None:
-            raise UserError(f"checkpoint.monitor={metric}: set checkpoint.mode to min or max.")
-        mode = better.__name__
-    if mode not in ("min", "max"):
-        raise UserError(f"checkpoint.mode={mode} is not known: use min, max, or null for the metric's better end.")
-    return metric, mode
 
 
 def build_loggers(run: Run) -> list[Logger]:
@@ -171,7 +118,7 @@ def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> N
 def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
     """Write summary.json on rank 0 and return it."""
     trainer = parts.trainer
-    saver, log = find(parts.callbacks, SaveCheckpoints), find(parts.callbacks, TrainingLog)
+    saver, log, evaluation = parts.callbacks.saver, parts.callbacks.log, parts.callbacks.evaluation
     seconds = log.seconds()
     progress = {
         "step": trainer.global_step,
@@ -180,10 +127,10 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "images_per_second": round(parts.model.images_seen / seconds, 1) if seconds else 0.0,
     }
     parts_of_summary = {
-        "metrics": log.latest | parts.evaluation.metrics,
+        "metrics": log.latest | evaluation.metrics,
         "best": {"metric": saver.monitor, "value": saver.best, "step": saver.best_step},
         "progress": progress,
-        "protocol": parts.evaluation.protocol,
+        "protocol": evaluation.protocol,
         "provenance": provenance(run, trainer),
         "status": status,
     }

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +11,39 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
-from lightning_gen.training.callbacks.training_log import TrainingLog
 
 
 class SaveCheckpoints(StepCallback, Checkpoint):
     """Writes `folder`/last.ckpt and `folder`/best.ckpt.
 
-    `every_n_steps`: cadence of last.ckpt; it is also written at the end and when Ctrl-C, SIGTERM or a job
-    scheduler asks to stop: then training ends after the step at hand and `interrupted` is true. Several
-    processes agree on that every `log_every_n_steps` steps. `monitor`: the metric of best.ckpt, `mode` "min" or
-    "max". Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint
-    counts otherwise under manual optimization.
+    Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint counts
+    otherwise under manual optimization. When Ctrl-C, SIGTERM or a job scheduler asks to stop, training ends after the
+    step at hand, last.ckpt is written and `interrupted` is true; several processes agree on that every
+    `log_every_n_steps` steps.
+
+    Args:
+        folder: where the files go.
+        every_n_steps: cadence of last.ckpt, which is also written at the end.
+        monitor: the metric that best.ckpt is best by.
+        mode: its better end, "min" or "max".
+        check: raises if the model is not worth saving, so that last.ckpt stays a good one.
+        ema: the average of the weights, if there is one.
     """
 
-    def __init__(self, folder: Path, every_n_steps: int, monitor: str, mode: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every_n_steps: int,
+        monitor: str,
+        mode: str,
+        check: Callable[[Trainer, GenerativeModel], None],
+        ema: EMA | None = None,
+    ) -> None:
         self.folder, self.every_n_steps, self.monitor, self.mode = folder, every_n_steps, monitor, mode
+        self.check, self.ema = check, ema
         self.best: float | None = None
         self.best_step: int | None = None
         self.interrupted = False
@@ -39,9 +56,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         if self._stop_agreed(trainer):
             trainer.should_stop = True
         if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, TrainingLog):
-                    callback.check_finite(trainer, model)
+            self.check(trainer, model)
             self.save_last(trainer, model)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +80,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        fit_density(trainer, pl_module)
+        fit_density(trainer, pl_module, self.ema)
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
 
     # -- being asked to stop ---------------------------------------------------------------------------------

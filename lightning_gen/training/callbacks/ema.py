@@ -24,10 +24,9 @@ class EMA(StepCallback):
     The average is kept in float32 or more, and in the checkpoint as the state of this callback.
 
     Args:
-        half_life: images after which the weight of a step in the average has halved: decay = 0.5 ** (images per step
-        /
-            half_life), so the average does not depend on the batch size. It is at most RAMP times the images seen, so
-            that the average forgets the initial weights early.
+        half_life: images after which the weight of a step in the average has halved: decay is 0.5 ** (images per
+            step / half_life), so the average does not depend on the batch size. It is at most RAMP times the images
+            seen, so that the average forgets the initial weights early.
         buffers: what to do with batch norm's running statistics, `average` or `copy`.
 
     Raises:

@@ -12,6 +12,7 @@ from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel, Picture
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.loggers import log_picture, record
@@ -21,15 +22,23 @@ ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
 
 
 class Evaluation(StepCallback):
-    """Evaluates at the first step, every `every_n_steps` and at the end, and saves pictures beside.
+    """Evaluates before the first step, every `every_n_steps` and at the end, and saves pictures.
 
-    `run_dir` receives a folder for each picture: samples/, reconstructions/, interpolations/, neighbours/, latents/.
-    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to the callback that keeps
-    best.ckpt.
+    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to `saver`.
+
+    Args:
+        evaluator: what is measured, and how.
+        every_n_steps: cadence of the evaluation.
+        run_dir: receives a folder for each kind of picture, such as samples/ and reconstructions/.
+        saver: keeps best.ckpt; if it was asked to stop, there is no evaluation at the end.
+        ema: the average of the weights, which is evaluated in their place if there is one.
     """
 
-    def __init__(self, evaluator: Evaluator, every_n_steps: int, run_dir: Path) -> None:
+    def __init__(
+        self, evaluator: Evaluator, every_n_steps: int, run_dir: Path, saver: SaveCheckpoints, ema: EMA | None = None
+    ) -> None:
         self.evaluator, self.every_n_steps, self.run_dir = evaluator, every_n_steps, run_dir
+        self.saver, self.ema = saver, ema
         self.metrics: Metrics = {}
         self.protocol: Protocols = {}
         self._done_at: int | None = None
@@ -43,7 +52,7 @@ class Evaluation(StepCallback):
             self.run(trainer, model)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not any(isinstance(c, SaveCheckpoints) and c.interrupted for c in trainer.callbacks):  # type: ignore[attr-defined]
+        if not self.saver.interrupted:
             self.run(trainer, pl_module)
             self.measure_likelihood(trainer, pl_module)
 
@@ -52,9 +61,8 @@ class Evaluation(StepCallback):
         assert isinstance(pl_module, GenerativeModel)
         if "eval/nll" in self.metrics:
             return
-        with evaluation_mode(pl_module, trainer) as averaged:
-            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
-            metrics, protocol = self.evaluator.measure_likelihood(pl_module, **context)
+        with evaluation_mode(pl_module, self.ema) as averaged:
+            metrics, protocol = self.evaluator.measure_likelihood(pl_module, **_context(trainer, averaged))
         if metrics:
             record(trainer, metrics, pl_module.images_seen)
         self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
@@ -64,11 +72,9 @@ class Evaluation(StepCallback):
         assert isinstance(pl_module, GenerativeModel)
         if self._done_at == trainer.global_step:
             return
-        fit_density(trainer, pl_module)
-        with evaluation_mode(pl_module, trainer) as averaged:
-            # Where training ends, last.ckpt holds this model; until then `step` says which it was.
-            context = {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}
-            report = self.evaluator(pl_module, **context)
+        fit_density(trainer, pl_module, self.ema)
+        with evaluation_mode(pl_module, self.ema) as averaged:
+            report = self.evaluator(pl_module, **_context(trainer, averaged))
             self.metrics, self.protocol = report.metrics, report.protocols
             if trainer.is_global_zero:
                 self._save_pictures(trainer, self.evaluator.draw(pl_module) | report.pictures)
@@ -78,9 +84,7 @@ class Evaluation(StepCallback):
                 if trainer.is_global_zero:
                     print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
         self._done_at = trainer.global_step
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, SaveCheckpoints):
-                callback.consider_best(trainer, pl_module, self.metrics)
+        self.saver.consider_best(trainer, pl_module, self.metrics)
 
     def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
         """Whether training and evaluation have gone far enough to judge by."""
@@ -100,3 +104,8 @@ class Evaluation(StepCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
         self._done_at = state_dict["done_at"]
+
+
+def _context(trainer: Trainer, averaged: bool) -> dict[str, Any]:
+    """Which model was measured: where training ends, last.ckpt holds it; until then `step` says which it was."""
+    return {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}

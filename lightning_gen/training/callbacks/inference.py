@@ -12,32 +12,31 @@ from lightning_gen.training.callbacks.ema import EMA
 
 
 @contextmanager
-def evaluation_mode(model: GenerativeModel, trainer: Trainer | None = None) -> Iterator[bool]:
+def evaluation_mode(model: GenerativeModel, ema: EMA | None = None) -> Iterator[bool]:
     """Evaluation mode, no gradients and averaged weights, if there are any; everything is restored afterwards.
 
     The mode is restored module by module, since some may be frozen in evaluation mode, and so are the global random
     generators: training continues bit for bit. Yields whether the weights are averaged.
     """
-    ema = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, EMA)), None)
     modes = [(module, module.training) for module in model.modules()]
     devices = [model.device] if model.device.type == "cuda" else []
-    averaged = ema is not None and bool(ema.average)  # there is none before the first step
-    average = ema.in_use(model) if averaged and ema is not None else nullcontext()
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), average:
+    average = ema if ema is not None and ema.average else None  # it begins with training, not before
+    weights = nullcontext() if average is None else average.in_use(model)
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), weights:
         try:
             model.eval()
-            yield averaged
+            yield average is not None
         finally:
             for module, training in modes:
                 module.training = training
 
 
-def fit_density(trainer: Trainer, model: GenerativeModel) -> None:
+def fit_density(trainer: Trainer, model: GenerativeModel, ema: EMA | None = None) -> None:
     """Let the model fit the density of codes that it samples from to the current weights, once per step."""
     step = trainer.global_step
     if not model.needs_density or model.density_fitted_at == step:
         return
-    with evaluation_mode(model, trainer):
+    with evaluation_mode(model, ema):
         data = trainer.datamodule  # type: ignore[attr-defined]
         model.fit_density(lambda: in_precision(model, data.train_batches(model.device)))
     model.density_fitted_at = step

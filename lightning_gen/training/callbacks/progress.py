@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
@@ -10,18 +11,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.training.callbacks.evaluation import Evaluation
 from lightning_gen.training.callbacks.steps import StepCallback
-from lightning_gen.training.callbacks.training_log import TrainingLog
 
 REFRESH_SECONDS = 0.2
 
 
 class StepProgress(StepCallback, ProgressBar):
-    """A progress bar that counts steps. If standard error is not a terminal, prints a line at each tenth instead."""
+    """A progress bar that counts steps. If standard error is not a terminal, prints a line at each tenth instead.
 
-    def __init__(self) -> None:
+    `scalars`: the latest value of every metric, of which the bar shows the most important ones.
+    """
+
+    def __init__(self, scalars: Callable[[], Mapping[str, float]]) -> None:
         super().__init__()
+        self.scalars = scalars
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
         self._drawn = 0.0
@@ -76,12 +79,7 @@ class StepProgress(StepCallback, ProgressBar):
             self._bar = None
 
     def _text(self, trainer: Trainer) -> str:
-        logged: dict[str, float] = {}
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, TrainingLog):
-                logged |= callback.latest
-            elif isinstance(callback, Evaluation):
-                logged |= callback.metrics
+        logged = self.scalars()
         assert isinstance(trainer.lightning_module, GenerativeModel)
         fid = next((name for name in logged if re.fullmatch("eval/fid(_(?!floor|noise)[a-z0-9]+)?", name)), "")
         names = {**trainer.lightning_module.shown, "fid": fid}

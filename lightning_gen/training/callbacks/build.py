@@ -1,0 +1,79 @@
+"""The callbacks of a run: each is given the others that it needs."""
+
+from dataclasses import dataclass
+
+from pytorch_lightning import Callback
+
+from lightning_gen.config.build import build
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.comparison import direction
+from lightning_gen.runs.run import Run
+from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.training.callbacks.ema import EMA
+from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.progress import StepProgress
+from lightning_gen.training.callbacks.random_state import RandomState
+from lightning_gen.training.callbacks.training_log import TrainingLog
+
+
+@dataclass
+class Callbacks:
+    """What acts between the steps of a run. `ema` and `progress` may be absent; `others`: those of `callbacks=`."""
+
+    random_state: RandomState
+    ema: EMA | None
+    log: TrainingLog
+    evaluation: Evaluation
+    others: list[Callback]
+    progress: StepProgress | None
+    saver: SaveCheckpoints
+
+    def in_order(self) -> list[Callback]:
+        """In the order in which they act after a step: average, log, evaluate, draw, save."""
+        order = [self.random_state, self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
+        return [callback for callback in order if callback is not None]
+
+
+def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator) -> Callbacks:
+    """The callbacks of a run's config.
+
+    Raises:
+        UserError: a key of `checkpoint`, `ema` or `callbacks` is wrong.
+    """
+    config = run.config
+    ema = EMA(config.ema.half_life, config.ema.buffers) if config.ema.half_life else None
+    log = TrainingLog(run.path)
+    saver = SaveCheckpoints(
+        run.path / "checkpoints",
+        config.checkpoint.every_n_steps,
+        *monitored(run, model, evaluator),
+        check=log.check_finite,
+        ema=ema,
+    )
+    evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
+    progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
+    others = [build(node) for node in config.callbacks.values()]
+    return Callbacks(RandomState(config.seed), ema, log, evaluation, others, progress, saver)
+
+
+def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
+    """The metric that decides best.ckpt, and `min` or `max`: those of `checkpoint`, or else the model's own.
+
+    Raises:
+        UserError: `checkpoint.mode` is null and the better direction of `checkpoint.monitor` is not known.
+    """
+    metric, mode = run.config.checkpoint.monitor, run.config.checkpoint.mode
+    if metric in (None, model.monitor[0]):
+        metric, mode = model.monitor[0], mode or model.monitor[1]
+    if metric == "fid":
+        metric, mode = evaluator.distance_name(), mode or "min"
+    if mode is None:
+        better = direction(metric)
+        if better is None:
+            raise UserError(f"checkpoint.monitor={metric}: set checkpoint.mode to min or max.")
+        mode = better.__name__
+    if mode not in ("min", "max"):
+        raise UserError(f"checkpoint.mode={mode} is not known: use min, max, or null for the metric's better end.")
+    return metric, mode
