@@ -75,7 +75,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
     try:
         log_config(trainer, run.recorded())
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
-        status = "interrupted" if callbacks.saver.interrupted else "completed"
+        status = "interrupted" if callbacks.interruption.asked else "completed"
         if trainer.max_steps == 0:  # fit does nothing, but the untrained model is evaluated
             callbacks.evaluation.run(trainer, parts.model)
             callbacks.saver.save_last(trainer, parts.model)

@@ -13,6 +13,7 @@ from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.progress import StepProgress
 from lightning_gen.training.callbacks.random_state import RandomState
 from lightning_gen.training.callbacks.training_log import TrainingLog
@@ -22,6 +23,7 @@ from lightning_gen.training.callbacks.training_log import TrainingLog
 class Callbacks:
     """What acts between the steps of a run. `ema` and `progress` may be absent; `others`: those of `callbacks=`."""
 
+    interruption: Interruption
     random_state: RandomState
     ema: EMA | None
     log: TrainingLog
@@ -31,9 +33,10 @@ class Callbacks:
     saver: SaveCheckpoints
 
     def in_order(self) -> list[Callback]:
-        """In the order in which they act after a step: average, log, evaluate, draw, save."""
-        order = [self.random_state, self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
-        return [callback for callback in order if callback is not None]
+        """In the order in which they act after a step: average, log, evaluate, show, save."""
+        first = [self.interruption, self.random_state]
+        acting = [self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
+        return [callback for callback in (*first, *acting) if callback is not None]
 
 
 def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator) -> Callbacks:
@@ -44,18 +47,19 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator) -> C
     """
     config = run.config
     ema = EMA(config.ema.half_life, config.ema.buffers) if config.ema.half_life else None
-    log = TrainingLog(run.path)
+    log, interruption = TrainingLog(run.path), Interruption()
     saver = SaveCheckpoints(
         run.path / "checkpoints",
         config.checkpoint.every_n_steps,
         *monitored(run, model, evaluator),
+        interruption=interruption,
         check=log.check_finite,
         ema=ema,
     )
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
     progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
     others = [build(node) for node in config.callbacks.values()]
-    return Callbacks(RandomState(config.seed), ema, log, evaluation, others, progress, saver)
+    return Callbacks(interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver)
 
 
 def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
@@ -74,6 +78,4 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[s
         if better is None:
             raise UserError(f"checkpoint.monitor={metric}: set checkpoint.mode to min or max.")
         mode = better.__name__
-    if mode not in ("min", "max"):
-        raise UserError(f"checkpoint.mode={mode} is not known: use min, max, or null for the metric's better end.")
     return metric, mode

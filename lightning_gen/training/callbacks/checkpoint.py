@@ -1,18 +1,16 @@
 """last.ckpt every N steps and at the end or a signal, best.ckpt by a metric: always between two steps."""
 
-import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import fit_density
+from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.steps import StepCallback
 
 
@@ -20,15 +18,14 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     """Writes `folder`/last.ckpt and `folder`/best.ckpt.
 
     Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint counts
-    otherwise under manual optimization. When Ctrl-C, SIGTERM or a job scheduler asks to stop, training ends after the
-    step at hand, last.ckpt is written and `interrupted` is true; several processes agree on that every
-    `log_every_n_steps` steps.
+    otherwise under manual optimization.
 
     Args:
         folder: where the files go.
-        every_n_steps: cadence of last.ckpt, which is also written at the end.
+        every_n_steps: cadence of last.ckpt, which is also written at the end and at an interruption.
         monitor: the metric that best.ckpt is best by.
         mode: its better end, "min" or "max".
+        interruption: whether somebody asked to stop, which ends training here.
         check: raises if the model is not worth saving, so that last.ckpt stays a good one.
         ema: the average of the weights, if there is one.
     """
@@ -39,21 +36,20 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         every_n_steps: int,
         monitor: str,
         mode: str,
+        interruption: Interruption,
         check: Callable[[Trainer, GenerativeModel], None],
         ema: EMA | None = None,
     ) -> None:
         self.folder, self.every_n_steps, self.monitor, self.mode = folder, every_n_steps, monitor, mode
-        self.check, self.ema = check, ema
+        self.interruption, self.check, self.ema = interruption, check, ema
         self.best: float | None = None
         self.best_step: int | None = None
-        self.interrupted = False
         self._saved_step: int | None = None
-        self._handlers: dict[int, Any] = {}
 
     # -- saving ----------------------------------------------------------------------------------------------
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        if self._stop_agreed(trainer):
+        if self.interruption.agreed(trainer):
             trainer.should_stop = True
         if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
             self.check(trainer, model)
@@ -61,7 +57,6 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_last(trainer, pl_module)
-        self._put_handlers_back()
 
     def save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write last.ckpt, unless it stands at this step already."""
@@ -82,36 +77,6 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         assert isinstance(pl_module, GenerativeModel)
         fit_density(trainer, pl_module, self.ema)
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
-
-    # -- being asked to stop ---------------------------------------------------------------------------------
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._handlers[number] = signal.signal(number, self._on_signal)
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._put_handlers_back()
-
-    def _put_handlers_back(self) -> None:
-        """Before Lightning puts back its own: later, in `teardown`, this would leave its handlers behind."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers = {}
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self.interrupted and number == signal.SIGINT:  # asked twice: at once
-            raise KeyboardInterrupt
-        self.interrupted = True
-        rank_zero_info("Stopping after this step; the checkpoint is being written.")
-
-    def _stop_agreed(self, trainer: Trainer) -> bool:
-        if trainer.world_size == 1:
-            return self.interrupted
-        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
-            return False
-        self.interrupted = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        return self.interrupted
 
     # -- what outlives a resume --------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class Evaluation(StepCallback):
             self.run(trainer, model)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.saver.interrupted:
+        if not self.saver.interruption.asked:
             self.run(trainer, pl_module)
             self.measure_likelihood(trainer, pl_module)
 

@@ -20,12 +20,11 @@ def evaluation_mode(model: GenerativeModel, ema: EMA | None = None) -> Iterator[
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = [model.device] if model.device.type == "cuda" else []
-    average = ema if ema is not None and ema.average else None  # it begins with training, not before
-    weights = nullcontext() if average is None else average.in_use(model)
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), weights:
+    average = nullcontext() if ema is None else ema.in_use(model)
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), average:
         try:
             model.eval()
-            yield average is not None
+            yield ema is not None
         finally:
             for module, training in modes:
                 module.training = training

@@ -17,12 +17,20 @@ def names(built):
     return [type(callback).__name__ for callback in built.in_order()]
 
 
-def test_the_order_is_average_log_evaluate_draw_save(tmp_path):
+def test_the_order_is_average_log_evaluate_show_save(tmp_path):
     everything = callbacks(tmp_path / "a", "model=gan", "trainer.enable_progress_bar=true", OWN)
     own = ["LambdaCallback", "StepProgress"]
-    assert names(everything) == ["RandomState", "EMA", "TrainingLog", "Evaluation", *own, "SaveCheckpoints"]
+    assert names(everything) == [
+        "Interruption",
+        "RandomState",
+        "EMA",
+        "TrainingLog",
+        "Evaluation",
+        *own,
+        "SaveCheckpoints",
+    ]
     least = callbacks(tmp_path / "b", "model=vae", "ema=none")
-    assert names(least) == ["RandomState", "TrainingLog", "Evaluation", "SaveCheckpoints"]
+    assert names(least) == ["Interruption", "RandomState", "TrainingLog", "Evaluation", "SaveCheckpoints"]
 
 
 def test_each_is_given_the_others_that_it_needs(tmp_path):
@@ -30,6 +38,7 @@ def test_each_is_given_the_others_that_it_needs(tmp_path):
     assert built.evaluation.ema is built.saver.ema is built.ema
     assert built.evaluation.saver is built.saver
     assert built.saver.check == built.log.check_finite
+    assert built.saver.interruption is built.interruption
     built.log.latest, built.evaluation.metrics = {"train/loss": 1.0}, {"eval/fid_classifier": 2.0}
     assert built.progress.scalars() == {"train/loss": 1.0, "eval/fid_classifier": 2.0}
 
@@ -48,8 +57,8 @@ def test_evaluation_mode_uses_the_average_and_puts_everything_back(tmp_path):
     weight = next(iter(model.averaged_modules()["generator"].parameters()))
     own, random = weight.detach().clone(), torch.get_rng_state()
     with evaluation_mode(model, ema) as averaged:
-        assert not averaged  # there is no average before training begins
-        assert torch.equal(weight, own)
+        assert averaged
+        assert torch.equal(weight, own)  # before training the weights are their own average
     ema.on_train_start(parts.trainer, model)
     for average in ema.average.values():
         average.add_(1)
