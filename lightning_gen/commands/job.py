@@ -5,6 +5,7 @@ import sys
 from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, quiet_libraries
+from lightning_gen.interruption import StopRequest
 from lightning_gen.runs.run import Run
 from lightning_gen.training.devices import device_count
 from lightning_gen.training.launch import launch
@@ -27,14 +28,20 @@ def run_job(run: Run) -> float:
     Raises:
         UserError: before training, for mistakes that the user can correct.
         JobFailed: training failed in a worker.
-        KeyboardInterrupt: training was asked to stop, and has saved its checkpoint.
+        KeyboardInterrupt: the run was asked to stop; if training had begun, its checkpoint is saved.
     """
+    with StopRequest() as stop:
+        return _job(run, stop)
+
+
+def _job(run: Run, stop: StopRequest) -> float:
     quiet_libraries()
     rank, processes = rank_from_environment()
     if rank == 0:
         run.claim()
     try:
-        parts = prepare(run)
+        with stop.at_once():
+            parts = prepare(run, stop)
         if rank == 0:
             run.save()
         return _train(run, parts, rank, processes)
@@ -49,6 +56,8 @@ def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if processes == 1 and devices > 1:
         del parts  # each worker builds its own
         code = launch(run.path, devices)
+        if code == INTERRUPTED:
+            run.write_summary(status="interrupted")
         summary = run.read_summary()
         if code and code != INTERRUPTED:
             run.write_summary(status="failed")

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lightning_gen.interruption import SIGNALS
+
 PARENT = "LIGHTNING_GEN_PARENT"
 
 
@@ -45,7 +47,8 @@ def start_worker(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen
 def launch(run_dir: Path, count: int) -> int:
     """Run `count` workers on the run directory; returns the exit code of the first that failed, or 0.
 
-    If one fails, the others are stopped. SIGTERM is passed on to the workers; Ctrl-C reaches them by itself.
+    If one fails, the others are stopped. Signals that ask to stop are passed on to the workers; Ctrl-C
+    reaches them by itself.
     """
     port = free_port()
     workers = [start_worker(run_dir, worker_environment(rank, count, port)) for rank in range(count)]
@@ -56,10 +59,8 @@ def launch(run_dir: Path, count: int) -> int:
 
     handlers = {}
     if threading.current_thread() is threading.main_thread():
-        handlers = {
-            signal.SIGTERM: signal.signal(signal.SIGTERM, forward),
-            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        }
+        handlers = {number: signal.signal(number, forward) for number in SIGNALS if number != signal.SIGINT}
+        handlers[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return _wait(workers)
     finally:

@@ -13,6 +13,7 @@ from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.evaluation.build import build_evaluator
+from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.provenance import provenance
 from lightning_gen.runs.resume import check_checkpoint
@@ -33,14 +34,18 @@ class Parts:
     callbacks: Callbacks
     trainer: Trainer
     checkpoint: Path | None  # to resume from
+    stop: StopRequest
 
 
-def prepare(run: Run) -> Parts:
+def prepare(run: Run, stop: StopRequest | None = None) -> Parts:
     """Check and build everything before training, so that a mistake costs seconds.
+
+    `stop`: active while the run is prepared and trained.
 
     Raises:
         UserError: names the override to change.
     """
+    stop = stop or StopRequest()
     config = run.config
     validate(config)
     check_batch(config.dataset.batch_size, process_count(config.trainer))
@@ -61,27 +66,39 @@ def prepare(run: Run) -> Parts:
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
-    callbacks = build_callbacks(run, model, evaluator)
+    callbacks = build_callbacks(run, model, evaluator, stop)
     trainer = make_trainer(config, model, run.path, callbacks.in_order(), build_loggers(run))
-    return Parts(data, model, callbacks, trainer, checkpoint)
+    return Parts(data, model, callbacks, trainer, checkpoint, stop)
 
 
 def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
-    """Train the run in this process, which may be one of several, and return its summary."""
-    parts = parts or prepare(run)
+    """Train the run in this process, which may be one of several, and return its summary.
+
+    Raises:
+        KeyboardInterrupt: the run was asked to stop before training began, or a second Ctrl-C came.
+    """
+    with parts.stop if parts else StopRequest() as stop:
+        if parts is None:
+            with stop.at_once():
+                parts = prepare(run, stop)
+        return _train(run, parts)
+
+
+def _train(run: Run, parts: Parts) -> dict[str, Any]:
     trainer, callbacks = parts.trainer, parts.callbacks
     _say_what_is_not_synchronized(trainer, parts.model)
     status = "failed"
     try:
         log_config(trainer, run.recorded())
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
-        status = "interrupted" if callbacks.interruption.asked else "completed"
-        if trainer.max_steps == 0:  # fit does nothing, but the untrained model is evaluated
-            callbacks.evaluation.run(trainer, parts.model)
+        if not callbacks.evaluation.ended:  # no step was left to do, but the evaluation at the end may be
+            parts.model.to(trainer.strategy.root_device)
+            callbacks.evaluation.on_train_end(trainer, parts.model)
             callbacks.saver.save_last(trainer, parts.model)
-    except KeyboardInterrupt:
+        status = "interrupted" if parts.stop.asked else "completed"
+    except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, and what Lightning makes of it
         status = "interrupted"
-        raise
+        raise KeyboardInterrupt from None
     finally:
         summary = record_summary(run, parts, status)
         finish_wandb(run, failed=status == "failed")

@@ -35,6 +35,8 @@ def worker_main(run_dir: str) -> int:
         if os.environ["LOCAL_RANK"] == "0":
             print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 

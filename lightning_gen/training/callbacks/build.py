@@ -7,6 +7,7 @@ from pytorch_lightning import Callback
 from lightning_gen.config.build import build
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.run import Run
@@ -39,15 +40,15 @@ class Callbacks:
         return [callback for callback in (*first, *acting) if callback is not None]
 
 
-def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator) -> Callbacks:
-    """The callbacks of a run's config.
+def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop: StopRequest) -> Callbacks:
+    """The callbacks of a run's config; `stop` ends its training and evaluation.
 
     Raises:
         UserError: a key of `checkpoint`, `ema` or `callbacks` is wrong.
     """
     config = run.config
     ema = EMA(config.ema.half_life, config.ema.buffers) if config.ema.half_life else None
-    log, interruption = TrainingLog(run.path), Interruption()
+    log, interruption = TrainingLog(run.path), Interruption(stop)
     saver = SaveCheckpoints(
         run.path / "checkpoints",
         config.checkpoint.every_n_steps,

@@ -58,9 +58,9 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_last(trainer, pl_module)
 
-    def save_last(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write last.ckpt, unless it stands at this step already."""
-        if self._saved_step != trainer.global_step:
+    def save_last(self, trainer: Trainer, pl_module: LightningModule, again: bool = False) -> None:
+        """Write last.ckpt; if it is of this step already, only if asked to do so `again`."""
+        if again or self._saved_step != trainer.global_step:
             self._save(trainer, pl_module, "last")
             self._saved_step = trainer.global_step
 
@@ -77,6 +77,10 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         assert isinstance(pl_module, GenerativeModel)
         fit_density(trainer, pl_module, self.ema)
         trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.interruption.asked and trainer.world_size == 1:  # in the first evaluation
+            trainer.should_stop = True
 
     # -- what outlives a resume --------------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel, Picture
 from lightning_gen.pictures import grid, save_picture
@@ -20,6 +22,8 @@ from lightning_gen.training.loggers import log_picture, record
 SETTLED, SETTLED_IMAGES = 10, 20_000  # no complaints in the first tenth of training, nor before so many images
 ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
 
+T = TypeVar("T")
+
 
 class Evaluation(StepCallback):
     """Evaluates before the first step, every `every_n_steps` and at the end, and saves pictures.
@@ -30,7 +34,7 @@ class Evaluation(StepCallback):
         evaluator: what is measured, and how.
         every_n_steps: cadence of the evaluation.
         run_dir: receives a folder for each kind of picture, such as samples/ and reconstructions/.
-        saver: keeps best.ckpt; if it was asked to stop, there is no evaluation at the end.
+        saver: keeps best.ckpt; its request to stop ends an evaluation immediately.
         ema: the average of the weights, which is evaluated in their place if there is one.
     """
 
@@ -41,43 +45,50 @@ class Evaluation(StepCallback):
         self.saver, self.ema = saver, ema
         self.metrics: Metrics = {}
         self.protocol: Protocols = {}
+        self.ended = False  # whether the evaluation at the end has begun
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step == 0:
-            self.run(trainer, pl_module)
+        self._run_if_due(trainer, pl_module)  # before the first step, or where a stop cut this evaluation short
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
+        self._run_if_due(trainer, model)
+
+    def _run_if_due(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step % self.every_n_steps == 0:
-            self.run(trainer, model)
+            self.run(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self.saver.interruption.asked:
-            self.run(trainer, pl_module)
+        self.ended = True
+        if self.saver.interruption.asked:
+            return
+        self.saver.save_last(trainer, pl_module)  # a kill during what follows loses no step
+        self.run(trainer, pl_module)
+        if trainer.global_step > 0:
             self.measure_likelihood(trainer, pl_module)
+        self.saver.save_last(trainer, pl_module, again=True)
 
     def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test likelihood, which is too slow for every evaluation, to the numbers of this step."""
         assert isinstance(pl_module, GenerativeModel)
         if "eval/nll" in self.metrics:
             return
-        with evaluation_mode(pl_module, self.ema) as averaged:
-            metrics, protocol = self.evaluator.measure_likelihood(pl_module, **_context(trainer, averaged))
-        if metrics:
-            record(trainer, metrics, pl_module.images_seen)
-        self.metrics, self.protocol = self.metrics | metrics, self.protocol | protocol
+        numbers = self._measured(trainer, pl_module, self.evaluator.measure_likelihood)
+        if numbers and numbers[0]:
+            record(trainer, numbers[0], pl_module.images_seen)
+            self.metrics, self.protocol = self.metrics | numbers[0], self.protocol | numbers[1]
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the model as it stands, once a step."""
+        """Evaluate the model as it stands, once a step; nothing is recorded if the run is asked to stop meanwhile."""
         assert isinstance(pl_module, GenerativeModel)
         if self._done_at == trainer.global_step:
             return
-        fit_density(trainer, pl_module, self.ema)
-        with evaluation_mode(pl_module, self.ema) as averaged:
-            report = self.evaluator(pl_module, **_context(trainer, averaged))
-            self.metrics, self.protocol = report.metrics, report.protocols
-            if trainer.is_global_zero:
-                self._save_pictures(trainer, self.evaluator.draw(pl_module) | report.pictures)
+        report = self._measured(trainer, pl_module, partial(self._report, trainer))
+        if report is None:
+            return
+        self.metrics, self.protocol = report.metrics, report.protocols
+        if trainer.is_global_zero:
+            self._save_pictures(trainer, report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
         if self._settled(trainer, pl_module):
             for complaint in pl_module.complaints(self.metrics):
@@ -85,6 +96,28 @@ class Evaluation(StepCallback):
                     print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
         self._done_at = trainer.global_step
         self.saver.consider_best(trainer, pl_module, self.metrics)
+
+    def _report(self, trainer: Trainer, model: GenerativeModel, **context: Any) -> Report:
+        fit_density(trainer, model, self.ema)
+        report = self.evaluator(model, **context)
+        if trainer.is_global_zero:
+            report.pictures = self.evaluator.draw(model) | report.pictures
+        return report
+
+    def _measured(self, trainer: Trainer, model: GenerativeModel, measure: Callable[..., T]) -> T | None:
+        """The result of `measure`; None if the run was asked to stop, which ends the measurement immediately.
+
+        Several processes finish it instead, because each waits for the numbers of the others.
+        """
+        alone = trainer.world_size == 1
+        try:
+            with evaluation_mode(model, self.ema) as averaged, self.saver.interruption.stop.at_once(alone):
+                # At the end of training, last.ckpt holds the model that is measured; until then, `step` says which.
+                return measure(model, ema=averaged, checkpoint="last", step=trainer.global_step)
+        except KeyboardInterrupt:
+            if not alone:
+                raise
+            return None
 
     def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
         """Whether training and evaluation have gone far enough to judge by."""
@@ -104,8 +137,3 @@ class Evaluation(StepCallback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
         self._done_at = state_dict["done_at"]
-
-
-def _context(trainer: Trainer, averaged: bool) -> dict[str, Any]:
-    """Which model was measured: where training ends, last.ckpt holds it; until then `step` says which it was."""
-    return {"ema": averaged, "checkpoint": "last", "step": trainer.global_step}

@@ -1,27 +1,28 @@
-"""Being asked to stop: by Ctrl-C, SIGTERM or a job scheduler."""
-
-import signal
-import threading
-from typing import Any
+"""Training ends when the process is asked to stop."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lightning_gen.interruption import StopRequest
 
 
 class Interruption(Callback):
-    """Takes the signals that ask to stop; training ends after the step at hand, when its checkpoint is written.
+    """Ends training after the step at hand, when its checkpoint is written, if `stop` was asked for.
 
-    It comes before every other callback, so that a signal during the first evaluation is not lost. When training
-    ends, Lightning puts back the handlers that the process had before.
+    It comes before every other callback, so that a signal during the first evaluation finds its handlers and not
+    those of Lightning, which end training without a checkpoint.
     """
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+
+    @property
+    def asked(self) -> bool:
+        """Whether this process was asked to stop."""
+        return self.stop.asked
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, self._on_signal)
+        self.stop.handle_signals()
+        trainer._signal_connector.received_sigterm = False
 
     def agreed(self, trainer: Trainer) -> bool:
         """Whether to stop after this step; several processes agree on it every `log_every_n_steps` steps."""
@@ -29,11 +30,5 @@ class Interruption(Callback):
             return self.asked
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return False
-        self.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
+        self.stop.asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         return self.asked
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        if self.asked and number == signal.SIGINT:  # asked twice: at once
-            raise KeyboardInterrupt
-        self.asked = True
-        rank_zero_info("Stopping after this step; the checkpoint is being written.")

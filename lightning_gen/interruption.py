@@ -1,0 +1,136 @@
+"""Stopping a run that was asked to: by Ctrl-C, a signal, or a pipe whose reader has gone."""
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
+from typing import Any, TextIO
+
+# Ctrl-C, `kill`, the end of a terminal, and what SLURM sends before the time of a job is over.
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows lacks the last two
+GONE = (errno.EPIPE, errno.EIO)  # nobody reads what is written: a closed pipe, a closed terminal
+
+
+class StopRequest:
+    """Notes that this process was asked to stop. As a context manager it handles signals and closed pipes.
+
+    Training looks at `asked` after each step. Inside `at_once`, the request raises KeyboardInterrupt immediately. A
+    second Ctrl-C always does. Afterwards the handlers of signals are as before. It may be entered again while it is
+    active, which changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._at_once = False
+        self._depth = 0
+        self._process = os.getpid()
+        self._before: dict[int, Any] = {}
+        self._streams: list[tuple[str, TextIO, TextIO]] = []
+
+    def __enter__(self) -> "StopRequest":
+        self._depth += 1
+        if self._depth == 1 and threading.current_thread() is threading.main_thread():  # no other may set handlers
+            self._before = {number: signal.getsignal(number) for number in SIGNALS}
+            self.handle_signals()
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                guarded: Any = _Guarded(stream, self)
+                self._streams.append((name, stream, guarded))
+                setattr(sys, name, guarded)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for name, stream, guarded in self._streams:
+            if getattr(sys, name) is guarded:
+                setattr(sys, name, stream)
+        self._before, self._streams = {}, []
+
+    def handle_signals(self) -> None:
+        """Install the handlers, also where Lightning has installed its own in the meantime."""
+        for number, before in self._before.items():
+            if before is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores the end of the terminal
+                signal.signal(number, self._on_signal)
+
+    def request(self) -> None:
+        """Ask this process to stop."""
+        first, self.asked = not self.asked, True
+        if self._at_once:
+            self._at_once = False
+            raise KeyboardInterrupt
+        if first and os.environ.get("LOCAL_RANK", "0") == "0":
+            with suppress(OSError):  # not by print, which a signal may have interrupted
+                os.write(2, b"Stopping after this step; the checkpoint is being written.\n")
+
+    @contextmanager
+    def at_once(self, enabled: bool = True) -> Iterator[None]:
+        """Inside the block, stop immediately instead of after the step: for work that may be thrown away.
+
+        Raises:
+            KeyboardInterrupt: this process is or was asked to stop.
+        """
+        if enabled and self.asked:
+            raise KeyboardInterrupt
+        self._at_once = enabled
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a child process has inherited this handler: it ends as it would without
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.request()
+
+
+class _Guarded:
+    """An output stream that asks the run to stop, instead of raising an error, when its reader has gone.
+
+    What is written to standard output from then on goes to standard error.
+    """
+
+    def __init__(self, stream: TextIO, stop: StopRequest) -> None:
+        self._stream, self._stop = stream, stop
+        self._redirected = False
+
+    def write(self, text: str) -> int:
+        self._unless_gone(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._unless_gone(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _unless_gone(self, act: Any) -> None:
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in GONE:
+                raise
+            self._redirect()
+            self._stop.request()
+
+    def _redirect(self) -> None:
+        """Let the file descriptor point elsewhere, so that neither a later write nor the exit fails."""
+        number = self._stream.fileno()
+        if number == 1 and not self._redirected:
+            os.dup2(2, 1)
+        else:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+        self._redirected = True
