@@ -115,14 +115,21 @@ def page() -> str:
         group = folder.relative_to(root).as_posix()
         if group in ("experiment", "debug"):
             continue
-        package = {"hardware": "trainer"}.get(group, group.replace("/", "."))
         parts.append(f"\n## `{group}=`\n")
         for file in sorted(folder.glob("*.yaml")):
             keys = keys_of(file, _schema_of(group))
             head = takewhile(lambda line: line.startswith("#"), file.read_text().splitlines())
             about = " ".join(line.lstrip("# ") for line in head if not line.startswith("# @"))
-            parts.append(f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{package}.") if keys else ""))
+            parts.append(
+                f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{_package(file, group)}.") if keys else "")
+            )
     return "".join(parts)
+
+
+def _package(file: Path, group: str) -> str:
+    """Where the keys of a file are in the config: what `# @package` in its first line says, else at its group."""
+    said = re.match(r"# @package (\S+)", file.read_text())
+    return said[1] if said else {"hardware": "trainer"}.get(group, group.replace("/", "."))
 
 
 def _schema_of(group: str) -> type | None:

@@ -66,11 +66,12 @@ def test_codes_come_to_the_prior(tmp_path, divergence):
 @pytest.mark.parametrize("divergence", ["mmd", "gan"])
 def test_lambda_is_that_of_the_authors_code(divergence):
     """tolstikhin/wae weighs the summed squared error by 0.05 (`l2sq`) and the divergence by 10 (`config_mnist`)."""
-    config = compose(["model=wae", f"model/divergence={divergence}"]).model.divergence
-    assert config.weight == pytest.approx(10 / 0.05)
+    config = compose(["model=wae", f"model/divergence={divergence}"]).model
+    assert config.divergence.weight == pytest.approx(10 / 0.05)
     if divergence == "gan":
-        assert list(config.widths) == [512] * 4
-        assert config.optimizer.lr == 5e-4
+        assert list(config.divergence.widths) == [512] * 4
+        assert [config.optimizer.lr, config.divergence.optimizer.lr] == [1e-3, 5e-4]
+        assert [optimizer.betas[0] for optimizer in (config.optimizer, config.divergence.optimizer)] == [0.5, 0.5]
 
 
 @pytest.mark.parametrize(
