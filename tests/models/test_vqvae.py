@@ -187,7 +187,8 @@ def test_both_stages_are_in_the_log_and_each_moves_its_own(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [3, 7, 10])
-def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop):
+def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop, monkeypatch):
+    monkeypatch.setenv("LIGHTNING_GEN_TRUST", "tests")  # the callback that stops is none of the package
     options = (*SMALL, "model.prior_steps=5", "trainer.max_steps=12", "ema.half_life=100")
     straight, _ = train_run(tmp_path / "straight", *options)
     train_run(tmp_path / "stopped", *options, STOP.format(stop))
