@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
 from tests.helpers import QUICK
 
@@ -44,3 +45,11 @@ def test_wandb_sweep_file(tmp_path, train_command):
     summary = Run.load(tmp_path).read_summary()
     assert sweep["metric"]["name"] in summary["metrics"]
     assert Run.load(tmp_path).config.model.generator_optimizer.lr == 5e-5
+
+
+def test_every_value_of_a_search_exists():
+    for file in (ROOT / "sweeps").glob("*.yaml"):
+        search = yaml.safe_load(file.read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
+        for key, values in search.items():
+            for value in str(values).split(","):
+                compose([f"{key}={value}"])
