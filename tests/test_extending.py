@@ -51,6 +51,21 @@ def test_what_was_added_trains_with_what_is_there(extended, overrides):
     assert run.read_summary()["progress"]["step"] == 2
 
 
+def test_the_lines_that_support_classes(extended):
+    """The hunks of the page's diff, applied to its model family, let it train with `conditional=true`."""
+    (diff,) = re.findall(r"```diff\n(.*?)\n```", PAGE, re.DOTALL)
+    text = (extended / "lightning_gen/models/moment_matching.py").read_text()
+    for hunk in diff.split("\n\n"):
+        before, after = ("\n".join(line[1:] for line in hunk.split("\n") if line[0] in kept) for kept in (" -", " +"))
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    (extended / "lightning_gen/models/with_classes.py").write_text(text)
+    config = (extended / "conf/model/moment_matching.yaml").read_text()
+    (extended / "conf/model/with_classes.yaml").write_text(config.replace("moment_matching", "with_classes"))
+    done = train(extended, "model=with_classes", "conditional=true")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [

@@ -24,7 +24,10 @@ def build(node: DictConfig, **arguments: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
-        raise UserError(" ".join(line.strip() for line in str(error).splitlines()[:2])) from error
+        text = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        if "missing" in text and "required positional argument" in text:
+            text += " Give it in the config; or, if it is known only later, add `_partial_: true`."
+        raise UserError(text) from error
 
 
 def model_class(config: DictConfig) -> Any:

@@ -1,10 +1,13 @@
 """Turn errors of Hydra into one or two plain lines."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 from hydra.errors import OverrideParseException
+from omegaconf import OmegaConf
 
-from lightning_gen.config.tree import all_keys, config_dir
+from lightning_gen.config.tree import all_keys, config_dir, options_of_groups
 from lightning_gen.errors import UserError, did_you_mean
 
 
@@ -31,9 +34,14 @@ def explain(error: Exception) -> str:
         options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
         if options:
             return unknown_option(group, word, options)
+    missing_group = re.search(r"Could not override '([^'@]+)[^']*'\.\s+No match in the defaults list", text)
+    if missing_group:
+        return no_such_group(missing_group.group(1))
     key = re.search(r"full_key: (\S+)", str(cause))
     if key and "is not in struct" in str(cause):
-        return f"There is no config key {key.group(1)!r}.{did_you_mean(key.group(1), near(key.group(1)))}"
+        return no_such_key(key.group(1))
+    if key and "Missing key" in str(cause):
+        return lacks(key.group(1))
     lines = [line.strip() for line in (text + "\n" + str(error.__cause__ or "")).splitlines() if line.strip()]
     useful = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|See |Set the env)", line)]
     return " ".join(useful[:2])
@@ -42,6 +50,40 @@ def explain(error: Exception) -> str:
 def unknown_option(group: str, word: str, listed: list[str]) -> str:
     options = [option for option in listed if option != "base"]  # what the options of a group share
     return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
+
+
+def no_such_group(group: str) -> str:
+    """What to say of GROUP=NAME where the other choices have no such group."""
+    parent, _, part = group.rpartition("/")
+    files = sorted((config_dir() / parent).glob("*.yaml")) if parent else []
+    owners = [file.stem for file in files if part in _groups_of(file)]
+    if not owners:
+        return f"There is no config group {group!r}.{did_you_mean(group, options_of_groups())}"
+    return f"{group} is not a part of this {parent}, but of {parent}={', '.join(owners)}."
+
+
+def _groups_of(file: Path) -> set[str]:
+    """The groups in the defaults list of a config, such as {"loss", "penalty"} of conf/model/gan.yaml."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(file))
+    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
+    return {str(group).removeprefix("optional ") for entry in entries for group in entry}
+
+
+def no_such_key(key: str) -> str:
+    """What to say of KEY=VALUE where there is no such key."""
+    group, _, option = key.rpartition(".")
+    group = group.replace(".", "/")
+    if option in options_of_groups().get(group, []):
+        return f"There is no config key {key!r} until {group}={option} is chosen."
+    inside = sorted((known for known in all_keys() if known.endswith(f".{key}")), key=len)
+    return f"There is no config key {key!r}.{did_you_mean(key, near(key)) or did_you_mean(key, inside[:1])}"
+
+
+def lacks(key: str) -> str:
+    """What to say where a key is needed and no config file gives it."""
+    group, _, name = key.rpartition(".")
+    hint = " Its file begins with `defaults: [base]`." if group == "dataset" else ""
+    return f"The config of {group or 'the run'} lacks `{name}`.{hint}"
 
 
 def near(key: str) -> list[str]:

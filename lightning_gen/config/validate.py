@@ -1,8 +1,9 @@
 """Check a config before anything is built from it."""
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.schema import check
+from lightning_gen.config.tree import options_of_groups
 from lightning_gen.errors import UserError
 
 
@@ -12,6 +13,7 @@ def validate(config: DictConfig) -> None:
     Raises:
         UserError: names the override to change.
     """
+    _check_slashes(config)
     check(config)
     if config.evaluation.num_samples < 2:
         raise UserError(f"evaluation.num_samples={config.evaluation.num_samples}: a covariance needs at least 2.")
@@ -24,6 +26,14 @@ def validate(config: DictConfig) -> None:
         )
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
+
+
+def _check_slashes(config: DictConfig) -> None:
+    for group, options in options_of_groups().items():
+        key = group.replace("/", ".")
+        if group.startswith("model/") and OmegaConf.select(config, key) in options:
+            name = OmegaConf.select(config, key)
+            raise UserError(f"{key}={name}: an option of a group is chosen with a slash, {group}={name}.")
 
 
 def check_batch(batch_size: int, processes: int) -> None:

@@ -83,6 +83,10 @@ class ImageDataModule(LightningDataModule):
     def _stored(self) -> Splits:
         self._check()
         splits = self.source(self.decoding, **self.source_options)
+        if not isinstance(splits, Splits):
+            raise UserError(
+                f"dataset={self.dataset}: its source returns {type(splits).__name__}, but must return Splits."
+            )
         if splits.train.images.is_floating_point():
             self._check_points()
         if splits.train.stream is not None:

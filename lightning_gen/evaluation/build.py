@@ -74,6 +74,13 @@ def added_metrics(options: DictConfig) -> dict[str, Metric]:
     if isinstance(nodes, str):
         raise UserError(f"evaluation.metric={nodes}: metrics of your own are chosen by evaluation/metric=[{nodes}].")
     result = {}
+    if "_target_" in nodes:  # several go together, so each has a key of its own
+        target = nodes["_target_"]
+        name = target.rsplit(".", 1)[-1]
+        raise UserError(
+            "evaluation/metric: each metric stands under a name. In its file, such as "
+            f"conf/evaluation/metric/{name}.yaml, write `{name}: {{_target_: {target}, _partial_: true}}`."
+        )
     for name, node in nodes.items():
         if name in METRICS or name in OF_ENCODERS:
             raise UserError(f"evaluation/metric: {name} is the name of a metric of evaluation.metrics: take another.")

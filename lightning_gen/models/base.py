@@ -147,12 +147,22 @@ class GenerativeModel(StepModule):
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
         """Images [count, C, H, W] in [0, 1] from the prior, of these labels int64 [count] if there are classes."""
-        return self.decode(self.sample_latents(count, generator, labels)).float()
+        return self._images(self.sample_latents(count, generator, labels))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """The images [B, C, H, W] in [0, 1] after encoding and decoding; labels int64 [B] if conditioned."""
-        return self.decode(self.labelled(self.encode(images, labels), labels)).float()
+        return self._images(self.labelled(self.encode(images, labels), labels))
+
+    def _images(self, latents: Tensor) -> Tensor:
+        images = self.decode(latents).float()
+        expected = (len(latents), *self.image_shape)
+        if tuple(images.shape) != expected:
+            raise UserError(
+                f"{type(self).__name__}.decode gave the shape {tuple(images.shape)}, but images [B, C, H, W] are "
+                f"{expected} here."
+            )
+        return images
 
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:

@@ -64,6 +64,10 @@ class StepModule(LightningModule):
             self._step_begun = self.step
             self.begin_step()
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if not self.images_seen:
+            raise UserError(f"{type(self).__name__}.training_step must call self.count_images(batch) for each batch.")
+
     def begin_step(self) -> None:
         """Before the first batch of a step: set its noise and its learning rates, and forget what was logged."""
         self._logged.clear()

@@ -165,6 +165,8 @@ class Penalties(nn.ModuleDict):
 
     def __init__(self, penalties: Mapping[str, Any]) -> None:
         for name, penalty in penalties.items():
+            if not isinstance(penalty, Penalty | Mapping):
+                raise UserError(f"model.penalty.{name}: {type(penalty).__name__} is not a subclass of Penalty.")
             if not isinstance(penalty, Penalty):
                 raise UserError(
                     f"model.penalty.{name} has values, but model/penalty does not choose it. Set "

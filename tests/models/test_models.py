@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
 from lightning_gen.models.autoencoder import Autoencoder
 from lightning_gen.models.gan import GAN
 from lightning_gen.models.vae import VAE
@@ -59,6 +60,13 @@ def test_pictures(kind):
     names |= {"traversals", "kl_per_dimension"} if kind is VAE else set()
     assert set(pictures) == names
     assert all(made[0].shape[1:] == SHAPE for made in pictures.values() if isinstance(made, tuple))
+
+
+def test_images_of_another_shape_are_told():
+    model = make(Autoencoder)
+    model.decoder = torch.nn.Flatten()
+    with pytest.raises(UserError, match=r"decode gave the shape \(2, \d+\)"):
+        model.sample(2)
 
 
 def test_a_gan_says_that_it_cannot_encode():

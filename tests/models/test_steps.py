@@ -39,6 +39,14 @@ def test_a_scalar_is_the_mean_over_the_step_and_steps_share_nothing():
     assert model.scalars == {}
 
 
+def test_a_model_that_forgets_to_count_images_is_told():
+    model = at_step(0)
+    with pytest.raises(UserError, match=r"must call self\.count_images\(batch\)"):
+        model.on_train_batch_end(None, None, 0)
+    model.images_seen = 8
+    model.on_train_batch_end(None, None, 0)
+
+
 def test_accumulated_batches_draw_noise_of_their_own():
     model, again = at_step(7), at_step(7)
     draws = []
