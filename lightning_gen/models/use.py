@@ -51,7 +51,8 @@ def draw_samples(
     if count < 1:
         raise UserError(f"count={count}: draw 1 image or more.")
     if label is not None and not 0 <= label < model.num_classes:
-        classes = f"is conditioned on {model.num_classes} classes" if model.num_classes else "knows no classes (conditional=false)"
+        without = "knows no classes (conditional=false)"
+        classes = f"is conditioned on {model.num_classes} classes" if model.num_classes else without
         raise UserError(f"label={label}: this model {classes}.")
     if truncation is not None:
         if not isinstance(model, GAN):
