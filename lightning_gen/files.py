@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+CHECKSUM = b"sha256:"
+
+
 def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
     """Write a file atomically: readers, other writers and a kill at any moment find the old file or the new one.
 
@@ -37,6 +40,32 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def with_checksum(archive: bytes) -> bytes:
+    """A zip archive with its SHA-256 as its comment, which programs that read the archive skip."""
+    content = archive[:-2] + (len(CHECKSUM) + 64).to_bytes(2, "little")  # the last field: the length of the comment
+    return content + CHECKSUM + hashlib.sha256(content).hexdigest().encode()
+
+
+def is_intact(path: Path) -> bool:
+    """Whether the content of an archive is the one that `with_checksum` has seen.
+
+    An archive without a checksum counts as intact if its end is there.
+    """
+    length, ending = path.stat().st_size, len(CHECKSUM) + 64
+    with path.open("rb") as file:
+        file.seek(max(length - ending, 0))
+        comment = file.read()
+        if not comment.startswith(CHECKSUM):
+            return comment[-22:].startswith(b"PK\x05\x06")
+        file.seek(0)
+        digest, left = hashlib.sha256(), length - ending
+        while left:
+            block = file.read(min(left, 1 << 20))
+            digest.update(block)
+            left -= len(block)
+    return comment == CHECKSUM + digest.hexdigest().encode()
 
 
 @contextlib.contextmanager

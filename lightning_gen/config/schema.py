@@ -92,6 +92,7 @@ class Checkpoint:
     """When checkpoints are saved."""
 
     every_n_steps: Count
+    every_n_seconds: Positive | None
     monitor: str | None
     mode: Literal["min", "max"] | None
 

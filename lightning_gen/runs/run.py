@@ -4,13 +4,15 @@ config.yaml           the complete config, resolved; .hydra/ holds the overrides
 summary.json          metrics, best, progress, protocol, provenance, status
 metrics.csv           every logged scalar against step and images_seen
 samples/              grids: step_00001000.png; next to it reconstructions/ and interpolations/
-checkpoints/          last.ckpt, best.ckpt
+checkpoints/          last.ckpt, previous.ckpt (the one before), best.ckpt
 """
 
 import copy
 import json
 import os
+import shlex
 import shutil
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,7 @@ from omegaconf.resolvers.oc import env
 from yaml import YAMLError
 
 from lightning_gen.errors import UserError
-from lightning_gen.files import locked, write_atomically
+from lightning_gen.files import is_intact, locked, write_atomically
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
@@ -130,8 +132,9 @@ class Run:
     # -- its contents --------------------------------------------------------------------------------------
 
     def checkpoint_path(self, which: str) -> Path:
-        """The path of the checkpoint `last` or `best`, or the given path."""
-        return self.path / "checkpoints" / f"{which}.ckpt" if which in ("last", "best") else Path(which)
+        """The path of the checkpoint `last`, `previous` or `best`, or the given path."""
+        own = which in ("last", "previous", "best")
+        return self.path / "checkpoints" / f"{which}.ckpt" if own else Path(which)
 
     def read_checkpoint(self, which: str = "last") -> dict[str, Any]:
         """Read a checkpoint to the CPU, with weights_only=True.
@@ -143,12 +146,41 @@ class Run:
 
         path = self.checkpoint_path(which)
         try:
+            if not is_intact(path):
+                raise ValueError("it is damaged: its content and its checksum do not agree")
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise UserError(f"There is no checkpoint at {path}: the run has not saved one yet.") from None
         except Exception as error:  # damaged files raise many kinds of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"The checkpoint {path} cannot be read ({reason}). Set resume to another run.") from error
+
+    def checkpoint_to_resume(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest intact checkpoint and its content, or None if the run was stopped before its first one.
+
+        Raises:
+            UserError: the checkpoints are missing or damaged.
+        """
+        last, previous, best = (self.checkpoint_path(which) for which in ("last", "previous", "best"))
+        if not (last.exists() or previous.exists()):
+            if not (best.exists() or self._has_trained()):
+                return None
+            raise UserError(f"{last} is missing, although the run has trained. {_from_best(best, last)}")
+        try:
+            return last, self.read_checkpoint("last")
+        except UserError as error:
+            if not previous.exists():
+                raise UserError(f"{error} {_from_best(best, last)}") from error
+            state = self.read_checkpoint("previous")
+            found = f"{last} is {'damaged' if last.exists() else 'missing'}"
+            print(f"warning: {found}: resuming from {previous}, step {state['global_step']}.", file=sys.stderr)
+            return previous, state
+
+    def _has_trained(self) -> bool:
+        rows = self.path / "metrics.csv"
+        logged = rows.read_text().splitlines()[1:] if rows.is_file() else []
+        steps = self.read_summary().get("progress", {}).get("step", 0)
+        return bool(steps) or any(row.split(",")[0] not in ("", "0") for row in logged)
 
     def add_evaluation(self, entry: dict[str, Any]) -> None:
         """Add `entry` to `evaluations` in summary.json, replacing the one with the same protocol if there is one.
@@ -190,6 +222,12 @@ class Run:
             summary = change(self.read_summary())
             write_atomically(path, json.dumps(summary, indent=2, default=float) + "\n")
         return summary
+
+
+def _from_best(best: Path, last: Path) -> str:
+    if not best.exists():
+        return "Start a new run."
+    return f"To resume from the best checkpoint: cp {shlex.quote(str(best))} {shlex.quote(str(last))}"
 
 
 def saved_overrides(run_dir: Path) -> list[str]:

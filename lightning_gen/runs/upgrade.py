@@ -54,6 +54,8 @@ def upgraded(config: DictConfig) -> DictConfig:
     tree = _with_objective(_with_targets(OmegaConf.to_container(config)))
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
+    if isinstance(tree.get("checkpoint"), dict):
+        tree["checkpoint"] = {"every_n_seconds": None} | tree["checkpoint"]
     return OmegaConf.create(tree)
 
 

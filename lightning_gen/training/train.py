@@ -49,12 +49,7 @@ def prepare(run: Run, stop: StopRequest | None = None) -> Parts:
     config = run.config
     validate(config)
     check_batch(config.dataset.batch_size, process_count(config.trainer))
-    checkpoint = run.checkpoint_path("last") if config.resume else None
-    state = None
-    if checkpoint is not None and checkpoint.exists():
-        state = run.read_checkpoint("last")
-    else:
-        checkpoint = None  # the run stopped before its first checkpoint: start again
+    checkpoint, state = (run.checkpoint_to_resume() if config.resume else None) or (None, None)
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     fill_in(run, data)

@@ -12,13 +12,13 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
-from lightning_gen.files import write_atomically
+from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes checkpoints atomically, so that a kill or a full disk never leaves a partial one.
+    """Writes checkpoints with a checksum, and atomically, so that a kill or a full disk never leaves a partial one.
 
     Lightning writes to the system's temporary folder and moves the file from there, which is a copy if that is on
     another file system.
@@ -29,7 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        write_atomically(Path(path), buffer.getvalue())
+        write_atomically(Path(path), with_checksum(buffer.getvalue()))
 
 
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:

@@ -142,12 +142,12 @@ def test_more_gpus_than_there_are(tmp_path, capsys, monkeypatch):
 def test_unreadable_checkpoint(tmp_path, capsys, monkeypatch, damage):
     monkeypatch.chdir(tmp_path)
     run, _ = train_run(tmp_path / "run", "model=ae", "networks=mlp", "trainer.max_steps=1")
-    path = run.checkpoint_path("last")
-    path.write_bytes(path.read_bytes()[:500] if damage == "truncated" else b"hello")
+    for path in (run.checkpoint_path("last"), run.checkpoint_path("previous")):
+        path.write_bytes(path.read_bytes()[:500] if damage == "truncated" else b"hello")
     before = (tmp_path / "run" / "config.yaml").read_text()
     code, _, err = fail([f"resume={tmp_path}/run", "trainer.max_steps=2"], capsys)
     assert code == 2
-    assert "last.ckpt cannot be read" in err
+    assert "previous.ckpt cannot be read" in err
     assert len(err.splitlines()) <= 2
     assert (tmp_path / "run" / "config.yaml").read_text() == before
 

@@ -52,6 +52,7 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     saver = SaveCheckpoints(
         run.path / "checkpoints",
         config.checkpoint.every_n_steps,
+        config.checkpoint.every_n_seconds,
         *monitored(run, model, evaluator),
         interruption=interruption,
         check=log.check_finite,

@@ -1,5 +1,7 @@
 """last.ckpt every N steps and at the end or a signal, best.ckpt by a metric: always between two steps."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,12 @@ from lightning_gen.training.callbacks.inference import fit_density
 from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.steps import StepCallback
 
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+NEXT = "next.ckpt"  # becomes last.ckpt when it is complete
+
 
 class SaveCheckpoints(StepCallback, Checkpoint):
-    """Writes `folder`/last.ckpt and `folder`/best.ckpt.
+    """Writes `folder`/last.ckpt, keeping the one before as `folder`/previous.ckpt, and `folder`/best.ckpt.
 
     Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint counts
     otherwise under manual optimization.
@@ -23,6 +28,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     Args:
         folder: where the files go.
         every_n_steps: cadence of last.ckpt, which is also written at the end and at an interruption.
+        every_n_seconds: writes last.ckpt also after so many seconds; None: by steps only.
         monitor: the metric that best.ckpt is best by.
         mode: its better end, "min" or "max".
         interruption: whether somebody asked to stop, which ends training here.
@@ -34,26 +40,40 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         self,
         folder: Path,
         every_n_steps: int,
+        every_n_seconds: float | None,
         monitor: str,
         mode: str,
         interruption: Interruption,
         check: Callable[[Trainer, GenerativeModel], None],
         ema: EMA | None = None,
     ) -> None:
-        self.folder, self.every_n_steps, self.monitor, self.mode = folder, every_n_steps, monitor, mode
+        self.folder, self.every_n_steps, self.every_n_seconds = folder, every_n_steps, every_n_seconds
+        self.monitor, self.mode = monitor, mode
         self.interruption, self.check, self.ema = interruption, check, ema
         self.best: float | None = None
         self.best_step: int | None = None
-        self._saved_step: int | None = None
+        self._saved_step: int | None = None  # of a last.ckpt that is known to be intact
+        self._saved_at = time.monotonic()
 
     # -- saving ----------------------------------------------------------------------------------------------
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         if self.interruption.agreed(trainer):
             trainer.should_stop = True
-        if trainer.should_stop or trainer.global_step % self.every_n_steps == 0:
+        if trainer.should_stop or trainer.global_step % self.every_n_steps == 0 or self._time_has_come(trainer):
             self.check(trainer, model)
             self.save_last(trainer, model)
+
+    def _time_has_come(self, trainer: Trainer) -> bool:
+        """Whether `every_n_seconds` have passed; several processes agree on it every `log_every_n_steps` steps."""
+        if self.every_n_seconds is None:
+            return False
+        passed = time.monotonic() - self._saved_at >= self.every_n_seconds
+        if trainer.world_size == 1:
+            return passed
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return False
+        return trainer.strategy.reduce_boolean_decision(passed, all=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.save_last(trainer, pl_module)
@@ -61,8 +81,12 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     def save_last(self, trainer: Trainer, pl_module: LightningModule, again: bool = False) -> None:
         """Write last.ckpt; if it is of this step already, only if asked to do so `again`."""
         if again or self._saved_step != trainer.global_step:
-            self._save(trainer, pl_module, "last")
-            self._saved_step = trainer.global_step
+            self._save(trainer, pl_module, NEXT)
+            if trainer.is_global_zero:
+                if self._saved_step not in (None, trainer.global_step) and (self.folder / LAST).exists():
+                    os.replace(self.folder / LAST, self.folder / PREVIOUS)
+                os.replace(self.folder / NEXT, self.folder / LAST)
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def consider_best(self, trainer: Trainer, pl_module: LightningModule, metrics: dict[str, float]) -> None:
         """To be called with the metrics of an evaluation: write best.ckpt if `monitor` has improved."""
@@ -70,15 +94,21 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         if value is None or value != value:
             return
         if self.best is None or (value < self.best if self.mode == "min" else value > self.best):
+            if trainer.global_step == 0:
+                self.save_last(trainer, pl_module)
             self.best, self.best_step = value, trainer.global_step
-            self._save(trainer, pl_module, "best")
+            self._save(trainer, pl_module, BEST)
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
         fit_density(trainer, pl_module, self.ema)
-        trainer.save_checkpoint(self.folder / f"{name}.ckpt")
+        trainer.save_checkpoint(self.folder / name)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == LAST:
+            self._saved_step = trainer.global_step
+        if trainer.global_step == 0:  # from then on, a missing last.ckpt means that it was lost
+            self.save_last(trainer, pl_module)
         if self.interruption.asked and trainer.world_size == 1:  # in the first evaluation
             trainer.should_stop = True
 
