@@ -54,8 +54,12 @@ class Run:
         return run
 
     @classmethod
-    def load(cls, path: str | Path) -> "Run":
+    def load(cls, path: str | Path, own: bool = False) -> "Run":
         """Open a run directory, which may come from a stranger: see `runs/trust.py`.
+
+        Args:
+            path: the directory.
+            own: the parent of this process has just written it, so that all that its config names is trusted.
 
         Raises:
             UserError: there is no readable run at that path, or its config names a class or function that is not
@@ -70,6 +74,11 @@ class Run:
             raise UserError(f"{path / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from error
         assert isinstance(config, DictConfig)
         tree = OmegaConf.to_container(upgraded(config))
+        if own:
+            saved = upgraded(config)
+            run = cls(path.resolve(), _resolved(saved, with_environment=True))
+            run.record = _resolved(saved, with_environment=False)
+            return run
         check_targets(tree, path / "config.yaml")
         return cls(path.resolve(), OmegaConf.create(without_environment(tree)))
 

@@ -30,7 +30,7 @@ def worker_main(run_dir: str) -> int:
     _follow_parent()
     quiet_libraries()
     try:
-        summary = train(Run.load(run_dir))
+        summary = train(Run.load(run_dir, own=True))
     except UserError as error:
         if os.environ["LOCAL_RANK"] == "0":
             print(f"error: {error}", file=sys.stderr)

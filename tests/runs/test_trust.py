@@ -67,6 +67,17 @@ def test_the_environment_is_not_read(run_dir, monkeypatch):
     assert Run.load(run_dir).config.evaluation.name == "hunter2"
 
 
+def test_a_worker_trusts_what_its_parent_has_written(run_dir, monkeypatch):
+    """The parent composed the config from the user's own command line; a secret stays unwritten all the same."""
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    change(run_dir, "evaluation.name", "${oc.env:MY_SECRET}")
+    change(run_dir, "callbacks.mine", {"_target_": "my_lab.callbacks.Mine"})
+    run = Run.load(run_dir, own=True)
+    assert run.config.evaluation.name == "hunter2"
+    assert OmegaConf.to_container(run.recorded())["evaluation"]["name"] == "${oc.env:MY_SECRET}"
+    assert run.config.callbacks.mine._target_ == "my_lab.callbacks.Mine"
+
+
 def test_overrides_of_hydra_are_not_taken_over(run_dir):
     (run_dir / ".hydra" / "overrides.yaml").write_text(
         "- model=vae\n- +hydra.callbacks.x._target_=os.system\n- hydra.run.dir=/tmp/x\n- ++hydra/launcher=joblib\n"
