@@ -9,12 +9,15 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
+
+PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -62,6 +65,8 @@ def make_trainer(
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
+    if options.get("profiler") in PROFILERS:  # by its name alone it would report to a log that nobody sees
+        options["profiler"] = PROFILERS[options["profiler"]](dirpath=run_dir, filename="profile")
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():  # last.ckpt is what a job goes on from, not a checkpoint of Lightning's own
         plugins.append(SLURMEnvironment(auto_requeue=False))

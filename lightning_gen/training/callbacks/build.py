@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import EarlyStopping
 
 from lightning_gen.config.build import build
 from lightning_gen.errors import UserError
@@ -18,6 +19,17 @@ from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.progress import StepProgress
 from lightning_gen.training.callbacks.random_state import RandomState
 from lightning_gen.training.callbacks.training_log import TrainingLog
+
+# Callbacks of Lightning that do not work here, and the key to use instead.
+INSTEAD = {
+    "Checkpoint": "checkpoint.every_n_steps and checkpoint.monitor",
+    "StochasticWeightAveraging": "ema=average",
+    "WeightAveraging": "ema=average",
+    "GradientAccumulationScheduler": "trainer.accumulate_grad_batches",
+    "BatchSizeFinder": "dataset.batch_size",
+    "LearningRateFinder": "model.optimizer.lr",
+    "ProgressBar": "trainer.enable_progress_bar",
+}
 
 
 @dataclass
@@ -60,8 +72,30 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     )
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
     progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
-    others = [build(node) for node in config.callbacks.values()]
+    others = [_checked(name, build(node)) for name, node in config.callbacks.items()]
+    evaluation.listeners = others
+    if config.checkpoint.monitor is not None:
+        evaluation.watched["checkpoint.monitor"] = saver.monitor
+    for name, callback in zip(config.callbacks, others, strict=True):
+        if isinstance(callback, EarlyStopping):
+            evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
     return Callbacks(interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver)
+
+
+def _checked(name: str, callback: Callback) -> Callback:
+    """A callback of the user, prepared to act after an evaluation instead of after an epoch.
+
+    Raises:
+        UserError: the callback does not work here, because a key of this package does the same.
+    """
+    for kind in type(callback).__mro__:
+        if kind.__name__ in INSTEAD:
+            raise UserError(
+                f"callbacks.{name}: {type(callback).__name__} does not work here: use {INSTEAD[kind.__name__]}."
+            )
+    if isinstance(callback, EarlyStopping):
+        callback._check_on_train_epoch_end = False
+    return callback
 
 
 def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
 
+from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import fit_density
@@ -54,14 +56,20 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         self.best_step: int | None = None
         self._saved_step: int | None = None  # of a last.ckpt that is known to be intact
         self._saved_at = time.monotonic()
+        self._stop_later = False  # after the step at hand
 
     # -- saving ----------------------------------------------------------------------------------------------
 
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, GenerativeModel)
+        if trainer.should_stop and not pl_module.step_done:  # a Timer's request in the middle of an accumulation
+            trainer.should_stop, self._stop_later = False, True
+        super().on_train_batch_end(trainer, pl_module)
+
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        if self.interruption.agreed(trainer):
+        if self.interruption.agreed(trainer) or self._stop_later:
             trainer.should_stop = True
         if trainer.should_stop or trainer.global_step % self.every_n_steps == 0 or self._time_has_come(trainer):
-            self.check(trainer, model)
             self.save_last(trainer, model)
 
     def _time_has_come(self, trainer: Trainer) -> bool:
@@ -101,8 +109,26 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
+        self.check(trainer, pl_module)
+        self._check_state(trainer)
         fit_density(trainer, pl_module, self.ema)
         trainer.save_checkpoint(self.folder / name)
+
+    def _check_state(self, trainer: Trainer) -> None:
+        """Raises UserError: the state of an optimizer or the average of the weights is not finite."""
+        states = [
+            value
+            for optimizer in trainer.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+        ]
+        averages = list(self.ema.average.values()) if self.ema else []
+        for name, tensors in (("the state of an optimizer", states), ("the average of the weights", averages)):
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors if isinstance(tensor, Tensor)):
+                raise UserError(
+                    f"{name} is not finite at step {trainer.global_step}: training has diverged. Lower the learning "
+                    f"rate, or clip the gradients (trainer.gradient_clip_val=1). The checkpoints are from before."
+                )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == LAST:

@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel, Picture
@@ -45,10 +46,14 @@ class Evaluation(StepCallback):
         self.saver, self.ema = saver, ema
         self.metrics: Metrics = {}
         self.protocol: Protocols = {}
+        self.watched: dict[str, str] = {}  # metrics that config keys name, checked in the first evaluation
+        self.listeners: list[Callback] = []  # what Lightning calls after a validation
         self.ended = False  # whether the evaluation at the end has begun
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.metrics:
+            self._check_watched()
         self._run_if_due(trainer, pl_module)  # before the first step, or where a stop cut this evaluation short
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
@@ -95,7 +100,21 @@ class Evaluation(StepCallback):
                 if trainer.is_global_zero:
                     print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
         self._done_at = trainer.global_step
+        if trainer.global_step == 0 and pl_module.can_sample:
+            self._check_watched()
         self.saver.consider_best(trainer, pl_module, self.metrics)
+        for listener in self.listeners:
+            listener.on_validation_end(trainer, pl_module)
+
+    def _check_watched(self) -> None:
+        """Raises UserError: a config key names a metric that is not measured."""
+        for key, metric in self.watched.items():
+            if metric.startswith("eval/nll"):
+                raise UserError(f"{key}={metric} is measured only at the end of training: choose another metric.")
+            if metric not in self.metrics:
+                known = ", ".join(sorted(self.metrics))
+                guess = did_you_mean(metric, self.metrics)
+                raise UserError(f"{key}={metric} is not measured in this run.{guess} Measured: {known}.")
 
     def _report(self, trainer: Trainer, model: GenerativeModel, **context: Any) -> Report:
         fit_density(trainer, model, self.ema)
