@@ -1,4 +1,4 @@
-"""What models of several players share, such as a generator and a discriminator: a step is a list of phases."""
+"""Training of models with several players, such as a generator and a discriminator: a step is a list of phases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,32 +20,33 @@ PhaseLoss = Callable[[Any, int], Tensor]  # (a batch, index of the update since 
 
 @dataclass(frozen=True)
 class Phase:
-    """One player's update: which modules move, by which optimizer, how many times in a row, down which loss."""
+    """One player's part of a training step: its modules, its optimizer, its loss and its number of updates."""
 
     name: str
     modules: tuple[nn.Module, ...]
     make_optimizer: OptimizerFactory
     loss: PhaseLoss
-    repeats: int = 1  # updates in a step, each on fresh batches
+    repeats: int = 1  # updates per step, each on new batches
     after: Callable[[], None] = lambda: None  # called after each update
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of all parameters of the modules."""
+        """An optimizer of the parameters of all modules."""
         return self.make_optimizer([p for module in self.modules for p in module.parameters()])
 
 
 class AdversarialModel(GenerativeModel):
-    """A model of several players, such as a generator and a discriminator, each with its own loss and optimizer.
+    """Base class of models with several players, each with its own loss and optimizer.
 
-    A subclass ends its constructor with `self.play(...)`, which lists the phases. One loop runs them at each step, in
-    their order, by manual optimization; it clips gradients and accumulates batches for each player. The last phase
-    makes one update a step, and `trainer.global_step` counts only those; its optimizer is the first in a checkpoint.
+    A subclass ends its constructor with a call of `self.play`, which lists the phases. At each step one loop runs
+    them in order, by manual optimization; it clips gradients and accumulates batches for each player. The last phase
+    makes one update per step, and `trainer.global_step` counts only these updates; its optimizer is the first in a
+    checkpoint.
 
     Args:
-        penalty: any number of penalties on the discriminator, by name.
+        penalty: penalties on the discriminator, by name.
     """
 
-    not_fused: ClassVar[str] = "model.optimizer.fused=false"  # the override that gives optimizers that are not fused
+    not_fused: ClassVar[str] = "model.optimizer.fused=false"  # the override for optimizers that are not fused
 
     def __init__(
         self,
@@ -57,12 +58,12 @@ class AdversarialModel(GenerativeModel):
     ) -> None:
         super().__init__(image_shape, latent_dim, seed, num_classes)
         self.penalty = Penalties(penalty or {})
-        self.accumulated = 1  # batches whose gradients make one update
+        self.accumulated = 1  # batches per update
         self.clip_limit: float | None = None
         self.clip_algorithm = "norm"
 
     def play(self, *phases: Phase) -> None:
-        """Let each step run these phases. A single one is left to Lightning's automatic optimization."""
+        """Set the phases of a step. A single phase uses Lightning's automatic optimization."""
         assert phases[-1].repeats == 1
         self.phases = phases
         self.automatic_optimization = len(phases) == 1
@@ -71,16 +72,16 @@ class AdversarialModel(GenerativeModel):
     def discriminator_phase(
         self, discriminator: nn.Module, optimizer: OptimizerFactory, loss: PhaseLoss, repeats: int = 1
     ) -> Phase:
-        """The discriminator's phase, after each of whose updates the penalties may change its weights."""
+        """The discriminator's phase; after each update the penalties may change its weights."""
         after = partial(self.penalty.after_update, discriminator)
         return Phase("discriminator", (discriminator,), optimizer, loss, repeats, after)
 
     def drawn(self, batch: Batch) -> Any:
-        """What the losses get for a batch: the batch, with the random numbers that all phases of a step share."""
+        """The batch as the losses get it: subclasses add the random numbers that all phases of a step share."""
         return batch
 
     def penalized(self, loss: Tensor, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The discriminator's loss and the penalties that are due at its update of this index."""
+        """The discriminator's loss plus the penalties that are due at its update number `index`."""
         if not self.penalty:
             return loss
         penalty = self.penalty(seen, index)
@@ -104,17 +105,17 @@ class AdversarialModel(GenerativeModel):
         return None
 
     def update(self, phase: Phase, optimizer: LightningOptimizer, batches: list[Any], index: int) -> None:
-        """One update of one player, down the mean of its losses on these batches.
+        """Update one player once, with the mean of its losses on these batches.
 
-        The other players' parameters are frozen meanwhile, but pass gradients to what they are given.
+        Meanwhile the other players' parameters get no gradients, but gradients pass through them to their inputs.
         """
         self.phase = phase.name
         with self.toggled_optimizer(optimizer):
             optimizer.zero_grad()
             for batch in batches:
                 loss = phase.loss(batch, index) / len(batches)
-                # Lightning's autocast spans the whole step, but a backward pass takes the precision of its forward
-                # pass only outside of it: second derivatives would be in half precision.
+                # Lightning's autocast covers the whole step, but a backward pass should run outside of autocast:
+                # otherwise second derivatives would be in half precision.
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(loss)
             optimizer.step()
@@ -130,7 +131,10 @@ class AdversarialModel(GenerativeModel):
         self.batches_per_step *= batches
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the player's gradients, which a gradient scaler has unscaled by now; log their norm before that."""
+        """Clip the player's gradients, and log their norm before clipping.
+
+        A gradient scaler has already unscaled them.
+        """
         if self.automatic_optimization:
             return  # Lightning clips
         logged = (self.step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
@@ -145,29 +149,30 @@ class AdversarialModel(GenerativeModel):
             nn.utils.clip_grad_value_(parameters, self.clip_limit)
 
     def on_fit_start(self) -> None:
-        """Raises UserError: clipping that a fused optimizer would undo."""
+        """Raise a UserError for clipping with a fused optimizer in half precision, which cannot work together."""
         super().on_fit_start()
         fused = any(optimizer.defaults.get("fused") for optimizer in self.trainer.optimizers)
         if self.trainer.precision == "16-mixed" and fused and self.clip_limit is not None:
             raise UserError(
-                f"trainer.gradient_clip_val with trainer.precision=16-mixed needs {self.not_fused}: a fused "
-                "optimizer unscales gradients by itself, after they would have been clipped."
+                f"trainer.gradient_clip_val with trainer.precision=16-mixed needs {self.not_fused}, because a fused "
+                "optimizer unscales gradients itself, after they are clipped."
             )
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """The batch in equal parts, images with their labels."""
+    """Divide a batch into equal parts."""
     images = batch.images.chunk(parts)
     labels = [None] * parts if batch.labels is None else batch.labels.chunk(parts)
     return [Batch(*part) for part in zip(images, labels, strict=True)]
 
 
 def count_first(optimizers: list[LightningOptimizer]) -> None:
-    """Let `trainer.global_step` count the steps of the first optimizer only.
+    """Make `trainer.global_step` count the steps of the first optimizer only.
 
-    Lightning counts every optimizer's step in manual optimization, so that max_steps, checkpoints and averages
-    would mean something else for each number of phases. It re-arms these hooks before every training step. They are
-    private: `test_max_steps_counts_generator_updates` fails if a new version changes them.
+    In manual optimization Lightning counts the steps of every optimizer, so the meaning of max_steps, checkpoints and
+    averages would depend on the number of phases. Lightning sets these hooks anew before every training step, so this
+    is called at every step. They are private: `test_max_steps_counts_generator_updates` fails if a new version of
+    Lightning changes them.
     """
     for optimizer in optimizers[1:]:
         optimizer._on_before_step = do_nothing_closure

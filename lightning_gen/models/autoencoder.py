@@ -22,13 +22,24 @@ from lightning_gen.ranges import Count, Natural
 
 
 class Autoencoder(GenerativeModel):
-    """Minimizes the reconstruction error of an image from its (corrupted) copy, plus a penalty, averaged over images.
+    """Minimizes the error of reconstructing an image from a (corrupted) copy, plus a penalty, averaged over images.
 
-    The decoder's raw output goes through a sigmoid, so that reconstructions lie in [0, 1]. `code_activation` acts on
-    the codes. `max_shift`: pixels by which training images are moved at random. `pretrain`: the stages before the
-    joint one. An autoencoder has no prior: to sample, codes are drawn from a density that is fitted to the codes of
-    training images (Ghosh et al. 2020, sec. 4), a Gaussian with full covariance unless another is fitted. Where it is
-    conditioned on classes its decoder is, so that the codes need not hold them; one density serves all classes.
+    A sigmoid on the decoder's raw output gives reconstructions in [0, 1].
+
+    An autoencoder has no prior. To sample, codes are drawn from a density that is fitted to the codes of training
+    images (Ghosh et al. 2020, sec. 4): a Gaussian with full covariance, unless another is chosen. In a conditional
+    model only the decoder gets the class, so that codes need not encode it; one density serves all classes.
+
+    Args:
+        reconstruction: the error, from raw output and images to [B]; see `objectives.reconstruction`.
+        corruption: applied to the encoder's input; None for a plain autoencoder.
+        regularizer: changes codes, or adds a penalty on them.
+        code_activation: the activation of the codes.
+        max_shift: the largest random shift of training images, in pixels.
+        pretrain: the arguments of `Pretraining`, for layer-wise stages before the joint one.
+
+    Raises:
+        UserError: options that cannot be combined, see the message.
     """
 
     can_encode = True
@@ -66,7 +77,7 @@ class Autoencoder(GenerativeModel):
         self.density = GaussianMixture(latent_dim)
         pretrain = pretrain or {"steps_per_layer": 0}
         if num_classes and pretrain["steps_per_layer"]:
-            raise UserError("conditional=true does not go with model.pretrain.steps_per_layer: set that to 0.")
+            raise UserError("conditional=true needs model.pretrain.steps_per_layer=0.")
         layers = layers_of(self.encoder, self.code, self.decoder) if pretrain["steps_per_layer"] else []
         self.pretraining = Pretraining(layers, **pretrain)
         self.leaves_parameters_out = bool(layers)
@@ -80,7 +91,8 @@ class Autoencoder(GenerativeModel):
         return full_precision(self.decoder(latents)).sigmoid()
 
     def averaged_modules(self) -> dict[str, nn.Module]:
-        return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}  # the density is fitted anew
+        # Without the density, which is fitted again for the averaged weights
+        return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
 
     @torch.no_grad()
     def fit_density(self, batches: Callable[[], Iterable[Batch]]) -> None:
@@ -93,8 +105,8 @@ class Autoencoder(GenerativeModel):
         super().on_fit_start()
         if 0 < self.trainer.max_steps < self.pretraining.steps:
             raise UserError(
-                f"trainer.max_steps={self.trainer.max_steps} counts the {self.pretraining.steps} steps of the "
-                "layer-wise stages too: set it higher, or model.pretrain.steps_per_layer lower."
+                f"trainer.max_steps={self.trainer.max_steps} is less than the {self.pretraining.steps} steps of the "
+                "layer-wise stages: set it higher, or model.pretrain.steps_per_layer lower."
             )
 
     def schedule_progress(self) -> tuple[int, int]:
@@ -119,7 +131,7 @@ class Autoencoder(GenerativeModel):
         return loss
 
     def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reconstruction error and penalty of all the layers together, each [B]; labels int64 [B] if conditioned."""
+        """Reconstruction error and penalty of the whole model, each [B]; labels int64 [B] if conditioned."""
         corrupted = images if self.corruption is None else self.corruption(images, self.noise)
         codes = self.encode(corrupted)
         error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
@@ -132,11 +144,11 @@ class Autoencoder(GenerativeModel):
             decoder_parameters=self.decoder.parameters(),
             noise=self.noise,
         )
-        with no_autocast(images):  # a gradient of the networks would be in half precision too
+        with no_autocast(images):  # or gradients inside the penalty would be in half precision
             return error, self.regularizer.penalty(seen)
 
     def single_layer(self) -> tuple[nn.Linear, nn.Module] | None:
-        """The matrix and the activation of the encoder, if it is one layer."""
+        """The linear layer and the activation of an encoder that has a single layer, else None."""
         if not (isinstance(self.encoder, MLPEncoder) and len(self.encoder.net) == 1):
             return None
         linear, act = self.code

@@ -1,4 +1,4 @@
-"""The averaged weights of a model: which they are, how a model uses them, how they come out of a checkpoint."""
+"""Averaged weights: which tensors are averaged, and how to load them into a model."""
 
 from typing import Any
 
@@ -8,14 +8,14 @@ from torch import Tensor
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.networks.spectral import follow_weights, is_singular_vector
 
-EMA_STATE = "EMA"  # where a checkpoint keeps the average, among the states of callbacks
+EMA_STATE = "EMA"  # the key of the average among the callbacks' states in a checkpoint
 
 
 def averaged_tensors(model: GenerativeModel) -> dict[str, Tensor]:
-    """The floating-point parameters and buffers that an average follows, by their names in the state dict.
+    """The floating-point parameters and buffers to average, by their names in the state dict.
 
-    Not the singular vectors of spectral normalization: the mean of unit vectors is no unit vector, and belongs to no
-    matrix.
+    The singular vectors of spectral normalization are left out: a mean of unit vectors is not a unit vector, nor a
+    singular vector of the averaged matrix.
     """
     return {
         f"{prefix}.{name}": tensor
@@ -27,7 +27,7 @@ def averaged_tensors(model: GenerativeModel) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_average(model: GenerativeModel, average: dict[str, Tensor]) -> None:
-    """Make these the model's weights; singular vectors follow them."""
+    """Copy averaged weights into the model, and compute the singular vectors that belong to them."""
     for name, tensor in averaged_tensors(model).items():
         tensor.copy_(average[name])
     for module in model.averaged_modules().values():
@@ -35,7 +35,7 @@ def put_average(model: GenerativeModel, average: dict[str, Tensor]) -> None:
 
 
 def load_average(model: GenerativeModel, checkpoint: dict[str, Any]) -> bool:
-    """Put a checkpoint's averaged weights into the model; false if it holds none, as before the first step."""
+    """Load a checkpoint's averaged weights into the model; false if it has none."""
     state = checkpoint.get("callbacks", {}).get(EMA_STATE)
     if state is None or not state["average"]:
         return False

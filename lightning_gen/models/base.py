@@ -1,4 +1,4 @@
-"""What every model shares: counting, noise, sampling, reconstruction, pictures."""
+"""The base class of every model: sampling, reconstruction, pictures, and the hooks that models override."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -23,49 +23,49 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optim
 
 Picture = tuple[Tensor, int] | Image.Image
 
-MOST_COLUMNS = 20  # of classes in a picture
+MOST_COLUMNS = 20  # the most classes that a picture of samples shows, one per column
 
 
 class GenerativeModel(StepModule):
-    """A model that samples images; images are float [B, C, H, W] in [0, 1] wherever they come in or go out.
+    """A generative model of images. Images are float [B, C, H, W] in [0, 1] in all arguments and results.
 
-    Subclasses give `decode`, and `encode` where they have an encoder; their `training_step` calls `count_images` and
-    `log_scalars`.
+    Subclasses implement `decode`, `training_step` and, if they have an encoder, `encode`. `training_step` calls
+    `count_images` and `log_scalars`.
 
-    A *code* is [B, Z]. A *latent*, what `decode` takes, is the code, and for a model that is conditioned on K
-    classes the code followed by the one-hot label: [B, Z + K].
+    A *code* is [B, Z]. A *latent*, the input of `decode`, is the code; in a model that is conditioned on K classes it
+    is the code followed by the one-hot label, [B, Z + K].
     """
 
-    shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # what the progress bar shows, by a short name
+    shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # scalars in the progress bar, by their short names
     can_encode = False  # has an encoder: codes, reconstructions, interpolations between images
     can_sample = True  # draws images from a prior
     needs_density = False  # samples from a density of codes, which `fit_density` fits
-    leaves_parameters_out = False  # some steps give some parameters no gradient
-    needs_labels = False  # trains on labels, also where it is not conditioned on them
-    monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt is best by this metric, and at which end
+    leaves_parameters_out = False  # some training steps give some parameters no gradient
+    needs_labels = False  # needs labels for training even if it is not conditioned on them
+    monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt has the best value of this metric: min or max
     make_optimizer: OptimizerFactory  # set by models that have one optimizer
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
         super().__init__(seed)
         self.image_shape, self.latent_dim = image_shape, latent_dim
-        self.num_classes = num_classes  # that the model is conditioned on; 0: none
+        self.num_classes = num_classes  # the number of classes that the model is conditioned on; 0: not conditioned
         self.density_fitted_at: int | None = None
-        self.averaged = False  # loaded with the averaged weights of its checkpoint
-        self.step_loaded: int | None = None  # the step of that checkpoint
+        self.averaged = False  # has the averaged weights of a checkpoint
+        self.step_loaded: int | None = None  # the step of the checkpoint from which it was loaded
         self.density: Density | None = None
 
-    # -- to be given by the models -------------------------------------------------------------------------
+    # -- what models override ------------------------------------------------------------------------------
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, Z], or [B, Z + K] with their one-hot labels, to images [B, C, H, W] in [0, 1]."""
+        """Images [B, C, H, W] in [0, 1] from latents [B, Z], or [B, Z + K] with one-hot labels."""
         raise UserError(f"{type(self).__name__} has no decoder.")
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images [B, C, H, W] in [0, 1] to codes [B, Z]; labels int64 [B] where the encoder is conditioned."""
+        """Codes [B, Z] of images [B, C, H, W] in [0, 1]; labels int64 [B] if the encoder is conditioned."""
         raise UserError(f"{type(self).__name__} has no encoder: use model=ae or model=vae.")
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draws [count, Z] from the prior: `self.density`, fitted to codes, if there is one, else N(0, I)."""
+        """Codes [count, Z] drawn from `self.density` if there is one, else from the prior N(0, I)."""
         if self.density is None:
             return self.standard_normal(count, generator)
         normal = self.standard_normal(count, generator, self.density.noise_dim)
@@ -75,7 +75,7 @@ class GenerativeModel(StepModule):
     def sample_latents(
         self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None
     ) -> Tensor:
-        """Codes from the prior with these labels int64 [count], or with labels drawn uniformly."""
+        """Latents from the prior, with `labels` int64 [count]; without them, labels are drawn uniformly."""
         codes = self.sample_codes(count, generator)
         if self.num_classes and labels is None:
             where = self._drawn_on(generator)
@@ -83,7 +83,7 @@ class GenerativeModel(StepModule):
         return self.labelled(codes, labels)
 
     def labelled(self, codes: Tensor, labels: Tensor | None) -> Tensor:
-        """Codes [B, Z] to latents: followed by their one-hot labels, if the model is conditioned on classes."""
+        """Latents from codes [B, Z]: followed by one-hot labels if the model is conditioned on classes."""
         if not self.num_classes:
             return codes
         if labels is None:
@@ -91,7 +91,10 @@ class GenerativeModel(StepModule):
         return torch.cat([codes, one_hot(labels, self.num_classes).to(codes)], dim=1)
 
     def standard_normal(self, count: int, generator: torch.Generator | None = None, dim: int | None = None) -> Tensor:
-        """N(0, I) [count, Z or `dim`] on the model's device; with a CPU generator, the same on every device."""
+        """Draws [count, Z or `dim`] from N(0, I) on the model's device.
+
+        With a CPU generator they are the same on every device.
+        """
         drawn = torch.randn(count, dim or self.latent_dim, device=self._drawn_on(generator), generator=generator)
         return drawn.to(self.device, self.dtype)  # type: ignore[arg-type]
 
@@ -99,39 +102,42 @@ class GenerativeModel(StepModule):
         return self.device if generator is None else generator.device
 
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
-        """One optimizer of all parameters; models of several players have one for each."""
+        """One optimizer of all parameters; adversarial models have one for each player."""
         return self.make_optimizer(self.parameters())
 
     def averaged_modules(self) -> dict[str, nn.Module]:
-        """The modules whose weights an exponential moving average follows, by their attribute names."""
+        """The modules whose weights an exponential moving average tracks, by their attribute names."""
         return dict(self.named_children())
 
     def spectral_modules(self) -> list[nn.Module]:
-        """What `networks.spectral_norm=encoder` covers beside the encoder, such as a discriminator's heads."""
+        """The modules besides the encoder that `networks.spectral_norm=encoder` applies to, such as heads."""
         return []
 
     def fit_density(self, batches: Callable[[], Any]) -> None:
-        """Fit what sampling needs and training does not give, from real batches; nothing by default."""
+        """Fit the density that sampling needs to the codes of real images; by default there is none."""
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
-        """Before training (`fresh`: from the first step) and evaluation: take from the data what the model needs.
+        """Read from the data what the model needs; called before training and before evaluation.
+
+        `fresh`: training starts from the first step, so that parameters may be initialized from data.
 
         Raises:
-            UserError: the data do not suit the model.
+            UserError: the data cannot be used with this model.
         """
 
     def held_out_metrics(self, batches: Callable[[], Iterable[Batch]]) -> dict[str, float]:
-        """Results on all held-out images that are no means over images, by metric name without prefix."""
+        """Metrics of all held-out images together, that are not means over images; by name, without a prefix."""
         return {}
 
     def densities(self, batch: Batch, noise: StepNoise) -> Densities | None:
-        """p(x, z) and q(z|x) of these images, for their test likelihood; None for models without."""
+        """p(x, z) and q(z|x) of these images, for a test likelihood; None for models without a likelihood."""
         return None
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
-        """Per-image results [B] on held-out images, by metric name without prefix.
+        """Metrics of each held-out image [B], by name, without a prefix.
 
-        Of models that encode: `squared_error`, summed over an image, and `reconstruction_mse`, its mean.
+        By default, for models with an encoder: `squared_error`, summed over the values of an image, and
+        `reconstruction_mse`, their mean.
         """
         if not self.can_encode:
             return {}
@@ -139,22 +145,33 @@ class GenerativeModel(StepModule):
         return {"squared_error": errors.sum(dim=1), "reconstruction_mse": errors.mean(dim=1)}
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:
-        """What is wrong by these metrics of an evaluation, such as a collapse: told as warnings."""
+        """Warnings about the metrics of an evaluation, such as a collapse."""
         return []
 
     # -- what users call -----------------------------------------------------------------------------------
 
     @torch.no_grad()
     def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
-        """Images [count, C, H, W] in [0, 1] from the prior, of these labels int64 [count] if there are classes."""
+        """Images [count, C, H, W] in [0, 1] drawn from the prior.
+
+        Args:
+            count: the number of images.
+            generator: draws the random numbers; a CPU generator gives the same ones on every device.
+            labels: int64 [count], for a conditional model; None: drawn uniformly.
+        """
         return self._images(self.sample_latents(count, generator, labels))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The images [B, C, H, W] in [0, 1] after encoding and decoding; labels int64 [B] if conditioned."""
+        """The reconstructions [B, C, H, W] of images [B, C, H, W] in [0, 1]; labels int64 [B] if conditioned."""
         return self._images(self.labelled(self.encode(images, labels), labels))
 
     def _images(self, latents: Tensor) -> Tensor:
+        """The decoded latents, after a check of their shape.
+
+        Raises:
+            UserError: `decode` gives another shape than the images of the data.
+        """
         images = self.decode(latents).float()
         expected = (len(latents), *self.image_shape)
         if tuple(images.shape) != expected:
@@ -166,20 +183,20 @@ class GenerativeModel(StepModule):
 
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
-        """Images [B, steps, C, H, W] decoded on the straight lines between latents start, end [B, Z (+ K)]."""
+        """Images [B, steps, C, H, W] at equal distances on the lines from latents `start` to `end` [B, Z (+ K)]."""
         weights = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
         line = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)  # [B, steps, Z]
         return self.decode(line.flatten(0, 1)).float().unflatten(0, line.shape[:2])
 
     def fixed_generator(self) -> torch.Generator:
-        """The generator of the fixed evaluation latents: the same draws at every call."""
+        """A generator with a fixed seed, so that every evaluation shows the same latents."""
         return torch.Generator().manual_seed(mix(self.seed, Stream.PICTURES))
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        """Named pictures: images [N, C, H, W] in [0, 1] and how many of them stand in a row, or a finished one.
+        """Pictures by name: images [N, C, H, W] in [0, 1] with their number per row, or a finished picture.
 
-        With classes, each column of `samples` is one class.
+        In a conditional model each column of `samples` is one class.
         """
         count = 2000 if tuple(self.image_shape) == POINTS else 64
         columns, shown = 8, None
@@ -190,7 +207,7 @@ class GenerativeModel(StepModule):
         result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator(), shown), columns)}
         if self.can_encode and len(images) >= 16:
             first = None if labels is None else labels[:32]
-            pairs = torch.stack([images[:32], self.reconstruct(images[:32], first)], dim=1)  # original beside result
+            pairs = torch.stack([images[:32], self.reconstruct(images[:32], first)], dim=1)  # in pairs
             result["reconstructions"] = (pairs.flatten(0, 1), 8)
             sixteen = None if labels is None else labels[:16]
             codes = self.labelled(self.encode(images[:16], sixteen), sixteen)

@@ -1,4 +1,4 @@
-"""A classifier on the codes of an encoder: frozen, or tuned jointly (Vincent et al. 2010, sec. 6)."""
+"""A classifier on the codes of an encoder, which is frozen or fine-tuned (Vincent et al. 2010, sec. 6)."""
 
 from typing import Any
 
@@ -15,10 +15,16 @@ from lightning_gen.objectives.corruption import random_shift
 
 
 class Classifier(GenerativeModel):
-    """Minimizes the cross entropy of softmax regression on the codes of `source`, a model that encodes.
+    """Softmax regression on the codes of `source`, a model with an encoder; minimizes the cross entropy.
 
-    `freeze`: the encoder stays as it is; else it learns too. `corruption` and `max_shift` act on training images,
-    `dropout` on the codes. It draws no images.
+    Args:
+        freeze: keep the encoder's weights; otherwise they are trained too.
+        corruption: applied to training images.
+        max_shift: the largest random shift of training images, in pixels.
+        dropout: the dropout probability of the codes.
+
+    Raises:
+        UserError: a source without an encoder, or one that is conditioned on the class.
     """
 
     can_sample = False
@@ -36,13 +42,13 @@ class Classifier(GenerativeModel):
         max_shift: int = 0,
         dropout: float = 0.0,
         seed: int = 0,
-        **networks: Any,  # the source has its own
+        **networks: Any,  # not used: the source has its own networks
     ) -> None:
         super().__init__(image_shape, source.latent_dim, seed)
         if not source.can_encode:
             raise UserError("encoder_from needs a run whose model encodes, such as model=ae or model=vae.")
         if source.num_classes:
-            raise UserError("encoder_from needs a run without conditional=true: its codes would know the class.")
+            raise UserError("encoder_from needs a run without conditional=true: codes must not contain the class.")
         self.make_optimizer, self.freeze_source = optimizer, freeze
         self.corruption, self.max_shift = corruption or None, max_shift
         self.source = source
@@ -61,7 +67,7 @@ class Classifier(GenerativeModel):
     def train(self, mode: bool = True) -> "Classifier":
         super().train(mode)
         if self.freeze_source:
-            self.source.eval()  # no dropout, and batch norm's statistics stay
+            self.source.eval()  # no dropout, and fixed statistics of batch normalization
         return self
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -95,7 +101,7 @@ class Classifier(GenerativeModel):
 
 
 def encoder_parameters(model: GenerativeModel, image_shape: tuple[int, int, int]) -> list[Tensor]:
-    """The parameters that a model's codes depend on, whatever the model: those that get a gradient."""
+    """The parameters that a model's codes depend on: those that get a gradient from them."""
     parameters, modes = list(model.parameters()), [(module, module.training) for module in model.modules()]
     with torch.enable_grad():
         codes = model.eval().encode(torch.zeros(2, *image_shape))

@@ -10,11 +10,11 @@ from lightning_gen.randomness import Noise
 
 
 class Codebook(FullPrecision):
-    """K vectors of D dimensions, each the moving average of the encoder's outputs that it is nearest to.
+    """K vectors of D dimensions, each the moving average of the encoder's outputs that are nearest to it.
 
-    `decay`: of the averages, a training step. `revive_after`: a vector that no output was nearest to for so many
-    steps is dead, and is put where an output of the current batch lies (after the random restarts of Dhariwal et al.
-    2020, sec. 3.1). All are dead at first, so the first batch gives the first codebook.
+    A vector is dead if no output was nearest to it for `revive_after` steps. It is then replaced by a random output
+    of the current batch, as in the random restarts of Dhariwal et al. 2020, sec. 3.1. All vectors start dead, so the
+    first codebook consists of outputs of the first batch. `decay`: the decay of the averages per training step.
     """
 
     vectors: Tensor
@@ -26,12 +26,12 @@ class Codebook(FullPrecision):
         super().__init__()
         self.num_codes, self.decay, self.revive_after = num_codes, decay, revive_after
         self.register_buffer("vectors", torch.randn(num_codes, dim))
-        self.register_buffer("counts", torch.zeros(num_codes))  # outputs a step, averaged
+        self.register_buffer("counts", torch.zeros(num_codes))  # averaged number of outputs per step
         self.register_buffer("sums", torch.zeros(num_codes, dim))
         self.register_buffer("unused", torch.full((num_codes,), revive_after))  # steps since its last use
 
     def nearest(self, outputs: Tensor) -> Tensor:
-        """The index int64 [N] of the vector nearest to each of the encoder's outputs [N, D]."""
+        """The index int64 [N] of the nearest vector, for each of the encoder's outputs [N, D]."""
         outputs = full_precision(outputs)
         with no_autocast(outputs):
             return (self.vectors.square().sum(dim=1) - 2 * outputs @ self.vectors.T).argmin(dim=1)
@@ -42,24 +42,27 @@ class Codebook(FullPrecision):
 
     @torch.no_grad()
     def update(self, outputs: Tensor, codes: Tensor) -> Tensor:
-        """Follow the outputs [N, D] of this step, over all processes; returns how often each code was used, [K]."""
+        """Update the averages with this step's outputs [N, D] and their codes [N], over all processes.
+
+        Returns how often each code was used, [K].
+        """
         outputs = full_precision(outputs)
-        chosen = F.one_hot(codes, self.num_codes).to(outputs.dtype)  # a product with it adds up in a fixed order
+        chosen = F.one_hot(codes, self.num_codes).to(outputs.dtype)  # a matrix product sums in a fixed order
         with no_autocast(outputs):
             news = total(torch.cat([chosen.T @ outputs, chosen.sum(dim=0)[:, None]], dim=1))  # [K, D + 1]
         self.sums.lerp_(news[:, :-1], 1 - self.decay)
         self.counts.lerp_(news[:, -1], 1 - self.decay)
         whole = self.counts.sum()
-        smooth = (self.counts + 1e-5) / (whole + self.num_codes * 1e-5) * whole  # Laplace, as in sonnet
+        smooth = (self.counts + 1e-5) / (whole + self.num_codes * 1e-5) * whole  # Laplace smoothing, as in sonnet
         self.vectors.copy_(torch.where(self.counts[:, None] > 0, self.sums / smooth[:, None], self.vectors))
         self.unused.add_(1).mul_(news[:, -1] == 0)
         return news[:, -1]
 
     @torch.no_grad()
     def revive(self, outputs: Tensor, noise: Noise) -> None:
-        """Put dead vectors on outputs [N, D] of the whole batch, over all processes.
+        """Replace dead vectors by random outputs [N, D] of the batch of all processes.
 
-        `noise` gives the same numbers to every process: which outputs is a function of the seed and the step.
+        `noise` must give the same numbers to every process, so that all choose the same outputs.
         """
         rank, world = rank_and_world()
         fair = len(outputs) * world / self.num_codes
@@ -68,7 +71,7 @@ class Codebook(FullPrecision):
         mine = place - rank * len(outputs)
         here = (mine >= 0) & (mine < len(outputs))
         candidates = outputs[mine.clamp(0, len(outputs) - 1)] * here[:, None]
-        candidates = total(candidates)  # each lies in one process
+        candidates = total(candidates)  # each is nonzero in one process
         self.vectors.copy_(torch.where(dead[:, None], candidates, self.vectors))
         self.sums.copy_(torch.where(dead[:, None], candidates * fair, self.sums))
         self.counts.copy_(torch.where(dead, fair, self.counts))

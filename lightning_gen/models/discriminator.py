@@ -1,4 +1,4 @@
-"""The discriminator: an encoder, a linear head, and what it makes of the class labels."""
+"""The discriminator: an encoder, a linear head, and the ways to condition it on class labels."""
 
 from typing import Literal
 
@@ -13,12 +13,14 @@ Conditioning = Literal["concat", "projection", "auxiliary"]
 
 
 class Discriminator(nn.Module):
-    """Images [B, C, H, W] in [0, 1], and one-hot labels [B, K] where there are classes, to logits [B].
+    """Maps images [B, C, H, W] in [0, 1], and one-hot labels [B, K] if there are classes, to logits [B].
 
-    `conditioning`, with K > 0 classes: `concat`, the label as further channels of the image (Mirza & Osindero 2014);
-    `projection`, an inner product of the features with the label's embedding is added (Miyato & Koyama 2018, eq. 3),
-    or what the network's own paper has in its place, given by the encoder's `make_projection`;
-    `auxiliary`, a second head guesses the class (Odena et al. 2017).
+    `conditioning`, for K > 0 classes:
+
+    - `concat`: the label is added to the image as constant channels (Mirza & Osindero 2014).
+    - `projection`: the inner product of the features and the label's embedding is added to the logit (Miyato & Koyama
+      2018, eq. 3). A network whose paper has another form provides it as `make_projection`.
+    - `auxiliary`: a second head predicts the class (Odena et al. 2017).
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class Discriminator(nn.Module):
         if self.projection is None:
             self.head = make_head(self.encoder, 1)
         if self.conditioning == "projection" and self.projection is None:
-            self.embedding = nn.Linear(num_classes, features, bias=False)  # of one-hot labels: an embedding
+            self.embedding = nn.Linear(num_classes, features, bias=False)  # an embedding, for one-hot labels
         if self.conditioning == "auxiliary":
             self.class_head = make_head(self.encoder, num_classes)
 
@@ -48,8 +50,8 @@ class Discriminator(nn.Module):
         return self.judge(images, labels)[0]
 
     def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits [B], and class logits [B, K] where an auxiliary head guesses them."""
-        scaled = 2 * images - 1  # [-1, 1] inside, as in DCGAN
+        """Logits [B], and the class logits [B, K] of an auxiliary head, else None."""
+        scaled = 2 * images - 1  # to [-1, 1], as in DCGAN
         if self.conditioning == "concat":
             assert labels is not None
             scaled = with_label_channels(scaled, labels)
@@ -65,14 +67,14 @@ class Discriminator(nn.Module):
 
 
 def make_head(encoder: nn.Module, outputs: int) -> nn.Module:
-    """A linear layer on the encoder's features: its recipe's own, where it says how to make one."""
+    """A linear layer on the encoder's features; the encoder can provide its own kind as `make_head`."""
     make = getattr(encoder, "make_head", None)
     return nn.Linear(encoder.num_features, outputs) if make is None else make(outputs)  # type: ignore[arg-type]
 
 
 @torch.no_grad()
 def field(discriminator: Discriminator, side: int = 100) -> Tensor:
-    """The logits over the unit square [side, side], rows upwards: for pictures of points of the plane."""
+    """The logits on a grid over the unit square, [side, side], first row at the bottom: for data of 2D points."""
     weight = next(discriminator.parameters())
     across = torch.linspace(0, 1, side).to(weight)
     y, x = torch.meshgrid(across, across, indexing="ij")

@@ -1,4 +1,4 @@
-"""The generative adversarial network (Goodfellow et al. 2014), as two phases: the discriminator's and its own."""
+"""The generative adversarial network (Goodfellow et al. 2014), in two phases: discriminator and generator."""
 
 from collections.abc import Callable
 from typing import ClassVar, Literal
@@ -30,30 +30,34 @@ Output = Literal["tanh", "sigmoid", "linear"]
 OUTPUTS: dict[Output, Callable[[Tensor], Tensor]] = {
     "tanh": lambda raw: (raw.tanh() + 1) / 2,
     "sigmoid": torch.sigmoid,
-    "linear": lambda raw: (raw + 1) / 2,  # unbounded, as in StyleGAN2: only what is shown is clamped
+    "linear": lambda raw: (raw + 1) / 2,  # unbounded, as in StyleGAN2; only samples are clamped
 }
 
 
 class GAN(AdversarialModel):
-    """Generator and discriminator in turn: `d_steps` discriminator updates, then one of the generator (algorithm 1).
+    """Trains a generator and a discriminator in turn (Goodfellow et al. 2014, algorithm 1).
 
-    The decoder is the generator; the encoder with a linear head is the discriminator. Each discriminator update takes
-    a fresh real batch and fresh codes. `trainer.global_step` counts generator updates.
+    A step is `d_steps` updates of the discriminator, each with a new real batch and new codes, then one update of the
+    generator. The decoder is the generator; the encoder with a linear head is the discriminator.
+    `trainer.global_step` counts generator updates.
 
     Args:
-        loss: the two players' losses.
-        penalty: penalties on the discriminator by name, any number.
-        augment: changes what the discriminator sees, real and generated alike.
-        latent_prior: `normal`, `uniform` or `truncated`.
-        generator_batch_size: generated images in a generator update, over all devices; None: as many as real ones.
-        one_pass: the discriminator sees real and generated images in one batch; with batch norm it matters.
-        untrack_in_d_steps: the generator's batch-norm statistics stand still in discriminator updates.
-        output: `tanh`, `sigmoid` or `linear`, from the decoder's raw output to images.
-        conditioning: how the discriminator uses labels, if there are classes.
-        auxiliary_weights: of the class loss for (discriminator, generator), with conditioning=auxiliary.
-        auxiliary_on_fakes: the discriminator's class loss is on real and generated images (Odena et al. 2017, eq. 3);
-            False: on real ones only.
-        on_collapse: `warn` or `stop`.
+        loss: the losses of both players.
+        penalty: penalties on the discriminator, by name.
+        augment: an augmentation of real and generated images before the discriminator.
+        latent_prior: `normal`, `uniform` or `truncated`, see `draw_codes`.
+        generator_batch_size: generated images per generator update, over all devices; None: as many as real ones.
+        one_pass: the discriminator gets real and generated images in one batch. This matters for batch normalization.
+        untrack_in_d_steps: keep the generator's batch-normalization statistics fixed in discriminator updates.
+        output: from the decoder's raw output to images: `tanh`, `sigmoid` or `linear`.
+        conditioning: how the discriminator uses labels in a conditional model, see `Discriminator`.
+        auxiliary_weights: the weights of the class loss for (discriminator, generator), for conditioning=auxiliary.
+        auxiliary_on_fakes: the discriminator's class loss is on real and on generated images (Odena et al. 2017, eq.
+            3); False: on real images only.
+        on_collapse: `warn`, or `stop` the run, when an evaluation shows mode collapse.
+
+    Raises:
+        UserError: a generator batch size with a loss that compares pairs of images.
     """
 
     not_fused = "model.generator_optimizer.fused=false"
@@ -93,7 +97,7 @@ class GAN(AdversarialModel):
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
         self.auxiliary_weights, self.auxiliary_on_fakes = auxiliary_weights, auxiliary_on_fakes
         self.on_collapse = on_collapse
-        self.truncation: float | None = None  # for sampling only: of the codes, or of the generator's styles
+        self.truncation: float | None = None  # for sampling: of the codes, or of the generator's styles
         self.truncates_styles: bool = getattr(self.generator, "truncates_styles", False)
         self.play(
             self.discriminator_phase(self.discriminator, discriminator_optimizer, self.discriminator_loss, d_steps),
@@ -106,7 +110,7 @@ class GAN(AdversarialModel):
         return self.generate(latents).clamp(0, 1)
 
     def generate(self, latents: Tensor) -> Tensor:
-        """Latents to images as the discriminator gets them, which a linear output does not keep in [0, 1]."""
+        """Images from latents, as the discriminator gets them: a linear output may leave [0, 1]."""
         truncated = {} if self.truncation is None or not self.truncates_styles else {"truncation": self.truncation}
         return self.to_image(full_precision(self.generator(latents, **truncated)))
 
@@ -122,22 +126,22 @@ class GAN(AdversarialModel):
         return {"generator": self.generator}
 
     def fakes(self, count: int, labels: Tensor | None) -> Tensor:
-        """Generated images [count, C, H, W] from this step's noise, of these labels int64 [count]."""
+        """Generated images [count, C, H, W] from the noise of this step, with labels int64 [count]."""
         codes = draw_codes(self.latent_prior, self.noise, (count, self.latent_dim), self.device)
         return self.generate(self.labelled(codes, labels))
 
     # -- the two losses ------------------------------------------------------------------------------------
 
     def one_hot(self, labels: Tensor | None) -> Tensor | None:
-        """Labels [B] as [B, K], or None for a model without classes."""
+        """One-hot labels [B, K], or None in a model without classes."""
         return F.one_hot(labels, self.num_classes).float() if self.num_classes and labels is not None else None
 
     def judge(self, images: Tensor, labels: Tensor | None = None) -> Judged:
-        """Logits [B] and, with an auxiliary head, class logits [B, K], of images that are augmented first."""
+        """Logits [B], and class logits [B, K] of an auxiliary head, of images after augmentation."""
         return self.classify(self.augment(images, self.noise), labels)
 
     def classify(self, images: Tensor, labels: Tensor | None) -> Judged:
-        """Like `judge`, of images as they are."""
+        """Like `judge`, without augmentation."""
         logits, guessed = self.discriminator.judge(images, self.one_hot(labels))
         return full_precision(logits), None if guessed is None else full_precision(guessed)
 
@@ -181,7 +185,7 @@ class GAN(AdversarialModel):
     def with_class_loss(
         self, loss: Tensor, weight: float, guessed: Tensor | None, labels: Tensor | None, images: str
     ) -> Tensor:
-        """The loss and the auxiliary head's, on `real` or `fake` images; the loss alone without one."""
+        """The loss plus the weighted class loss on `real` or `fake` images, if there is an auxiliary head."""
         if guessed is None or labels is None:
             return loss
         class_loss = F.cross_entropy(guessed, labels)
@@ -194,7 +198,7 @@ class GAN(AdversarialModel):
         if self.generator_batch_size is not None:
             count = self.generator_batch_size // self.trainer.world_size
         labels = None
-        if self.num_classes and batch.labels is not None:  # the frequencies of the data, whatever the count
+        if self.num_classes and batch.labels is not None:  # class frequencies as in the data, for any count
             labels = batch.labels.repeat(-(-count // len(batch.labels)))[:count]
         real_logits = None
         if self.loss.paired:
@@ -206,16 +210,17 @@ class GAN(AdversarialModel):
         return self.with_class_loss(loss, self.auxiliary_weights[1], guessed, labels, "fake")
 
     def on_fit_start(self) -> None:
-        """Raises UserError: a generator batch that does not divide, or an augmentation unfit for the loss."""
+        """Raise a UserError if devices do not divide the generator batch, or the loss excludes the augmentation."""
         super().on_fit_start()
         size, processes = self.generator_batch_size, self.trainer.world_size
         if size is not None and size % processes:
             raise UserError(
-                f"model.generator_batch_size={size} is over all devices and does not divide by {processes} of them."
+                f"model.generator_batch_size={size} counts the images of all devices and is not divisible by "
+                f"{processes} devices."
             )
         self.augment.check(self.loss)
 
-    # -- what the evaluation asks --------------------------------------------------------------------------
+    # -- evaluation ----------------------------------------------------------------------------------------
 
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         pictures = super().pictures(images, labels)

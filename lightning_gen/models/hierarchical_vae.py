@@ -1,4 +1,4 @@
-"""The VAE with two stochastic layers (Burda et al. 2016)."""
+"""The variational autoencoder with two stochastic layers (Burda et al. 2016)."""
 
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -27,7 +27,7 @@ OBJECTIVES = "beta, capacity, ciwae, cyclic, elbo, free_bits, info_vae, iwae, mi
 
 
 class ConditionalGaussian(nn.Module):
-    """Values [..., D] to a Gaussian of [..., Z]: hidden layers, then one linear layer for its mean and log sigma."""
+    """Maps values [..., D] to a Gaussian on [..., Z]: hidden layers, then a linear one for the mean and log sigma."""
 
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int, activation: str) -> None:
         super().__init__()
@@ -40,27 +40,27 @@ class ConditionalGaussian(nn.Module):
 
 
 class Draws(NamedTuple):
-    """k draws for each of B images, with log-densities of each layer in nats."""
+    """k draws for each of B images, with the log-densities of each layer in nats."""
 
     h1: Tensor  # [k, B, Z1]
     codes: Tensor  # (h2, e), [k, B, Z2 + Z1]
-    log_q: Tensor  # of q(h1|x) as a density of e, and of q(h2|h1): [2, k, B]
-    log_prior: Tensor  # of N(0, I) at e, and at h2: [2, k, B]
+    log_q: Tensor  # log q(h1|x), as a density of e, and log q(h2|h1): [2, k, B]
+    log_prior: Tensor  # log N(0, I) at e and at h2: [2, k, B]
 
 
 class HierarchicalVAE(VariationalModel):
     """p(x, h1, h2) = p(h2) p(h1|h2) p(x|h1) with the posterior q(h1, h2|x) = q(h1|x) q(h2|h1).
 
-    p(h2) is N(0, I), p(x|h1) the likelihood; the others are diagonal Gaussians. The divergences are not taken in
-    closed form but as log q - log p at the samples, as in Burda et al. 2016. `networks` are the networks between the
-    images and h1; layers of `widths` units lie between h1 and h2. With `num_classes`, the decoder knows the class:
-    p(x|h1, y).
+    p(h2) is N(0, I), p(x|h1) is the likelihood, and the others are diagonal Gaussians. The KL is not computed in
+    closed form but estimated as log q - log p at the samples, as in Burda et al. 2016. `networks` are the networks
+    between images and h1; hidden layers of `widths` units connect h1 and h2. In a conditional model the decoder gets
+    the class: p(x|h1, y).
 
-    A code at the public boundary is (h2, e), [B, Z2 + Z1], with h1 = mu(h2) + sigma(h2) e, where mu and sigma are
-    those of p(h1|h2). So the prior of codes is N(0, I), and decoding is deterministic.
+    The codes that `encode` returns and `decode` takes are (h2, e), [B, Z2 + Z1], with h1 = mu(h2) + sigma(h2) e and
+    mu, sigma of p(h1|h2). So the prior of the codes is N(0, I), and decoding is deterministic.
 
     Raises:
-        UserError: an objective that needs a posterior of one layer.
+        UserError: an objective that needs a single layer of latents.
     """
 
     monitor = ("eval/bound", "max")
@@ -84,7 +84,7 @@ class HierarchicalVAE(VariationalModel):
         super().__init__(image_shape, sum(latent_dims), optimizer, objective, output_bias, num_classes, seed)
         if self.objective.needs_diagonal or self.objective.stops_q:
             name = type(self.objective).__name__
-            raise UserError(f"{name} does not apply to two layers of latents: use model/objective={OBJECTIVES}.")
+            raise UserError(f"{name} needs a single layer of latents: use model/objective={OBJECTIVES}.")
         self.latent_dims = tuple(latent_dims)
         first, second = latent_dims
         self.encoder = encoder(image_shape=image_shape)
@@ -111,20 +111,20 @@ class HierarchicalVAE(VariationalModel):
         return self.likelihood.mean(self.decoder(torch.cat([self.h1(codes), labels], dim=1)))
 
     def h1(self, codes: Tensor) -> Tensor:
-        """h1 [..., Z1] of codes (h2, e), [..., Z2 + Z1]."""
+        """h1 [..., Z1] from codes (h2, e), [..., Z2 + Z1]."""
         h2, e = codes.split(self.latent_dims[::-1], dim=-1)
         return self.prior1(h2).draw(e)[0]
 
     # -- the bound -------------------------------------------------------------------------------------------
 
     def draw(self, q1: DiagonalGaussian, noise: Tensor) -> Draws:
-        """Draws from the posteriors q(h1|x) of B images and what follows, from N(0, I) noise [k, B, Z1 + Z2]."""
+        """Draws h1 from the posteriors q(h1|x) of B images, then h2, from N(0, I) noise [k, B, Z1 + Z2]."""
         noise1, noise2 = noise.split(self.latent_dims, dim=-1)
         h1, log_q1 = q1.draw(noise1)
         h2, log_q2 = self.posterior2(h1).draw(noise2)
         p1 = self.prior1(h2)
         e = p1.noise_of(h1)
-        log_q1 = log_q1 + 0.5 * p1.log_variance.sum(dim=-1)  # of e: the density of h1 times |dh1/de|
+        log_q1 = log_q1 + 0.5 * p1.log_variance.sum(dim=-1)  # the density of e is that of h1 times |dh1/de|
         return Draws(
             h1=h1,
             codes=torch.cat([h2, e], dim=-1),
@@ -133,7 +133,7 @@ class HierarchicalVAE(VariationalModel):
         )
 
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:
-        """What the objective is made of; the divergence has one number a layer, [B, 2]."""
+        """The terms of the objective; the KL has one number for each layer, [B, 2]."""
         images = self.prepared(batch, noise)
         shape = (len(images), self.objective.samples, self.latent_dim)  # images first: processes share the draws
         drawn = self.draw(self.posterior1(self.encoder(images)), noise.normal(shape, images.device).transpose(0, 1))
@@ -152,7 +152,7 @@ class HierarchicalVAE(VariationalModel):
         )
 
     def parts(self, terms: Terms) -> dict[str, Tensor]:
-        """The ELBO and its parts, and `bound`, the importance-weighted bound of the same draws; nats, [B]."""
+        """The ELBO and its parts, and `bound`, the importance-weighted bound from the same draws; nats, [B]."""
         kl1, kl2 = terms.kl.unbind(dim=1)
         return super().parts(terms) | {
             "bound": importance_bound(terms.log_weights),

@@ -1,4 +1,4 @@
-"""Densities in code space, fitted to codes after training, to sample encoder-decoders from."""
+"""Densities of codes, fitted after training, from which models with an encoder are sampled."""
 
 import torch
 from torch import Tensor
@@ -7,9 +7,9 @@ from lightning_gen.networks.precision import FullPrecision
 
 
 class Density(FullPrecision):
-    """What draws codes in place of a prior: fitted to codes [N, Z], it turns noise into codes.
+    """Base class of the densities, which draw codes in place of a prior.
 
-    `noise_dim`: how many standard normal numbers one code takes.
+    `noise_dim`: how many standard normal numbers one code needs.
     """
 
     def __init__(self, noise_dim: int) -> None:
@@ -17,7 +17,7 @@ class Density(FullPrecision):
         self.noise_dim = noise_dim
 
     def fit(self, codes: Tensor, seed: int = 0) -> None:
-        """Fit to codes [N, Z]; the same for the same codes and seed."""
+        """Fit to codes [N, Z]; deterministic for the same codes and seed."""
         raise NotImplementedError
 
     def forward(self, normal: Tensor, uniform: Tensor) -> Tensor:
@@ -39,9 +39,10 @@ class GaussianMixture(Density):
         self.register_buffer("scales", torch.eye(dim).repeat(components, 1, 1))  # square roots of the covariances
 
     def fit(self, codes: Tensor, seed: int = 0) -> None:
-        """Maximum likelihood for codes [N, Z], in float64: in closed form, or by EM from k-means (scikit-learn).
+        """Fit to codes [N, Z] by maximum likelihood, in float64.
 
-        A degenerate covariance is allowed.
+        One component has a closed form, in which the covariance may be singular. Several are fitted by expectation
+        maximization (EM) that starts from k-means, with scikit-learn.
         """
         codes = codes.double().cpu()
         if len(self.weights) == 1:
@@ -50,7 +51,7 @@ class GaussianMixture(Density):
         else:
             from sklearn.mixture import GaussianMixture as Mixture
 
-            unit = float(codes.var(dim=0).mean())  # the floor of the variances is relative to the codes' own
+            unit = float(codes.var(dim=0).mean())  # the smallest variance is relative to that of the codes
             fitted = Mixture(len(self.weights), reg_covar=1e-6 * unit, random_state=seed).fit(codes.numpy())
             arrays = (fitted.weights_, fitted.means_, fitted.covariances_)
             weights, means, covariances = (torch.from_numpy(array) for array in arrays)

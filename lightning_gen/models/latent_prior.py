@@ -1,4 +1,4 @@
-"""What a generator's codes are drawn from."""
+"""The distributions of a generator's codes."""
 
 import math
 from typing import Literal
@@ -9,16 +9,16 @@ from torch import Tensor
 from lightning_gen.randomness import Noise
 
 LatentPrior = Literal["normal", "uniform", "truncated"]
-TRUNCATED_AT = 2.0  # standard deviations, as BigGAN trained with (Brock et al. 2019, sec. 3.1)
+TRUNCATED_AT = 2.0  # standard deviations, as in the training of BigGAN (Brock et al. 2019, sec. 3.1)
 
 
 def draw_codes(
     kind: LatentPrior, noise: Noise, shape: tuple[int, ...], device: torch.device, truncation: float | None = None
 ) -> Tensor:
-    """Codes in `shape`: `normal`, N(0, 1); `uniform`, U[-1, 1); `truncated`, N(0, 1) given that it is within +-2.
+    """Codes of this shape: `normal`, N(0, 1); `uniform`, U[-1, 1); `truncated`, N(0, 1) restricted to [-2, 2].
 
-    `truncation`: normal codes are drawn given that they are within +-truncation, uniform ones are shrunk by it: fewer
-    kinds of images, each more typical (Brock et al. 2019, sec. 3.1).
+    `truncation` trades variety for typical images (Brock et al. 2019, sec. 3.1): normal codes are restricted to
+    [-truncation, truncation], uniform codes are multiplied by it.
     """
     if kind == "uniform":
         return (2 * noise.uniform(shape, device) - 1) * (1.0 if truncation is None else truncation)
@@ -26,4 +26,4 @@ def draw_codes(
     if limit is None:
         return noise.normal(shape, device)
     inside = (2 * noise.uniform(shape, device) - 1) * math.erf(limit / math.sqrt(2))
-    return (math.sqrt(2) * torch.erfinv(inside)).clamp(-limit, limit)  # by the inverse of the distribution function
+    return (math.sqrt(2) * torch.erfinv(inside)).clamp(-limit, limit)  # by the inverse distribution function

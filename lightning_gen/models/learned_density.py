@@ -1,4 +1,4 @@
-"""Densities of codes that are learned by gradient descent: a normalizing flow, and a second VAE."""
+"""Densities of codes that are learned by gradient descent: a normalizing flow and a second-stage VAE."""
 
 import math
 from abc import abstractmethod
@@ -13,11 +13,14 @@ from lightning_gen.networks.mlp import perceptron
 from lightning_gen.objectives.divergences import gaussian_kl
 from lightning_gen.objectives.schedules import cosine
 
-SMALLEST = 1e-6  # standard deviation of a code, relative to the largest: below, it is a constant
+SMALLEST = 1e-6  # a dimension with a smaller standard deviation, relative to the largest, is a constant
 
 
 class LearnedDensity(Density):
-    """Standardizes codes, and minimizes its loss by Adam along a cosine; all chance comes from the seed."""
+    """Standardizes codes and minimizes a loss with Adam and a cosine schedule.
+
+    All random numbers come from the seed.
+    """
 
     mean: Tensor
     std: Tensor
@@ -30,7 +33,7 @@ class LearnedDensity(Density):
 
     @abstractmethod
     def loss(self, codes: Tensor, generator: torch.Generator) -> Tensor:
-        """Of standardized codes [B, Z], nats, [B]; noise from the generator, on the CPU."""
+        """The loss [B], in nats, of standardized codes [B, Z]; random numbers come from the CPU generator."""
 
     @torch.enable_grad()
     def fit(self, codes: Tensor, seed: int = 0) -> None:
@@ -61,9 +64,10 @@ class LearnedDensity(Density):
 
 
 class Coupling(nn.Module):
-    """y = x on one half of the dimensions, y = x exp(s) + t on the other, s and t functions of the first half.
+    """Affine coupling: y = x on one half of the dimensions and y = x exp(s) + t on the other.
 
-    Dinh et al. 2017, eq. 7-8, with s within (-2, 2). It begins as the identity.
+    s, in (-2, 2), and t are functions of the first half. It starts as the identity. Source: Dinh et al. 2017, eq.
+    7-8.
     """
 
     mask: Tensor
@@ -76,7 +80,7 @@ class Coupling(nn.Module):
         nn.init.zeros_(self.net[-1].bias)  # type: ignore[arg-type]
 
     def scale_and_shift(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """s and t [N, Z], 0 where x [N, Z] passes."""
+        """s and t [N, Z], which are 0 on the half that stays unchanged."""
         scale, shift = self.net(x * self.mask).chunk(2, dim=1)
         return 2 * (scale / 2).tanh() * (1 - self.mask), shift * (1 - self.mask)
 
@@ -91,9 +95,9 @@ class Coupling(nn.Module):
 
 
 class CouplingFlow(LearnedDensity):
-    """RealNVP (Dinh et al. 2017): affine couplings, on random halves of the dimensions and their complements.
+    """RealNVP (Dinh et al. 2017): affine couplings on random halves of the dimensions and on their complements.
 
-    The halves are a function of the dimension alone.
+    The halves depend on the number of dimensions only.
     """
 
     def __init__(
@@ -114,7 +118,7 @@ class CouplingFlow(LearnedDensity):
         self.couplings = nn.ModuleList(Coupling(half, width) for half in halves)
 
     def normalize(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardized codes [N, Z] to noise [N, Z] and log |det| [N]."""
+        """Noise [N, Z] and log |det| [N] from standardized codes [N, Z]."""
         total = torch.zeros_like(codes[:, 0])
         for coupling in self.couplings:
             codes, log_det = coupling(codes)
@@ -135,12 +139,12 @@ class CouplingFlow(LearnedDensity):
         return -0.5 * (noise.square() + math.log(2 * math.pi)).sum(dim=1) + log_det
 
     def log_prob(self, codes: Tensor) -> Tensor:
-        """log p of codes [N, Z], nats, [N]."""
+        """log p of codes [N, Z]: [N], in nats."""
         return self._log_prob((codes - self.mean) / self.std) - self.std.log().sum()
 
 
 class SkipMLP(nn.Module):
-    """Rectified layers on values [N, D], and a linear one on them and the values together: [N, outputs]."""
+    """Hidden layers with ReLU on values [N, D], then a linear layer on their output and the values: [N, outputs]."""
 
     def __init__(self, inputs: int, widths: Sequence[int], outputs: int) -> None:
         super().__init__()
@@ -152,9 +156,9 @@ class SkipMLP(nn.Module):
 
 
 class SecondStageVAE(LearnedDensity):
-    """A VAE of codes, as wide as they are, with one learned sigma for all (Dai & Wipf 2019, sec. 4).
+    """A VAE of codes with as many latents as a code has dimensions and one learned sigma (Dai & Wipf 2019, sec. 4).
 
-    Codes are drawn from p(z|u) = N(mu(u), sigma^2 I) with u ~ N(0, I), so one takes 2 Z numbers.
+    A code is drawn from p(z|u) = N(mu(u), sigma^2 I) with u ~ N(0, I), so it needs 2 Z random numbers.
     """
 
     LEAST_LOG_SIGMA = -5.0
@@ -169,7 +173,7 @@ class SecondStageVAE(LearnedDensity):
     ) -> None:
         super().__init__(dim, 2 * dim, steps, batch_size, lr)
         self.encoder, self.decoder = SkipMLP(dim, widths, 2 * dim), SkipMLP(dim, widths, dim)
-        self.raw_sigma = nn.Parameter(torch.tensor(-self.LEAST_LOG_SIGMA))  # sigma begins near 1
+        self.raw_sigma = nn.Parameter(torch.tensor(-self.LEAST_LOG_SIGMA))  # sigma starts near 1
 
     @property
     def log_sigma(self) -> Tensor:

@@ -1,7 +1,7 @@
-"""Greedy layer-wise pretraining of a stack, as stages of one training run (Bengio et al. 2007; Vincent et al. 2010).
+"""Greedy layer-wise pretraining, as stages of one training run (Bengio et al. 2007; Vincent et al. 2010).
 
-Stage k trains layer k of the encoder and its mirror in the decoder, as an autoencoder of what the layers below give;
-those stand still. Which stage a step belongs to is a function of the step alone, so a run resumes in the middle.
+Stage k trains layer k of the encoder and its mirror in the decoder as an autoencoder of the output of the layers
+below, which are fixed. The stage is a function of the step alone, so a run can be resumed in the middle of one.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Reconstruction = Callable[[Tensor, Tensor], Tensor]  # (raw output, images) -> [
 
 
 class Layer(NamedTuple):
-    """One layer of the encoder, its mirror in the decoder, and the activation of what lies below both."""
+    """One layer of the encoder, its mirror in the decoder, and the activation of the layer below."""
 
     encode: nn.Module  # [B, D] -> [B, D']
     decode: nn.Module  # [B, D'] -> [B, D], before the activation
@@ -29,50 +29,62 @@ class Layer(NamedTuple):
 
 
 def layers_of(encoder: nn.Module, code: nn.Module, decoder: nn.Module) -> list[Layer]:
-    """The layers of mirrored MLPs, from the images up; `code` is the encoder's last.
+    """The layers of an encoder and a decoder that are mirrored MLPs, from the images up; `code` is the last layer.
 
     Raises:
-        UserError: networks that are not MLPs of as many layers each.
+        UserError: networks that are not MLPs with the same number of layers.
     """
     if not (isinstance(encoder, MLPEncoder) and isinstance(decoder, MLPDecoder)):
         raise UserError("model.pretrain.steps_per_layer needs networks=mlp; set it to 0 for other networks.")
     blocks: list[list[nn.Module]] = []
-    for module in list(encoder.net)[1:]:  # the first flattens
+    for module in list(encoder.net)[1:]:  # the first one flattens images
         if isinstance(module, nn.Linear):
             blocks.append([])
         blocks[-1].append(module)
     up = [nn.Sequential(*block) for block in blocks] + [code]
     down = [module for module in decoder.net if isinstance(module, nn.Linear | TransposedLinear)][::-1]
     if len(up) != len(down):
-        raise UserError("model.pretrain.steps_per_layer needs as many networks.decoder.widths as encoder.widths.")
+        raise UserError(
+            "model.pretrain.steps_per_layer needs as many numbers in networks.decoder.widths as in "
+            "networks.encoder.widths."
+        )
     below = [None, *(block[1] for block in blocks)]
     return [Layer(*parts) for parts in zip(up, down, below, strict=True)]
 
 
 class Pretraining:
-    """`steps_per_layer` steps for each layer from the images up, before all are trained together; 0: none.
+    """Trains each layer for `steps_per_layer` steps, from the images up, before all are trained together.
 
-    `amounts`: how much corruption each layer's input gets, one number a layer; None: the corruption's own.
-    The error of the first layer is the model's reconstruction error; further up it is the cross entropy where the
-    layer below has logistic units, and the squared error of its values elsewhere.
+    The loss of the first layer is the model's reconstruction error. The loss of a layer above is the cross entropy if
+    the layer below has sigmoid units, otherwise the squared error.
+
+    Args:
+        layers: the layers, see `layers_of`.
+        steps_per_layer: training steps for each layer; 0: no pretraining.
+        amounts: the strength of the corruption for each layer's input; None: the corruption's own for all.
+
+    Raises:
+        UserError: a number of amounts that is not the number of layers.
     """
 
     def __init__(self, layers: list[Layer], steps_per_layer: int, amounts: Sequence[float] | None = None) -> None:
         if amounts is not None and len(amounts) != len(layers):
-            raise UserError(f"model.pretrain.amounts has {len(amounts)} numbers for {len(layers)} layers.")
+            raise UserError(
+                f"model.pretrain.amounts has {len(amounts)} numbers for {len(layers)} layers: set one for each layer."
+            )
         self.layers, self.steps_per_layer, self.amounts = layers, steps_per_layer, amounts
 
     @property
     def steps(self) -> int:
-        """Steps of all the stages but the last, joint one."""
+        """The number of steps of all layer-wise stages."""
         return self.steps_per_layer * len(self.layers)
 
     def stage(self, step: int) -> int:
-        """Which layer the step trains, from 0; the number of layers from where all are trained together."""
+        """The layer that a step trains, from 0; the number of layers when all are trained together."""
         return min(step // self.steps_per_layer, len(self.layers)) if self.steps_per_layer else len(self.layers)
 
     def progress(self, step: int, total: int) -> tuple[int, int]:
-        """The step within its stage and how many steps the stage has: a schedule runs anew in each."""
+        """The step within its stage and the steps of the stage: each stage has its own learning-rate schedule."""
         if step < self.steps:
             return step % self.steps_per_layer, self.steps_per_layer
         return step - self.steps, total - self.steps
@@ -80,7 +92,7 @@ class Pretraining:
     def loss(
         self, stage: int, images: Tensor, corruption: Corruption | None, reconstruction: Reconstruction, noise: Noise
     ) -> Tensor:
-        """The error of layer `stage` as a denoising autoencoder of its input, [B]."""
+        """The loss [B] of layer number `stage`, as a denoising autoencoder of its input."""
         layer = self.layers[stage]
         clean = images.flatten(1)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a training step is to every model: its number, its noise, its learning rates, what it logs."""
+"""The training steps of every model: their count, random numbers, learning rates and logged scalars."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import StepNoise, Stream, mix
 
-Schedule = Callable[[int, int], float]  # (steps done, steps in all) -> factor on the learning rates
+Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> factor on the learning rates
 
 
 class StepModule(LightningModule):
-    """Keeps the account of training steps.
+    """A LightningModule that counts training steps and images.
 
-    A *step* is what `trainer.global_step` counts: one update of the weights, or one round of updates where several
-    players take turns. With `trainer.accumulate_grad_batches=k` each update takes k batches. `images_seen` counts the
+    A *step* is what `trainer.global_step` counts: one update of the weights or, where several players take turns, one
+    round of updates. With `trainer.accumulate_grad_batches=k` each update uses k batches. `images_seen` counts the
     real images over all devices.
     """
 
-    batches_per_step = 1  # global batches that one call of `training_step` takes
+    batches_per_step = 1  # the number of global batches in one call of `training_step`
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class StepModule(LightningModule):
         self.images_seen = 0
         self.noise = StepNoise(mix(seed, Stream.TRAINING))
         self.schedule: Schedule | None = None
-        self.phase = ""  # of the training step, where it has several
+        self.phase = ""  # the current phase of the training step, if it has several
         self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
         self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
         self._step_begun: int | None = None
@@ -43,7 +43,7 @@ class StepModule(LightningModule):
 
     @property
     def step_done(self) -> bool:
-        """Whether no step is under way; false while further batches are accumulated."""
+        """Whether the current step is complete; false while batches are being accumulated."""
         return self.step != self._step_begun
 
     # -- hooks of Lightning, in the order of a step ----------------------------------------------------------
@@ -53,7 +53,7 @@ class StepModule(LightningModule):
         self._step_begun = None
 
     def on_train_start(self) -> None:
-        """Let the hyperparameters of the config hold, also where the checkpoint of a resumed run has others."""
+        """Give the optimizers the config's hyperparameters, even if a resumed run's checkpoint has others."""
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 now = {key: value for key, value in optimizer.defaults.items() if key in group and key != "lr"}
@@ -69,14 +69,14 @@ class StepModule(LightningModule):
             raise UserError(f"{type(self).__name__}.training_step must call self.count_images(batch) for each batch.")
 
     def begin_step(self) -> None:
-        """Before the first batch of a step: set its noise and its learning rates, and forget what was logged."""
+        """Called before the first batch of a step: sets its noise and learning rates, and clears logged scalars."""
         self._logged.clear()
         self.noise.start(self.step)
         if self.schedule is not None:
             self.set_learning_rates(self.schedule(*self.schedule_progress()))
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Remember where the loss was not finite, without waiting for the device."""
+        """Record the first step whose loss is not finite, without waiting for the device."""
         at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
         self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
 
@@ -89,30 +89,30 @@ class StepModule(LightningModule):
     # -- what models call in `training_step` ------------------------------------------------------------------
 
     def count_images(self, batch: Batch) -> None:
-        """Count these images as seen: to be called once with each batch that the loader gives."""
+        """Add these images to `images_seen`; call it once for each batch from the loader."""
         self.images_seen += len(batch.images) * self.trainer.world_size
 
     def log_scalars(self, scalars: dict[str, Tensor]) -> None:
-        """Log scalar tensors [] by name; they stay on the device, so that no step waits for it."""
+        """Log scalar tensors [] by name; they stay on the device, so no step waits for it."""
         for name, value in scalars.items():
             self._logged[name].append(value.detach())
 
     @property
     def scalars(self) -> dict[str, Tensor]:
-        """What this step has logged: each scalar's mean over the batches and the updates of the step.
+        """The scalars that this step has logged: their means over the batches and updates of the step.
 
-        It is read every `trainer.log_every_n_steps` steps, averaged over the processes and recorded.
+        Every `trainer.log_every_n_steps` steps they are averaged over the processes and written to the loggers.
         """
         return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 
     # -- learning rates ---------------------------------------------------------------------------------------
 
     def schedule_progress(self) -> tuple[int, int]:
-        """Where the learning-rate schedule stands: steps done, and steps in all."""
+        """Completed steps and total steps, for the learning-rate schedule."""
         return self.trainer.global_step, self.trainer.max_steps
 
     def set_learning_rates(self, factor: float) -> None:
-        """Each optimizer's own learning rate, which its checkpoint keeps as `initial_lr`, times this factor."""
+        """Set each optimizer's learning rate to its initial one, `initial_lr`, times this factor."""
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -120,12 +120,12 @@ class StepModule(LightningModule):
     # -- clipping and accumulation ----------------------------------------------------------------------------
 
     def clip_and_accumulate(self, limit: float | None, algorithm: str, batches: int) -> None:
-        """Clip gradients at `limit`, by `norm` or by `value`, and take `batches` batches for each update.
+        """Clip gradients at `limit`, by `norm` or by `value`, and use `batches` batches for each update.
 
-        The trainer asks this of models with manual optimization, for which Lightning does neither.
+        Called for models with manual optimization, for which Lightning does neither.
 
         Raises:
-            UserError: this model does neither.
+            UserError: the model cannot do this.
         """
         if limit is not None or batches != 1:
             raise UserError(

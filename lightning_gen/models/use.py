@@ -1,4 +1,4 @@
-"""Using a model outside of training."""
+"""Use of a model outside of training: codes and samples."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -12,18 +12,18 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.gan import GAN
 from lightning_gen.randomness import mix
 
-CHUNK = 250  # images drawn at once; part of what a seed means
+CHUNK = 250  # images drawn at once; another number would give other images for the same seed
 
 
 def in_precision(model: GenerativeModel, batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The batches in the model's precision, for `trainer.precision` 64-true and the like."""
+    """The batches in the model's precision, which is not float32 for `trainer.precision=64-true`, for example."""
     for batch in batches:
         yield batch._replace(images=batch.images.to(model.dtype))
 
 
 @torch.no_grad()
 def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> tuple[Tensor, Tensor | None]:
-    """Codes float [N, Z] and labels int64 [N], on the CPU."""
+    """Codes, float [N, Z], and labels, int64 [N] or None, on the CPU."""
     codes, labels = [], []
     for batch in batches:
         codes.append(model.encode(batch.images, batch.labels).float().cpu())
@@ -35,18 +35,18 @@ def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> tuple[Tensor, 
 def draw_samples(
     model: GenerativeModel, count: int, seed: int = 0, label: int | None = None, truncation: float | None = None
 ) -> Tensor:
-    """Images float [count, C, H, W] in [0, 1] on the CPU, the same for the same seed on every device.
+    """Images [count, C, H, W] in [0, 1], float, on the CPU; a seed gives the same latents on every device.
 
     Args:
         model: in evaluation mode.
         count: how many images, 1 or more.
-        seed: of the latents; the global random generators are not touched.
-        label: the class, for a model that is conditioned on classes; None draws the classes too.
-        truncation: the codes of a GAN are drawn within +-this, or StyleGAN2's styles are at this part of their
-            distance from the mean style: fewer kinds of images, each more typical.
+        seed: the seed of the latents. The global random generators are not used.
+        label: the class, for a conditional model; None: drawn uniformly.
+        truncation: for GANs: fewer kinds of images, each more typical. Codes are restricted to [-truncation,
+            truncation]; in StyleGAN2 the distances of styles from the mean style are multiplied by `truncation`.
 
     Raises:
-        UserError: a count below 1, a class that the model does not know, or a truncation of what is not a GAN.
+        UserError: a count below 1, a class that the model does not have, or a truncation for another model.
     """
     if count < 1:
         raise UserError(f"count={count}: draw 1 image or more.")
@@ -56,8 +56,8 @@ def draw_samples(
         raise UserError(f"label={label}: this model {classes}.")
     if truncation is not None:
         if not isinstance(model, GAN):
-            raise UserError(f"truncation is for GANs, and this is a {type(model).__name__}.")
-        model = copy.copy(model)  # the weights are shared; the caller's model keeps its own truncation
+            raise UserError(f"truncation works with GANs; this model is a {type(model).__name__}.")
+        model = copy.copy(model)  # shares the weights; the caller's model keeps its truncation
         model.truncation = truncation
     generator = torch.Generator().manual_seed(mix(seed))
     sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]

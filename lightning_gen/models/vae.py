@@ -1,4 +1,4 @@
-"""The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014), its parts exchangeable."""
+"""The variational autoencoder (Kingma & Welling 2014; Rezende et al. 2014), with parts that can be exchanged."""
 
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -32,23 +32,26 @@ from lightning_gen.ranges import Count
 PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> head that gives a Distribution
 PriorFactory = Callable[[int, ImageShape], StandardNormal]  # (latent_dim, image_shape) -> prior
 
-PRIOR_DRAWS = 10_000  # whose moments stand for a prior that is not N(0, I)
+PRIOR_DRAWS = 10_000  # draws from which the moments of a prior other than N(0, I) are estimated
 COLLAPSED = (
     "the posterior has collapsed: no latent dimension is active (the variance of its mean over held-out "
-    "images is below 0.01), and the decoder ignores the codes. Try model/objective=warm_up or free_bits, or a lower "
+    "images is below 0.01), so the decoder ignores the codes. Try model/objective=warm_up or free_bits, or a lower "
     "learning rate."
 )
 
 
 class VAE(VariationalModel):
-    """Maximizes the evidence lower bound, in nats per image, or what `objective` makes of its terms.
+    """Maximizes the evidence lower bound (ELBO), in nats per image, or another objective of its terms.
 
     ELBO(x) = E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 3), both summed over dimensions.
-    The expectation is from reparameterized samples. The divergence is in closed form for a Gaussian q and a standard
-    normal p, else log q - log p at the samples.
+    The expectation is estimated with reparameterized samples. The KL is computed in closed form for a Gaussian q and
+    the prior N(0, I), otherwise estimated as log q - log p at the samples.
 
-    With `num_classes`, q(z|x, y) and p(x|z, y) (Sohn et al. 2015): the encoder sees one constant channel for each
-    class beside the image.
+    A conditional model has q(z|x, y) and p(x|z, y) (Sohn et al. 2015): the encoder's input has one additional,
+    constant channel for each class.
+
+    Raises:
+        UserError: parts that cannot be combined, see the message.
     """
 
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
@@ -81,19 +84,18 @@ class VAE(VariationalModel):
     def _check_parts(self) -> None:
         diagonal = isinstance(self.posterior, Diagonal)
         if self.objective.needs_diagonal and not diagonal:
-            raise UserError("model/objective=beta_tc needs densities by dimension: set model/posterior=diagonal.")
+            raise UserError("model/objective=beta_tc needs a diagonal Gaussian: set model/posterior=diagonal.")
         if self.objective.stops_q and not (diagonal or isinstance(self.posterior, FullCovariance)):
             raise UserError("model/objective=dreg needs model/posterior=diagonal or full_covariance.")
         if self.objective.needs_own_weights and self.likelihood.couples_images:
             raise UserError(
-                "model/objective=dreg needs weights that depend on their own latents alone, and the sigma of "
-                "model/likelihood=optimal_gaussian depends on the whole batch: use model/likelihood=gaussian, or "
-                "model/objective=iwae."
+                "model/objective=dreg does not work with model/likelihood=optimal_gaussian, whose sigma depends on "
+                "the whole batch: use model/likelihood=gaussian, or model/objective=iwae."
             )
         if self.prior.of_images and not diagonal:
             raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")
         if self.prior.of_images and self.num_classes:
-            raise UserError("model/prior=vamp has pseudo-inputs without classes: set conditional=false.")
+            raise UserError("model/prior=vamp has no conditional form: set conditional=false.")
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         super().see_data(data, fresh)
@@ -101,7 +103,10 @@ class VAE(VariationalModel):
             count = len(self.prior.pseudo_inputs)
             images = torch.cat([batch.images for batch in data.train_batches(torch.device("cpu"), limit=count)])
             if len(images) < count:
-                raise UserError(f"model.prior.components={count}, but there are {len(images)} training images.")
+                raise UserError(
+                    f"model.prior.components={count} is more than the {len(images)} training images: set it to "
+                    f"{len(images)} or less."
+                )
             self.prior.start_from(images)
 
     # -- distributions ---------------------------------------------------------------------------------------
@@ -130,12 +135,12 @@ class VAE(VariationalModel):
     # -- the bound -------------------------------------------------------------------------------------------
 
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:
-        """What the objective is made of, from `objective.samples` latents of each image."""
+        """The terms of the objective, from `objective.samples` latents of each image."""
         images, wanted = self.prepared(batch, noise), self.objective
         q = self.posterior_of(images, batch.labels)
         gaussian = q if isinstance(q, DiagonalGaussian | FullGaussian) else None
-        closed = gaussian if self.prior.standard else None  # whose KL is known
-        shape = (len(images), wanted.samples, self.latent_dim)  # images first: processes share the draws
+        closed = gaussian if self.prior.standard else None  # with a KL in closed form
+        shape = (len(images), wanted.samples, self.latent_dim)  # images first, so that processes share the draws
         latents, log_q = q.draw(noise.normal(shape, images.device).transpose(0, 1))
         if wanted.stops_q and gaussian is not None:
             log_q = gaussian.detached().log_prob(latents)
@@ -156,7 +161,7 @@ class VAE(VariationalModel):
         return Terms(likelihood, kl, latents, q, log_prior, log_q, draws, step, size, shared_out=self.training)
 
     def elbo_terms(self, images: Tensor, noise: StepNoise, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Estimate of E_q[log p(x|z)] and KL(q || p), each [B], nats."""
+        """Estimates of E_q[log p(x|z)] and of KL(q || p), each [B], in nats."""
         terms = self.terms(Batch(images, labels), noise)
         return -terms.reconstruction, terms.kl.sum(dim=1)
 

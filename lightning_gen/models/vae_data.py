@@ -1,4 +1,4 @@
-"""What a VAE asks of its data before training: whether they fit the likelihood, and the mean image."""
+"""What a VAE computes from its data before training: a check of the likelihood, and the mean image."""
 
 import sys
 
@@ -13,36 +13,36 @@ CPU = torch.device("cpu")
 
 
 def check_likelihood(likelihood: Likelihood, data: ImageDataModule) -> None:
-    """Warn where a cross entropy is taken for a likelihood.
+    """Check that the likelihood fits the data, and warn about a cross entropy that is not a likelihood.
 
     Raises:
-        UserError: a likelihood of images that these are not.
+        UserError: a likelihood of images for data of points, or of 8-bit values for dequantized images.
     """
     of_images = likelihood.discrete or likelihood.binary or isinstance(likelihood, ContinuousBernoulli)
     if of_images and data.train.images.is_floating_point():
         raise UserError(
-            f"{type(likelihood).__name__} is a likelihood of images, and these are points: use "
+            f"{type(likelihood).__name__} is a likelihood of images, but these data are points: use "
             "model/likelihood=gaussian."
         )
     if likelihood.discrete and data.batch_transform.dequantize:
         raise UserError(
-            "model/likelihood=categorical and logistic_mixture are of the 8-bit values themselves: set "
+            "model/likelihood=categorical and logistic_mixture need images with 8-bit values: set "
             "dataset.dequantize=false."
         )
     if isinstance(likelihood, Bernoulli) and not likelihood.binarize:
         floor = grey_entropy(data)
         if floor > 0:
             print(
-                "warning: model.likelihood.binarize=false on grey images is a cross entropy, no likelihood: it "
-                f"cannot fall below {floor:.2f} nats here, the greys' own entropy, and does not compare with "
-                "likelihoods. Use model.likelihood.binarize=true, dataset.binarize=static or dynamic, or "
+                "warning: model.likelihood.binarize=false on grey images is a cross entropy, not a likelihood. It "
+                f"cannot fall below {floor:.2f} nats here, the entropy of the grey values, and cannot be compared "
+                "with likelihoods. Use model.likelihood.binarize=true, dataset.binarize=static or dynamic, or "
                 "model/likelihood=continuous_bernoulli.",
                 file=sys.stderr,
             )
 
 
 def grey_entropy(data: ImageDataModule) -> float:
-    """The mean over held-out images of the summed entropy of their pixels as probabilities, nats."""
+    """The entropy of an image with pixels as probabilities: summed over pixels, mean of held-out images, in nats."""
     total = 0.0
     for batch in data.test_batches(CPU):
         greys = batch.images.double()
@@ -51,7 +51,7 @@ def grey_entropy(data: ImageDataModule) -> float:
 
 
 def mean_image(data: ImageDataModule) -> Tensor:
-    """Of up to 60,000 training images, [C, H, W]."""
+    """The mean of up to 60,000 training images, [C, H, W]."""
     total, count = torch.zeros(data.image_shape, dtype=torch.float64), 0
     for batch in data.train_batches(CPU, limit=60_000):
         total += batch.images.sum(dim=0, dtype=torch.float64)
@@ -60,10 +60,10 @@ def mean_image(data: ImageDataModule) -> Tensor:
 
 
 def set_output_bias(decoder: nn.Module, output: Tensor) -> None:
-    """Make the decoder's last bias this output [C, H, W], or its mean by channel where it has one number a channel.
+    """Set the decoder's last bias to this output [C, H, W], or to its mean in each channel if it has C numbers.
 
     Raises:
-        UserError: the last layer's bias is of neither size.
+        UserError: the last bias has neither size.
     """
     biased = [module for module in decoder.modules() if isinstance(getattr(module, "bias", None), nn.Parameter)]
     bias = biased[-1].bias if biased else None
@@ -74,4 +74,7 @@ def set_output_bias(decoder: nn.Module, output: Tensor) -> None:
         elif bias is not None and bias.numel() == len(output):
             bias.copy_(output.mean(dim=(1, 2)))
         else:
-            raise UserError("model.output_bias=data_mean: the decoder's last layer has no bias of an image's size.")
+            raise UserError(
+                "model.output_bias=data_mean needs a bias in the decoder's last layer, with a number for each pixel "
+                "or channel: set model.output_bias=default."
+            )

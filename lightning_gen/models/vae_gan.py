@@ -1,4 +1,4 @@
-"""The VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction error is measured by a discriminator's features."""
+"""The VAE/GAN (Larsen et al. 2016): a VAE whose reconstruction error is measured in a discriminator's features."""
 
 from typing import ClassVar, NamedTuple
 
@@ -19,7 +19,10 @@ from lightning_gen.ranges import Count, NonNegative
 
 
 class Critic(nn.Module):
-    """An encoder and a linear head: images [B, C, H, W] in [0, 1] to logits [B] and features [B, F]."""
+    """The discriminator: an encoder and a linear head.
+
+    Maps images [B, C, H, W] in [0, 1] to logits [B] and features [B, F].
+    """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -27,34 +30,36 @@ class Critic(nn.Module):
         self.head = nn.Linear(encoder.num_features, 1)  # type: ignore[arg-type]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.encoder(2 * images - 1)  # [-1, 1] inside, as in DCGAN
+        features = self.encoder(2 * images - 1)  # to [-1, 1], as in DCGAN
         return full_precision(self.head(features)).squeeze(1), full_precision(features)
 
 
 class NoisyBatch(NamedTuple):
-    """A batch, and the noise that all updates of a step share."""
+    """A batch with the random numbers that all updates of a step share."""
 
     images: Tensor  # [B, C, H, W] in [0, 1]
     labels: Tensor | None  # int64 [B]
-    epsilon: Tensor  # [B, Z], of q(z|x)
+    epsilon: Tensor  # [B, Z], the noise for draws from q(z|x)
     prior: Tensor  # [B, Z], draws from N(0, I)
 
 
 class VAEGAN(AdversarialModel):
-    """Encoder, decoder and discriminator, each with its own loss (Larsen et al. 2016, algorithm 1).
+    """Trains an encoder, a decoder and a discriminator, each with its own loss (Larsen et al. 2016, algorithm 1).
 
-    With z ~ q(z|x), x' = Dec(z), x_p = Dec(z_p), z_p ~ N(0, I) and l = |Dis_l(x) - Dis_l(x')|^2 / 2 summed over the
-    features of the discriminator's last layer but one, in nats per image:
-    the discriminator minimizes its adversarial loss, with x' and x_p in equal parts as fakes;
-    the encoder l + KL(q(z|x) || N(0, I));
-    the decoder `feature_weight` l + its adversarial loss.
-    A step is one update of each, in this order. Where the model is conditioned on classes, its decoder is.
+    x' = Dec(z) with z ~ q(z|x) is a reconstruction, and x_p = Dec(z_p) with z_p ~ N(0, I) a sample. The feature error
+    l = |Dis_l(x) - Dis_l(x')|^2 / 2 is summed over the features of the discriminator's last hidden layer, in nats per
+    image. A step is one update of each player, in this order:
+
+    - the discriminator minimizes its adversarial loss, with x' and x_p in equal parts as generated images;
+    - the encoder minimizes l + KL(q(z|x) || N(0, I));
+    - the decoder minimizes `feature_weight` l + its adversarial loss.
+
+    In a conditional model only the decoder gets the class.
 
     Args:
         loss: the adversarial losses of the discriminator and of the decoder.
-        penalty: any number of penalties on the discriminator, by name. To them the fake beside a real image is x' or
-            x_p, by a fair coin.
-        feature_weight: of the reconstruction error in the decoder's loss.
+        penalty: penalties on the discriminator, by name. Their generated images are x' or x_p, with equal chance.
+        feature_weight: the weight of the feature error in the decoder's loss.
     """
 
     can_encode = True
@@ -112,7 +117,7 @@ class VAEGAN(AdversarialModel):
     # -- training --------------------------------------------------------------------------------------------
 
     def feature_error(self, features: Tensor, images: Tensor) -> Tensor:
-        """-log N(Dis_l(x); Dis_l(x'), I) but for its constant: from Dis_l(x) [B, F] and x', nats, [B]."""
+        """-log N(Dis_l(x); Dis_l(x'), I) without its constant, from Dis_l(x) [B, F] and x': [B], in nats."""
         return 0.5 * (features - self.discriminator(images)[1]).square().sum(dim=1)
 
     def drawn(self, batch: Batch) -> NoisyBatch:
@@ -120,13 +125,13 @@ class VAEGAN(AdversarialModel):
         return NoisyBatch(*batch, self.noise.normal(shape, self.device), self.noise.normal(shape, self.device))
 
     def fakes(self, batch: NoisyBatch) -> tuple[Tensor, Tensor]:
-        """Reconstructions and samples, [B, C, H, W] each, with a gradient to the decoder only."""
+        """Reconstructions and samples, each [B, C, H, W], with a gradient to the decoder only."""
         with torch.no_grad():
             codes, _ = self.posterior_of(batch.images).draw(batch.epsilon)
         return self.decode(self.labelled(codes, batch.labels)), self.decode(self.labelled(batch.prior, batch.labels))
 
     def discriminator_loss(self, batch: NoisyBatch, index: int) -> Tensor:
-        """The discriminator's loss and its penalties, a scalar."""
+        """The discriminator's loss plus its penalties, a scalar."""
         with torch.no_grad():
             fakes = self.fakes(batch)
         real = self.discriminator(batch.images)[0]
@@ -149,7 +154,7 @@ class VAEGAN(AdversarialModel):
         return self.penalized(loss, seen, index)
 
     def encoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
-        """Error of the features and KL, a scalar."""
+        """The feature error plus the KL, a scalar."""
         q = self.posterior_of(batch.images)
         codes, _ = q.draw(batch.epsilon)
         kl = q.standard_normal_kl().sum(dim=1).mean()
@@ -160,7 +165,7 @@ class VAEGAN(AdversarialModel):
         return error + kl
 
     def decoder_loss(self, batch: NoisyBatch, index: int) -> Tensor:
-        """Weighted error of the features and the adversarial loss, a scalar."""
+        """The weighted feature error plus the adversarial loss, a scalar."""
         reconstructions, samples = self.fakes(batch)
         with torch.no_grad():
             real, wanted = self.discriminator(batch.images)

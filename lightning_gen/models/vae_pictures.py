@@ -1,4 +1,4 @@
-"""Pictures of what each latent dimension of a VAE does."""
+"""Pictures of the latent dimensions of a VAE."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ from lightning_gen.models.base import Picture
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
 from lightning_gen.pictures import bars
 
-DIMENSIONS, VALUES, RANGE = 8, 10, 3.0  # rows, columns, and how far from 0 a dimension goes
+DIMENSIONS, VALUES, RANGE = 8, 10, 3.0  # rows, columns, and the largest distance from 0
 
 
 def kl_per_dimension(q: Distribution) -> Tensor | None:
-    """KL(q_j || N(0, 1)) of each latent dimension, averaged over images, nats, [Z]; None if q is not Gaussian."""
+    """The KL of each latent dimension from N(0, 1), averaged over images: [Z], in nats; None if q is not Gaussian."""
     return q.standard_normal_kl().mean(dim=0) if isinstance(q, DiagonalGaussian | FullGaussian) else None
 
 
 def kl_bars(q: Distribution) -> dict[str, Picture]:
-    """The KL per dimension of the posteriors q of some images, one bar each, largest first; {} if not known."""
+    """A bar chart of the KL per dimension, largest first; empty if it is not known in closed form."""
     kl = kl_per_dimension(q)
     if kl is None:
         return {}
@@ -27,12 +27,12 @@ def kl_bars(q: Distribution) -> dict[str, Picture]:
 
 
 def traversals(q: Distribution, decode: Callable[[Tensor], Tensor]) -> tuple[Tensor, int]:
-    """The first image's code with one dimension at a time moved from -3 to 3: one row each, most used first.
+    """Images of latent traversals: in each row one dimension of the first image's code goes from -3 to 3.
 
-    Dimensions are ordered by their KL over the images of the posteriors q, or, where that is not known, by the
-    variance of their codes. `decode` turns codes [N, Z] into images [N, C, H, W].
+    The rows show the dimensions with the largest KL over the images of the posteriors q or, where that is not known,
+    with the largest variance of codes. `decode` maps codes [N, Z] to images [N, C, H, W].
 
-    Returns the images and how many stand in a row.
+    Returns the images and their number per row.
     """
     kl = kl_per_dimension(q)
     use = q.mean.var(dim=0) if kl is None else kl

@@ -1,4 +1,4 @@
-"""What the VAEs share: a likelihood, an objective, one training step and the results on held-out images."""
+"""The base class of the VAEs: a likelihood, an objective, the training step and the metrics of held-out images."""
 
 from typing import Literal
 
@@ -20,18 +20,18 @@ OutputBias = Literal["default", "data_mean"]
 
 
 class VariationalModel(GenerativeModel):
-    """A decoder p(x|z) and an approximate posterior q(z|x), trained on a bound of log p(x), in nats per image.
+    """Trains a decoder p(x|z) and an approximate posterior q(z|x) with a bound on log p(x), in nats per image.
 
-    `objective` turns the terms of the bound into the loss. The metrics `elbo`, `reconstruction` and `kl` are those of
-    the ELBO whatever the objective is; `loss` is the objective, in training and on held-out images.
+    `objective` maps the terms of the bound to the loss. The metrics `elbo`, `reconstruction` and `kl` are those of
+    the ELBO, whatever the objective; `loss` is the objective, in training and on held-out images.
 
-    `output_bias`: `default` leaves the decoder's last bias as it is; `data_mean` starts it where the decoder shows
-    the mean training image (Burda et al. 2016).
+    `output_bias`: `default` leaves the decoder's last bias as it is; `data_mean` sets it so that the decoder starts
+    from the mean training image (Burda et al. 2016).
 
-    Subclasses build `decoder` and `likelihood`, and give `terms`.
+    Subclasses set `decoder` and `likelihood` and implement `terms`.
 
     Raises:
-        UserError: an objective that is not one of the group `model/objective`.
+        UserError: an objective that is not from the group `model/objective`.
     """
 
     can_encode = True
@@ -51,7 +51,9 @@ class VariationalModel(GenerativeModel):
     ) -> None:
         super().__init__(image_shape, latent_dim, seed, num_classes)
         if not isinstance(objective, ELBO | None):
-            raise UserError(f"model.objective={objective}: choose a file of the group, as in model/objective=iwae.")
+            raise UserError(
+                f"model.objective={objective} is not an objective: choose one by name, as in model/objective=iwae."
+            )
         self.make_optimizer, self.objective, self.output_bias = optimizer, objective or ELBO(), output_bias
         self.train_size, self.dequantized = 0, False
 
@@ -69,26 +71,26 @@ class VariationalModel(GenerativeModel):
     # -- the bound -------------------------------------------------------------------------------------------
 
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:
-        """What the objective is made of, from `objective.samples` latents of each image."""
+        """The terms of the objective, from `objective.samples` latents of each image."""
         raise NotImplementedError
 
     def prepared(self, batch: Batch, noise: StepNoise) -> Tensor:
-        """The images as the likelihood takes them, such as binarized; [B, C, H, W]."""
+        """The images [B, C, H, W] that the likelihood scores: for example, binarized ones."""
         return self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
 
     def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(x|z) of what the decoder takes, [k, B, Z], and images [B, C, H, W]: [k, B], nats."""
+        """log p(x|z) of images [B, C, H, W] and codes [k, B, Z]: [k, B], in nats."""
         repeated = None if labels is None else labels.repeat(len(codes))
         raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
         return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
 
     def parts(self, terms: Terms) -> dict[str, Tensor]:
-        """The ELBO and its parts, by metric name; nats, [B]."""
+        """The ELBO and its parts, each [B], in nats, by metric name."""
         kl = terms.kl.sum(dim=1)
         return {"elbo": -terms.reconstruction - kl, "reconstruction": terms.reconstruction, "kl": kl}
 
     def steps_done(self) -> int:
-        """Completed training steps, before this one or of the checkpoint: some objectives' weights depend on them."""
+        """Completed training steps, now or in the loaded checkpoint; some objectives' weights depend on them."""
         if self.step_loaded is not None:
             return self.step_loaded
         return 0 if self._trainer is None else self.trainer.global_step
@@ -106,7 +108,10 @@ class VariationalModel(GenerativeModel):
 
     @property
     def eight_bit(self) -> bool | None:
-        """What log p(x) is: of 8-bit images (true), a density of dequantized ones (false), or neither (None)."""
+        """Whether log p(x) is the log-probability of 8-bit images; false: a log-density of dequantized ones.
+
+        None: neither, so there are no bits per dimension.
+        """
         if self.likelihood.discrete:
             return True
         return False if self.dequantized and not self.likelihood.binary else None

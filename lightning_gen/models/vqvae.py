@@ -1,4 +1,4 @@
-"""The VQ-VAE (van den Oord et al. 2017): a map of discrete codes, and then a prior over them, in one run."""
+"""The VQ-VAE (van den Oord et al. 2017): discrete codes, then a prior over them, in one training run."""
 
 from collections.abc import Callable
 from typing import ClassVar
@@ -20,14 +20,26 @@ from lightning_gen.ranges import Count, Decay, NonNegative
 
 
 class VQVAE(GenerativeModel):
-    """Minimizes ||x - G(e)||^2 + beta ||E(x) - e||^2, then -log p(c) of the codes c with all else at rest.
+    """Minimizes ||x - G(e)||^2 + beta ||E(x) - e||^2, then -log p(c) of the discrete codes c.
 
-    e is the map of the codebook's vectors nearest to the encoder's outputs; gradients pass from it to the encoder
-    as they are. Both terms are sums over an image, averaged over images (van den Oord et al. 2017, eq. 3, whose
-    second term is the codebook's moving average). The first stage takes all but the last `prior_steps` steps of the
-    run, or that fraction of them if it is below 1; until the second stage the prior is uniform. A code at the public
-    boundary is e, [B, D * h * w]; what is decoded is quantized first. Where the model is conditioned on classes, its
-    prior is.
+    e is the map of the codebook's vectors that are nearest to the encoder's outputs E(x). The gradient with respect
+    to e is passed to E(x) unchanged (straight-through). Both terms are summed over an image and averaged over images
+    (van den Oord et al. 2017, eq. 3; moving averages of the codebook replace its second term).
+
+    In the second stage only the prior p(c) is trained. Before, it is uniform. The codes that `encode` returns are e,
+    [B, D * h * w]; `decode` quantizes its input. In a conditional model only the prior gets the class.
+
+    Args:
+        prior: builds the prior over discrete codes.
+        num_codes: the number K of vectors in the codebook.
+        code_dim: their dimension D.
+        commitment: the weight beta.
+        decay: the decay of the codebook's averages per step.
+        revive_after: after this many steps without use a vector is replaced, see `Codebook`.
+        prior_steps: the number of last steps that form the second stage, or if below 1 their fraction.
+
+    Raises:
+        UserError: an encoder without a map of features.
     """
 
     can_encode = True
@@ -67,7 +79,7 @@ class VQVAE(GenerativeModel):
     # -- use -------------------------------------------------------------------------------------------------
 
     def outputs(self, images: Tensor) -> Tensor:
-        """The encoder's outputs, one [D] for each place: [B * h * w, D], in full precision."""
+        """The encoder's outputs, one [D] for each position: [B * h * w, D], in full precision."""
         return self.rows(full_precision(self.encoder(images)).flatten(1))
 
     def rows(self, codes: Tensor) -> Tensor:
@@ -79,7 +91,7 @@ class VQVAE(GenerativeModel):
         return rows.unflatten(0, (-1, self.prior.positions)).transpose(1, 2).flatten(1)
 
     def discrete(self, images: Tensor) -> Tensor:
-        """Images to the indices of their codes, int64 [B, h * w], row by row."""
+        """The discrete codes of images: indices into the codebook, int64 [B, h * w], row by row."""
         return self.codebook.nearest(self.outputs(images)).view(len(images), -1)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -104,7 +116,7 @@ class VQVAE(GenerativeModel):
         return self.labelled(self.flattened(self.codebook(codes.flatten())), labels)
 
     def prior_nll(self, batch: Batch) -> Tensor:
-        """-log p(c) of the images' codes, nats, [B]."""
+        """-log p(c) of the images' discrete codes: [B], in nats."""
         with torch.no_grad():
             codes = self.discrete(batch.images)
         return self.prior.nll(codes, batch.labels if self.num_classes else None)
@@ -124,8 +136,8 @@ class VQVAE(GenerativeModel):
         super().on_fit_start()
         if self.trainer.max_steps > 0 and self.prior_starts <= 0:
             raise UserError(
-                f"model.prior_steps={self.prior_steps} are the last of trainer.max_steps={self.trainer.max_steps} "
-                "and leave none for the codes: set it lower, or to a fraction such as 0.4."
+                f"model.prior_steps={self.prior_steps} of trainer.max_steps={self.trainer.max_steps} leaves no steps "
+                "for the first stage: set it lower, or to a fraction such as 0.4."
             )
 
     def begin_step(self) -> None:
@@ -133,7 +145,7 @@ class VQVAE(GenerativeModel):
         self.shared_noise.start(self.step)
 
     def schedule_progress(self) -> tuple[int, int]:
-        step, steps = super().schedule_progress()  # a schedule runs anew in each stage
+        step, steps = super().schedule_progress()  # each stage has its own schedule
         starts = self.prior_starts
         return (step, starts) if step < starts else (step - starts, steps - starts)
 
@@ -150,12 +162,12 @@ class VQVAE(GenerativeModel):
         return loss
 
     def first_stage(self, images: Tensor) -> Tensor:
-        """Reconstruction error and commitment, a scalar; the codebook follows."""
+        """The reconstruction error plus the commitment term, a scalar; also updates the codebook."""
         outputs = self.outputs(images)
         self.codebook.revive(outputs, self.shared_noise)
         codes = self.codebook.nearest(outputs)
         chosen = self.codebook(codes)
-        passed = outputs + (chosen - outputs).detach()  # straight through: as if there were no quantization
+        passed = outputs + (chosen - outputs).detach()  # straight-through gradient
         error = squared_error(self.decoder(self.flattened(passed)), images).mean()
         commitment = (outputs - chosen).square().sum() / len(images)
         share = self.codebook.update(outputs, codes)

@@ -1,4 +1,4 @@
-"""The Wasserstein autoencoder (Tolstikhin et al. 2018), with either of its two divergences."""
+"""The Wasserstein autoencoder (Tolstikhin et al. 2018), with either divergence: MMD or adversarial."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -23,9 +23,12 @@ from lightning_gen.ranges import Count, NonNegative
 
 
 class LatentAdversary(nn.Module):
-    """A discriminator of codes: it tells the prior's draws from the encoder's (Tolstikhin et al. 2018, algorithm 1).
+    """A discriminator between codes and draws from the prior (Tolstikhin et al. 2018, algorithm 1).
 
-    `loss`: a pair of losses of `objectives/adversarial`; prior draws are its real ones. `weight`: lambda.
+    Args:
+        weight: lambda, the weight of the divergence in the autoencoder's loss.
+        widths: the units of the hidden layers.
+        loss: an adversarial loss, in which draws from the prior are real and codes are fake.
     """
 
     def __init__(
@@ -45,12 +48,12 @@ class LatentAdversary(nn.Module):
         return full_precision(self.net(codes)).squeeze(1)
 
     def penalty(self, codes: Tensor, prior: Tensor) -> Tensor:
-        """What the encoder minimizes, unweighted, a scalar."""
+        """The adversarial loss of the encoder, a scalar, without the weight."""
         return self.loss.generator(self(codes), self(prior)).mean()
 
 
 class PairedBatch(NamedTuple):
-    """A batch, and as many draws from the prior."""
+    """A batch, and the same number of draws from the prior."""
 
     images: Tensor  # [B, C, H, W] in [0, 1]
     labels: Tensor | None  # int64 [B]
@@ -60,17 +63,17 @@ class PairedBatch(NamedTuple):
 class WAE(AdversarialModel):
     """Minimizes ||x - G(E(x))||^2 + lambda D(q(z), p(z)), with a deterministic encoder and p(z) = N(0, I).
 
-    The squared error is summed over pixels and averaged over images; the reconstruction is a sigmoid of the decoder's
-    output. The divergence D is between the codes of a batch and as many draws from the prior: `MMD`, or the
-    loss against a `LatentAdversary`: its update first, then the autoencoder's on the same batch. Where it is
-    conditioned on classes, its decoder is. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1, 2.
+    The squared error is summed over pixels and averaged over images; reconstructions are the sigmoid of the decoder's
+    output. The divergence D compares the codes of a batch with the same number of draws from the prior. It is `MMD`,
+    or the loss against a `LatentAdversary`, which is updated first, before the autoencoder, on the same batch. In a
+    conditional model only the decoder gets the class. Source: Tolstikhin et al. 2018, eq. 4, algorithms 1 and 2.
 
     Args:
-        penalty: any number of penalties on the discriminator of codes, by name. Their real inputs are draws from the
-            prior.
+        divergence: builds the divergence.
+        penalty: penalties on the discriminator of codes, by name. Its real inputs are draws from the prior.
 
     Raises:
-        UserError: a penalty without such a discriminator, or one that is for images only.
+        UserError: a penalty without a discriminator, or one that works on images only.
     """
 
     can_encode = True
@@ -104,7 +107,9 @@ class WAE(AdversarialModel):
             if self.automatic_optimization:
                 raise UserError(f"model/penalty={name} needs a discriminator: set model/divergence=gan.")
             if chosen.images_only:
-                raise UserError(f"model/penalty={name} is for images, and the discriminator of model=wae sees codes.")
+                raise UserError(
+                    f"model/penalty={name} works on images, but the discriminator of model=wae gets codes: omit it."
+                )
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return full_precision(self.code(self.encoder(images)))  # [B, Z]
@@ -129,7 +134,7 @@ class WAE(AdversarialModel):
         return PairedBatch(*batch, self.noise.normal((len(batch.images), self.latent_dim), self.device))
 
     def autoencoder_loss(self, batch: PairedBatch, index: int) -> Tensor:
-        """Reconstruction error and weighted divergence, a scalar."""
+        """The reconstruction error plus the weighted divergence, a scalar."""
         codes = self.encode(batch.images)
         error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
         divergence = self.divergence.penalty(codes, batch.prior)
@@ -138,7 +143,7 @@ class WAE(AdversarialModel):
         return loss
 
     def discriminator_loss(self, batch: PairedBatch, index: int) -> Tensor:
-        """The loss of the discriminator of codes and its penalties, a scalar."""
+        """The loss of the discriminator of codes plus its penalties, a scalar."""
         adversary = self.divergence
         assert isinstance(adversary, LatentAdversary)
         with torch.no_grad():

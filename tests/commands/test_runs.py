@@ -165,7 +165,7 @@ def test_samples_of_one_class_and_of_typical_codes(tmp_path, capsys):
     with pytest.raises(UserError, match="conditioned on 10 classes"):
         invoke("sample", run.path, "--label", 10)
     autoencoder = train_run(tmp_path / "ae", "model=ae", "networks=mlp", "trainer.max_steps=1")[0]
-    with pytest.raises(UserError, match="truncation is for GANs"):
+    with pytest.raises(UserError, match="truncation works with GANs"):
         invoke("sample", autoencoder.path, "--truncation", 0.5)
 
 

@@ -189,7 +189,7 @@ def test_an_objective_goes_or_the_others_are_named(tmp_path, name):
     """Every objective of the group trains all parameters, or is refused with the names of those that do."""
     config = make_run(tmp_path, *OPTIONS, f"model/objective={name}").config
     if name in ("beta_tc", "dreg"):
-        with pytest.raises(UserError, match="does not apply to two layers") as refused:
+        with pytest.raises(UserError, match="needs a single layer of latents") as refused:
             build_model(config, (1, 4, 4))
         named = set(str(refused.value).split("model/objective=")[1].rstrip(".").replace(" or", ",").split(", "))
         assert named == set(OBJECTIVES) - {"beta_tc", "dreg"}

@@ -78,7 +78,7 @@ def test_lambda_is_that_of_the_authors_code(divergence):
     ("options", "message"),
     [
         (("model/penalty=r1",), "model/penalty=r1 needs a discriminator: set model/divergence=gan"),
-        (("model/divergence=gan", "model/penalty=consistency"), "model/penalty=consistency is for images"),
+        (("model/divergence=gan", "model/penalty=consistency"), "model/penalty=consistency works on images"),
     ],
 )
 def test_penalties_without_a_discriminator_that_they_suit(tmp_path, options, message):

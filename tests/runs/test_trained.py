@@ -161,9 +161,9 @@ def test_labels_that_do_not_fit(gan):
 def test_what_the_model_cannot_do(vae, gan):
     with pytest.raises(lg.UserError, match="has no encoder"):
         gan.encode(gan.data.test.images[:2])
-    with pytest.raises(lg.UserError, match="truncation is for GANs"):
+    with pytest.raises(lg.UserError, match="truncation works with GANs"):
         vae.sample(2, truncation=0.5)
-    with pytest.raises(lg.UserError, match="knows no classes"):
+    with pytest.raises(lg.UserError, match="is not conditioned on classes"):
         vae.sample(2, label=1)
     with pytest.raises(lg.UserError, match="count=0"):
         vae.sample(0)
