@@ -140,7 +140,7 @@ def data(
 
 def main() -> None:
     """The command lightning-gen. A mistake prints one or two lines on standard error, with exit code 2."""
-    if sys.argv[1:2] == ["train"] and "--help" not in sys.argv:
+    if sys.argv[1:2] == ["train"]:
         from lightning_gen.commands import train as training
 
         training.main(sys.argv[2:])

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import tempfile
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.config import compose
 from lightning_gen.config.explain import explain
-from lightning_gen.config.tree import config_dir
+from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
@@ -26,6 +27,20 @@ from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
 from lightning_gen.runs.upgrade import renamed, with_objective_group
 
+HELP_HEAD = """Train a model: every option is a config under conf/, every value an override.
+
+  python train.py model=vae dataset=mnist              a choice from a group
+  python train.py model.latent_dim=8 seed=3            a value of a key
+  python train.py model/loss=hinge                     a choice inside the model
+  python train.py -m model=ae,vae,gan seed=0,1         a grid: one run for each combination
+  python train.py resume=runs/latest                   go on with a run
+
+Groups and their choices:
+"""
+HELP_END = """
+Keys that are often set: model.latent_dim, dataset.batch_size, dataset.size, trainer.max_steps, trainer.devices,
+trainer.precision, evaluation.every_n_steps, evaluation.num_samples, checkpoint.every_n_steps, seed, hydra.run.dir.
+docs/keys.md lists all of them. --cfg job prints the composed config, --hydra-help the flags of Hydra."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
 _command = ""  # the command line as typed
@@ -89,6 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     _failures.clear()
     try:
         overrides, flags = overrides_and_flags(given)
+        if {"--help", "-h"} & set(flags):
+            print(help_text())
+            return
         sys.argv = [program, *with_resume(present_names(overrides)), *quiet_rank(), *flags]
         hydra_main()
     except KeyboardInterrupt:
@@ -104,6 +122,22 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.pop(OWN, None)
     if _failures:
         sys.exit(_failures[0])
+
+
+def help_text() -> str:
+    """What can be chosen, and the keys that everybody sets."""
+    lines = [HELP_HEAD]
+    for group, options in options_of_groups().items():
+        if not group.startswith("evaluation/extractor"):
+            lines += wrap(f"{group}=", ", ".join(options))
+    lines.append(HELP_END)
+    return "\n".join(lines)
+
+
+def wrap(name: str, text: str) -> list[str]:
+    """A name, and a text beside it in lines of at most 110 characters."""
+    first, *rest = textwrap.wrap(text, 84)
+    return [f"  {name:<22}{first}", *(" " * 24 + line for line in rest)]
 
 
 def was_requeued() -> bool:

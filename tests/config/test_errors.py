@@ -184,3 +184,14 @@ def test_a_launcher_that_started_another_number(tmp_path, capsys, monkeypatch):
     code, _, err = fail([*QUICK, "trainer.devices=2"], capsys)
     assert code == 2
     assert "4 processes were started" in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["model=vae", "--help"], ["-m", "--help", "seed=1"]])
+def test_help_shows_the_groups_and_trains_nothing(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    app.main(arguments)
+    out = capsys.readouterr().out
+    assert "model=" in out
+    assert "ae, classifier, gan" in out
+    assert "conf/model" not in out
+    assert not list(tmp_path.iterdir())
