@@ -118,7 +118,11 @@ def config_of(model: str, row: Row) -> DictConfig:
     """The config of these choices, small."""
     config = _composed(model).copy()
     for group, choice in row.items():
-        chosen = OmegaConf.load(config_dir() / "model" / group / f"{choice}.yaml")
+        file = config_dir() / "model" / group / f"{choice}.yaml"
+        chosen = OmegaConf.load(file)
+        if file.read_text().startswith("# @package model\n"):  # it sets keys of the model beside its own
+            chosen, more = chosen.pop(group), chosen
+            config.model = OmegaConf.merge(config.model, more)
         for key, value in SMALL.items():
             inner = key.removeprefix(f"model.{group}.")
             if inner in chosen:

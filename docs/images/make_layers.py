@@ -24,6 +24,7 @@ WHAT = {
     "networks": "encoders and decoders",
     "distributed": "between processes",
     "files": "atomic writes, locks",
+    "interruption": "signals",
     "randomness": "noise of each step",
     "ranges": "of arguments",
     "errors": "UserError",

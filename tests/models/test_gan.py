@@ -233,7 +233,7 @@ def test_labels_choose_the_class():
 def test_collapse_is_told_by_each_of_its_signs():
     told = partial(collapse, stop=False)
     assert told({"eval/diversity": 0.9, "eval/recall": 0.5, "eval/class_total_variation": 0.1}) == []
-    assert "vary 0.10 times" in told({"eval/diversity": 0.1})[0]
+    assert "vary only 0.10 times" in told({"eval/diversity": 0.1})[0]
     assert "recall is 0.001" in told({"eval/recall": 0.001})[0]
     assert "only 2 classes" in told({"eval/class_total_variation": 0.8, "eval/classes_found": 2.0})[0]
     assert "finds 3 modes and misses 5" in told({"eval/modes_found": 3.0, "eval/modes_lost": 5.0})[0]
