@@ -111,8 +111,8 @@ def main(arguments: list[str] | None = None) -> None:
         hydra_main()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        if traceback:
+    except (UserError, HydraException, OmegaConfBaseException, ValueError) as error:
+        if traceback or (type(error) is ValueError and "Config group override" not in str(error)):
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)

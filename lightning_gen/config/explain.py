@@ -22,7 +22,7 @@ def explain(error: Exception) -> str:
             f"quotes, for the shell and for Hydra: \"dataset.root='DIR=1'\"."
         )
     if "Config group override must be a string or a list" in text:
-        return "An option of a config group is the name of one of its files, such as model=vae, not a number."
+        return "An option of a config group is the name of one of its files, such as model=vae, not a number or null."
     cause = error.__cause__ or error
     missing_option = re.search(r"Could not find '([^']+)'\n+Available options in '([^']+)':\n((?:\t.*\n?)*)", text)
     if missing_option:

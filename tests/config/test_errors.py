@@ -16,6 +16,7 @@ MISTAKES = {
         "gaussians, huggingface, image_folder, kmnist, mnist, shards, sprites, stl10, svhn. Did you mean 'mnist'?",
     ),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
+    "a group set to nothing": (["schedule=null"], "is the name of one of its files, such as model=vae"),
     "unknown recipe": (["experiment=gan_rnig8"], "experiment=gan_rnig8 does not exist: use one of"),
     "unknown debugging": (["debug=qiuck"], "debug=qiuck does not exist: use one of quick. Did you mean 'quick'?"),
     "unknown sweep": (["-m", "sweeps=foo"], "sweeps=foo does not exist: use one of"),
