@@ -1,4 +1,4 @@
-"""Stopping a run that was asked to: by Ctrl-C, a signal, or a pipe whose reader has gone."""
+"""Requests to stop a run: Ctrl-C, a signal, or the end of the process that reads the output."""
 
 import errno
 import os
@@ -10,18 +10,18 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, TextIO
 
-# Ctrl-C, `kill`, the end of a terminal, and what SLURM sends before the time of a job is over.
+# Ctrl-C, `kill`, the end of a terminal, and SLURM's signal before the time limit of a job.
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows lacks the last two
-GONE = (errno.EPIPE, errno.EIO)  # nobody reads what is written: a closed pipe, a closed terminal
+SIGNALS = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]  # Windows does not have the last two
+GONE = (errno.EPIPE, errno.EIO)  # the errors of writing to a closed pipe or terminal
 
 
 class StopRequest:
-    """Notes that this process was asked to stop. As a context manager it handles signals and closed pipes.
+    """Records that this process was asked to stop. As a context manager it handles signals and closed pipes.
 
-    Training looks at `asked` after each step. Inside `at_once`, the request raises KeyboardInterrupt immediately. A
-    second Ctrl-C always does. Afterwards the handlers of signals are as before. It may be entered again while it is
-    active, which changes nothing.
+    Training checks `asked` after each step. Inside `at_once` a request raises KeyboardInterrupt immediately, and so
+    does a second Ctrl-C anywhere. At the end of the context the previous signal handlers are restored. Contexts may
+    be nested; only the outermost one has an effect.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         self._depth += 1
-        if self._depth == 1 and threading.current_thread() is threading.main_thread():  # no other may set handlers
+        if self._depth == 1 and threading.current_thread() is threading.main_thread():  # the only one that may
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
             self.handle_signals()
             for name in ("stdout", "stderr"):
@@ -56,9 +56,9 @@ class StopRequest:
         self._before, self._streams = {}, []
 
     def handle_signals(self) -> None:
-        """Install the handlers, also where Lightning has installed its own in the meantime."""
+        """Install the signal handlers, again if Lightning has installed its own in the meantime."""
         for number, before in self._before.items():
-            if before is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores the end of the terminal
+            if before is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores the terminal's end
                 signal.signal(number, self._on_signal)
 
     def request(self) -> None:
@@ -68,15 +68,15 @@ class StopRequest:
             self._at_once = False
             raise KeyboardInterrupt
         if first and os.environ.get("LOCAL_RANK", "0") == "0":
-            with suppress(OSError):  # not by print, which a signal may have interrupted
+            with suppress(OSError):  # not print, which the signal may have interrupted
                 os.write(2, b"Stopping after this step; the checkpoint is being written.\n")
 
     @contextmanager
     def at_once(self, enabled: bool = True) -> Iterator[None]:
-        """Inside the block, stop immediately instead of after the step: for work that may be thrown away.
+        """Inside the block, stop immediately and not after the step: for work whose result may be lost.
 
         Raises:
-            KeyboardInterrupt: this process is or was asked to stop.
+            KeyboardInterrupt: this process is asked to stop, or was before.
         """
         if enabled and self.asked:
             raise KeyboardInterrupt
@@ -87,7 +87,7 @@ class StopRequest:
             self._at_once = False
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._process:  # a child process has inherited this handler: it ends as it would without
+        if os.getpid() != self._process:  # a child process that inherited this handler ends as usual
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         if self.asked and number == signal.SIGINT:
@@ -96,9 +96,9 @@ class StopRequest:
 
 
 class _Guarded:
-    """An output stream that asks the run to stop, instead of raising an error, when its reader has gone.
+    """An output stream that requests a stop, instead of raising an error, when nothing reads it any more.
 
-    What is written to standard output from then on goes to standard error.
+    From then on standard output is written to standard error.
     """
 
     def __init__(self, stream: TextIO, stop: StopRequest) -> None:
@@ -125,7 +125,7 @@ class _Guarded:
             self._stop.request()
 
     def _redirect(self) -> None:
-        """Let the file descriptor point elsewhere, so that neither a later write nor the exit fails."""
+        """Point the file descriptor elsewhere, so that later writes and the exit do not fail."""
         number = self._stream.fileno()
         if number == 1 and not self._redirected:
             os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What `lightning_gen.train` does: `python train.py` in this process, for scripts and notebooks."""
+"""The implementation of `lightning_gen.train`: a training run in this process, for scripts and notebooks."""
 
 import gc
 import random
@@ -27,7 +27,7 @@ from lightning_gen.runs.trained import TrainedRun
 
 
 def train_here(overrides: Sequence[str]) -> TrainedRun:
-    """Train by these overrides and load the run; `lightning_gen.train` documents it."""
+    """Train with these overrides and load the run; see `lightning_gen.train`."""
     command = f"lightning_gen.train({', '.join(map(repr, overrides))})"
     failures: list[Exception] = []
 
@@ -35,7 +35,7 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
         try:
             one_job(config, command)
         except (UserError, JobFailed) as error:
-            failures.append(error)  # what is raised in here Hydra comments on, on standard error
+            failures.append(error)  # Hydra would add its own text to an error that is raised here
         return Path(HydraConfig.get().runtime.output_dir)
 
     with process_put_back():
@@ -45,7 +45,7 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
                 done = hydra.run("train", job, with_resume(list(overrides)))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from error
-        except SystemExit:  # what Lightning makes of a second Ctrl-C
+        except SystemExit:  # Lightning raises it at a second Ctrl-C
             raise KeyboardInterrupt from None
     if failures:
         raise failures[0]
@@ -54,10 +54,10 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
 
 
 def check(overrides: Sequence[str]) -> None:
-    """Refuse what only the command line can do.
+    """Check that the overrides describe one run, which this process can start.
 
     Raises:
-        UserError: an argument that is no override, a grid or a search, or a process that torchrun or srun started.
+        UserError: an argument that is not an override, a grid or a search, or a process started by torchrun or srun.
     """
     for given in overrides:
         if not isinstance(given, str):
@@ -69,8 +69,8 @@ def check(overrides: Sequence[str]) -> None:
         not_here = [str(override.input_line) for override in several]
     if not_here:
         raise UserError(
-            f"{not_here[0]} is for the command line (python train.py -m ...): lightning_gen.train does one run, and "
-            f"a grid is a loop over it."
+            f"{not_here[0]} works only on the command line (python train.py -m ...): lightning_gen.train runs one "
+            "training. For a grid, call it in a loop."
         )
     if rank_from_environment()[1] > 1:
         raise UserError(
@@ -80,10 +80,10 @@ def check(overrides: Sequence[str]) -> None:
 
 @contextmanager
 def process_put_back() -> Iterator[None]:
-    """Afterwards, however it ends: the global random generators and signal handlers as before, and no memory kept."""
-    on_main_thread = threading.current_thread() is threading.main_thread()  # no other may set handlers
+    """At the end, even after an error, restore the global random generators and signal handlers, and free memory."""
+    on_main_thread = threading.current_thread() is threading.main_thread()  # only this one may set handlers
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002 it is the global one
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 the global generator
     devices = [torch.cuda.current_device()] if torch.cuda.is_initialized() else []
     try:
         with torch.random.fork_rng(devices=devices):
@@ -93,4 +93,4 @@ def process_put_back() -> Iterator[None]:
         np.random.set_state(states[1])  # noqa: NPY002
         for number, handler in handlers.items() if on_main_thread else ():
             signal.signal(number, handler)
-        gc.collect()  # a Trainer and its model refer to each other, and would keep a GPU's memory for a while
+        gc.collect()  # a Trainer and its model refer to each other and would keep GPU memory until a later collection

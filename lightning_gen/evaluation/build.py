@@ -1,4 +1,4 @@
-"""From the evaluation config to the evaluator: which features, which real images, which metrics."""
+"""Builds the evaluator from the evaluation config: its features, real images and metrics."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,19 +25,19 @@ from lightning_gen.metrics.reconstruction import build_lpips
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
 
-OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # models without an encoder go without
+OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # skipped for models without an encoder
 
 
 def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.device) -> Evaluator:
     """The evaluator of `config.evaluation`.
 
     Raises:
-        UserError: a metric or features that cannot be had here, with the override to change.
+        UserError: a metric or features that are not available; the message names the override to change.
     """
     options = config.evaluation
     check_projection(options.projection)
     shared = {"likelihood": build_likelihood(options), "projection": options.projection}
-    if data.train.images.is_floating_point():  # points of the plane: their distances need no features
+    if data.train.images.is_floating_point():  # points need no features
         note = "evaluation of points, without features"
         return Evaluator(options.name, note, data, _point_evaluator(options, data), **shared)
     check_names(options, data)
@@ -48,47 +48,49 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
 
 
 def check_names(options: DictConfig, data: ImageDataModule) -> None:
-    """Raises UserError: a metric that is not known, or needs factors that the data set lacks."""
+    """Raise a UserError for an unknown metric, or one that needs factors that the data set lacks."""
     known = [*METRICS, *OF_ENCODERS]
     for name in options.metrics:
         if name not in known:
             raise UserError(
-                f"evaluation.metrics: no metric {name!r}, only {', '.join(known)}.{did_you_mean(name, known)}"
+                f"evaluation.metrics: {name} does not exist: use {', '.join(known)}.{did_you_mean(name, known)}"
             )
     if "disentanglement" in options.metrics and data.train.factors is None:
         raise UserError(
-            f"evaluation.metrics: disentanglement needs images with known factors, which dataset={data.dataset} "
-            f"lacks: use dataset=sprites."
+            "evaluation.metrics: disentanglement needs images with known factors, which "
+            f"dataset={data.dataset} does not have: use dataset=sprites."
         )
 
 
 def added_metrics(options: DictConfig) -> dict[str, Metric]:
-    """The metrics of `evaluation/metric`, by name: each node is a function of a `Comparison`, or a `Metric`.
+    """The metrics of the group `evaluation/metric`, by name: each is a function of a `Comparison`, or a `Metric`.
 
-    Their keys are the metric's settings, and stand in its protocol.
+    The keys of a metric are its settings, which its protocol contains.
 
     Raises:
-        UserError: a name that is taken, or a `_target_` that gives neither.
+        UserError: a name that is already in use, or a `_target_` that builds something else.
     """
     nodes = options.get("metric") or {}
     if isinstance(nodes, str):
-        raise UserError(f"evaluation.metric={nodes}: metrics of your own are chosen by evaluation/metric=[{nodes}].")
+        raise UserError(f"evaluation.metric={nodes}: to add a metric of your own, set evaluation/metric=[{nodes}].")
     result = {}
-    if "_target_" in nodes:  # several go together, so each has a key of its own
+    if "_target_" in nodes:  # several can be combined, so each needs a key
         target = nodes["_target_"]
         name = target.rsplit(".", 1)[-1]
         raise UserError(
-            "evaluation/metric: each metric stands under a name. In its file, such as "
+            "evaluation/metric: each metric needs a name. In its file, such as "
             f"conf/evaluation/metric/{name}.yaml, write `{name}: {{_target_: {target}, _partial_: true}}`."
         )
     for name, node in nodes.items():
         if name in METRICS or name in OF_ENCODERS:
-            raise UserError(f"evaluation/metric: {name} is the name of a metric of evaluation.metrics: take another.")
+            raise UserError(
+                f"evaluation/metric: {name} is already a metric of evaluation.metrics: choose another name."
+            )
         made = build(node)
         if not callable(made) and not isinstance(made, Metric):
             raise UserError(
-                f"evaluation/metric={name}: {node.get('_target_')} gives {made!r}, which is not a function of a "
-                f"Comparison: is `_partial_: true` missing?"
+                f"evaluation/metric={name}: {node.get('_target_')} returns {made!r}, not a function of a Comparison. "
+                "Is `_partial_: true` missing?"
             )
         metric = made if isinstance(made, Metric) else Metric(made)
         own: Any = OmegaConf.to_container(node, resolve=True)
@@ -103,7 +105,7 @@ def _sample_evaluator(
     reference, other = (data.test, data.train) if options.split == "test" else (data.train, data.test)
     names = [name for name in options.metrics if name in METRICS]
     if reference.labels is None or not hasattr(extractor, "logits_from_features"):
-        names = [name for name in names if name != "modes"]  # a default, for where classes are known
+        names = [name for name in names if name != "modes"]  # one of the defaults; needs known classes
     metrics: Mapping[str, Metric] = named_metrics(names) | added_metrics(options)
     return SampleEvaluator(
         extractor,
@@ -136,9 +138,9 @@ def _of_encoder(options: DictConfig) -> tuple[Measure, ...]:
 def _extractor(options: DictConfig, data: ImageDataModule, cache_dir: Path) -> tuple[FeatureExtractor, str]:
     chosen, train = options.extractor, data.train
     if not OmegaConf.is_dict(chosen):
-        raise UserError(f"evaluation.extractor={chosen}: features are chosen by evaluation/extractor={chosen}.")
+        raise UserError(f"evaluation.extractor={chosen}: to choose features, set evaluation/extractor={chosen}.")
     asked = {str(key): value for key, value in chosen.items() if key != "name"}
-    kind, reason = chosen.name, "asked for"
+    kind, reason = chosen.name, "as set in the config"
     if kind == "auto":
         kind, reason = default_kind(data.dataset, train.images, train.labels)
     extractor = build_extractor(
@@ -150,7 +152,7 @@ def _extractor(options: DictConfig, data: ImageDataModule, cache_dir: Path) -> t
 def _point_evaluator(options: DictConfig, data: ImageDataModule) -> PointEvaluator:
     if options.get("metric"):
         raise UserError(
-            f"evaluation/metric compares images by their features, and dataset={data.dataset} has points."
+            f"evaluation/metric compares images by their features, but dataset={data.dataset} has points: omit it."
         )
     modes = data.train.modes
     return PointEvaluator(

@@ -1,4 +1,4 @@
-"""Pictures of a code space: held-out images as points in class colours, and images decoded over a plane of codes."""
+"""Pictures of the codes: a scatter plot of held-out images' codes, and images decoded over a plane of codes."""
 
 import importlib.util
 from collections.abc import Iterable
@@ -14,24 +14,26 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import codes_of
 
 PROJECTIONS = ("pca", "tsne", "umap")
-NEIGHBOUR_POINTS = 2000  # t-SNE and UMAP of more take minutes
-PLANE_SIDE = 20  # decoded images a side
-PLANE_RANGE = (0.01, 0.99)  # quantiles of each code that the plane spans
+NEIGHBOUR_POINTS = 2000  # t-SNE and UMAP of more points take minutes
+PLANE_SIDE = 20  # decoded images per side
+PLANE_RANGE = (0.01, 0.99)  # the plane goes from the first to the second quantile of each code
 
 
 def check_projection(kind: str | None) -> None:
-    """Raises UserError: a projection that is not known, or not installed."""
+    """Raise a UserError for a projection that does not exist or is not installed."""
     if kind not in (None, *PROJECTIONS):
-        raise UserError(f"evaluation.projection={kind} is not known: use {', '.join(PROJECTIONS)} or null.")
+        raise UserError(f"evaluation.projection={kind} does not exist: use {', '.join(PROJECTIONS)} or null.")
     if kind == "umap" and importlib.util.find_spec("umap") is None:
-        raise UserError("evaluation.projection=umap needs `pip install umap-learn`, or use pca or tsne.")
+        raise UserError(
+            "evaluation.projection=umap needs `pip install umap-learn`; or set evaluation.projection=tsne."
+        )
 
 
 def project(codes: Tensor, kind: str, seed: int = 0) -> Tensor:
-    """Codes [N, Z] to points [N, 2]; two-dimensional codes stay as they are.
+    """Points [N, 2] from codes [N, Z]; codes of two dimensions are returned as they are.
 
-    `pca`: the first two principal components; `tsne` (van der Maaten & Hinton 2008, scikit-learn); `umap` (McInnes
-    et al. 2018, umap-learn).
+    `pca`: the first two principal components; `tsne`: t-SNE (van der Maaten & Hinton 2008) by scikit-learn; `umap`:
+    UMAP (McInnes et al. 2018) by umap-learn.
     """
     check_projection(kind)
     if codes.shape[1] <= 2:
@@ -50,7 +52,7 @@ def project(codes: Tensor, kind: str, seed: int = 0) -> Tensor:
 
 
 def scatter(points: Tensor, labels: Tensor | None, classes: tuple[str, ...], title: str) -> Image.Image:
-    """Points [N, 2] in the colours of their classes, with a legend."""
+    """A scatter plot of points [N, 2], with a colour for each class and a legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
@@ -73,9 +75,9 @@ def scatter(points: Tensor, labels: Tensor | None, classes: tuple[str, ...], tit
 
 @torch.no_grad()
 def plane(model: GenerativeModel, codes: Tensor) -> Tensor:
-    """Images [PLANE_SIDE^2, C, H, W] decoded over the rectangle that two-dimensional codes [N, 2] lie in.
+    """Images [PLANE_SIDE^2, C, H, W] decoded on a grid over the rectangle that contains the codes [N, 2].
 
-    Row by row from the top left; the second code grows upwards, as in the scatter.
+    Row by row from the top left; the second code increases upwards, as in the scatter plot.
     """
     low, high = (torch.quantile(codes, q, dim=0) for q in PLANE_RANGE)
     across = torch.linspace(float(low[0]), float(high[0]), PLANE_SIDE)
@@ -87,7 +89,7 @@ def plane(model: GenerativeModel, codes: Tensor) -> Tensor:
 def latent_pictures(
     model: GenerativeModel, batches: Iterable[Batch], classes: tuple[str, ...], projection: str
 ) -> dict[str, Image.Image | tuple[Tensor, int]]:
-    """`latents`, a scatter of the codes of held-out images, and for two-dimensional codes `plane`."""
+    """`latents`, a scatter plot of the codes of held-out images, and for codes of two dimensions `plane`."""
     codes, labels = codes_of(model, batches)
     shown = codes
     if projection != "pca" and codes.shape[1] > 2:

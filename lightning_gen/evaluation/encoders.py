@@ -1,4 +1,4 @@
-"""What is measured of models with an encoder: reconstructions, and whether codes stand for factors."""
+"""Metrics of models with an encoder: reconstructions, and disentanglement of the codes."""
 
 from itertools import chain
 from typing import Any
@@ -24,7 +24,7 @@ def reconstruction(
     context: dict[str, Any],
     lpips: Score | None = None,
 ) -> Numbers:
-    """Reconstructions of as many held-out images as there are samples, so that Frechet distances have equal n."""
+    """Metrics of reconstructions of held-out images: as many as samples, so that Frechet distances have equal n."""
     test, seed = data.test, evaluator.seed
     chosen = seeded_subset(len(test), evaluator.num_samples, mix(seed, Stream.RECONSTRUCTION)).sort().values
     return evaluate_reconstruction(
@@ -43,7 +43,7 @@ def reconstruction(
 def code_disentanglement(
     model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, context: dict[str, Any]
 ) -> Numbers:
-    """Scores of the codes of both splits: they describe the code, and need every combination of the factors."""
+    """Disentanglement scores of the codes of both splits, which together have every combination of factors."""
     parts = (data.train, data.test)
     factors = torch.cat([part.factors for part in parts if part.factors is not None])
     batches = chain.from_iterable(in_order(part, 500, model.device) for part in parts)

@@ -1,4 +1,4 @@
-"""What a model is worth by one protocol: its numbers, how each was measured, and pictures."""
+"""The evaluation of a model by one protocol: its metrics, the protocol of each, and pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,21 +18,21 @@ from lightning_gen.models.base import GenerativeModel, Picture
 from lightning_gen.models.use import in_precision
 
 Measure = Callable[[GenerativeModel, ImageDataModule, SampleEvaluator, dict[str, Any]], Numbers]
-"""Measures a model; the last argument goes into the protocol of each number."""
+"""Measures a model; the last argument is added to the protocol of each number."""
 
-SHOWN = 64  # held-out images that a model gets for its pictures
+SHOWN = 64  # the number of held-out images in a model's pictures
 
 
 @dataclass
 class Report:
-    """Metrics by name, the protocol of each, and pictures of what they found."""
+    """The metrics of an evaluation by name, the protocol of each, and pictures."""
 
     metrics: Metrics = field(default_factory=dict)
     protocols: Protocols = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
 
     def add(self, numbers: Numbers) -> None:
-        """Add numbers; a name that is there already keeps its number."""
+        """Add numbers; the number of an existing name is kept."""
         metrics, protocols = numbers
         new = [name for name in metrics if name not in self.metrics]
         self.metrics |= {name: metrics[name] for name in new}
@@ -41,10 +41,11 @@ class Report:
 
 @dataclass
 class Evaluator:
-    """Measures models by the protocol `name`, against the images of `data`.
+    """Evaluates models by the protocol `name`, against the images of `data`.
 
-    `note`: which features were picked, and why. `of_encoder`: what is measured only of models that encode and sample.
-    `likelihood`: of models that have densities. `projection`: of codes, for their picture; None: no picture.
+    `note`: a line that says which features were chosen, and why. `of_encoder`: measures for models that both encode
+    and sample. `likelihood`: the test likelihood, for models that have densities. `projection`: the projection of
+    codes for their picture; None: no picture.
     """
 
     name: str
@@ -60,13 +61,13 @@ class Evaluator:
 
     @torch.no_grad()
     def __call__(self, model: GenerativeModel, **context: Any) -> Report:
-        """Measure a model in evaluation mode: its own metrics, its samples, its reconstructions and codes.
+        """Evaluate a model: its own metrics, its samples, its reconstructions and its codes.
 
-        All but the likelihood, which takes too long to be measured while training. Every process calls this.
+        The likelihood is left out, because it takes too long during training. Every process must call this.
 
         Args:
             model: in evaluation mode, on the evaluator's device.
-            context: what only the caller knows, for the protocol of each number: `ema`, `checkpoint`, `step`.
+            context: added to the protocol of each number, such as `ema`, `checkpoint` and `step`.
         """
         context = {"evaluation": self.name, "batch_norm": "running statistics", "versions": versions(), **context}
         report = Report()
@@ -86,7 +87,7 @@ class Evaluator:
 
     @torch.no_grad()
     def draw(self, model: GenerativeModel) -> dict[str, Picture]:
-        """Pictures of a model in evaluation mode: its own, and its codes where it has any."""
+        """Pictures of a model in evaluation mode: its own, and those of its codes if it has an encoder."""
         batch = next(in_precision(model, self.data.test_batches(model.device, limit=SHOWN)))
         pictures = model.pictures(batch.images, batch.labels)
         if model.can_encode and self.projection is not None:
@@ -95,13 +96,13 @@ class Evaluator:
         return pictures
 
     def distance_name(self) -> str:
-        """The distance of samples from real images: `eval/fid_classifier`, say, or `eval/energy_distance` of points.
+        """The metric that compares samples with real data: `eval/fid_classifier`, for points `eval/energy_distance`.
 
         Raises:
             UserError: the Frechet distance is not among the metrics.
         """
         if isinstance(self.sample_evaluator, SampleEvaluator) and "fid" not in self.sample_evaluator.metrics:
             raise UserError(
-                "checkpoint.monitor=fid needs fid among evaluation.metrics: add it, or watch another one."
+                "checkpoint.monitor=fid needs fid in evaluation.metrics: add it, or set another checkpoint.monitor."
             )
         return self.sample_evaluator.distance_name

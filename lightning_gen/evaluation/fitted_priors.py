@@ -1,4 +1,4 @@
-"""Densities fitted to a trained model's codes, kept in the run directory as priors/<kind>.pt."""
+"""Densities fitted to the codes of a trained model, saved in the run directory as priors/<kind>.pt."""
 
 import time
 from collections.abc import Callable
@@ -22,11 +22,11 @@ KINDS: dict[str, Callable[..., Density]] = {
     "two_stage": SecondStageVAE,
     "flow": CouplingFlow,
 }
-COMPONENTS = 10  # of the mixture, as in the RAE paper
+COMPONENTS = 10  # of the Gaussian mixture, as in the RAE paper (Ghosh et al. 2020)
 
 
 def build_density(kind: str, dim: int, components: int = COMPONENTS, seed: int = 0) -> Density:
-    """An unfitted density of codes [N, dim]; its initial weights are a function of the seed."""
+    """A density of codes [N, dim] that is not fitted yet; the seed determines its initial weights."""
     options = {"components": components} if kind == "gmm" else {}
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(seed)
@@ -36,10 +36,10 @@ def build_density(kind: str, dim: int, components: int = COMPONENTS, seed: int =
 def fitted_density(
     model: GenerativeModel, data: ImageDataModule, kind: str, components: int = COMPONENTS, seed: int = 0
 ) -> tuple[Density, int]:
-    """A density fitted to the codes of all training images, on the model's device, and how many they are.
+    """A density fitted to the codes of all training images, on the model's device, and the number of codes.
 
     Raises:
-        UserError: fewer codes than components.
+        UserError: no more codes than components of a mixture.
     """
     codes, _ = codes_of(model, in_precision(model, data.train_batches(model.device, limit=len(data.train))))
     if kind == "gmm" and len(codes) <= components:
@@ -52,7 +52,7 @@ def fitted_density(
 def fit_and_keep(
     run: Run, model: GenerativeModel, data: ImageDataModule, kind: str, components: int, checkpoint: str
 ) -> dict[str, Any]:
-    """Fit a density, write priors/<kind>.pt, and return what summary.json then says of it."""
+    """Fit a density, write priors/<kind>.pt, and return the entry that is added to summary.json."""
     start = time.monotonic()
     density, count = fitted_density(model, data, kind, components, run.config.seed)
     record = {"codes": count, "checkpoint": checkpoint, "images_seen": model.images_seen}
@@ -68,10 +68,12 @@ def fit_and_keep(
 
 
 def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = "best") -> None:
-    """Let the model sample from a density of its codes, fitted now if it has not been; `prior` leaves it its own.
+    """Make the model sample from a density of its codes, which is fitted now unless the run has it already.
+
+    With the kind `prior` the model keeps its own prior.
 
     Raises:
-        UserError: the density was fitted to another checkpoint, or the model has no codes.
+        UserError: the density was fitted to another checkpoint, or the model has no encoder or no decoder.
     """
     if kind == "prior":
         return
@@ -82,8 +84,8 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
     saved = torch.load(path, map_location="cpu", weights_only=True)
     if saved["images_seen"] != model.images_seen:
         raise UserError(
-            f"{path} was fitted to another checkpoint: run `lightning-gen fit-prior {run.path} --kind {kind}` again "
-            f"with this one's --checkpoint."
+            f"{path} was fitted to another checkpoint: run `lightning-gen fit-prior {run.path} --kind {kind} "
+            f"--checkpoint ...` for this checkpoint."
         )
     model.density = build_density(kind, model.latent_dim, saved["components"])
     model.density.load_state_dict(saved["state_dict"])
@@ -91,9 +93,9 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
 
 
 def check_codes(run: Run, model: GenerativeModel) -> None:
-    """Raises UserError: a model without an encoder, or without a decoder."""
+    """Raise a UserError for a model without an encoder or without a decoder."""
     name = run.config.model.name
     if not model.can_encode:
-        raise UserError(f"{run.path} holds model={name}, which has no codes.")
+        raise UserError(f"{run.path} has model={name}, which has no encoder and so no codes.")
     if not model.can_sample:
-        raise UserError(f"{run.path} holds model={name}, which has no decoder to sample with.")
+        raise UserError(f"{run.path} has model={name}, which has no decoder and so no samples.")

@@ -1,4 +1,4 @@
-"""A model's own metrics over held-out images, and what its codes say of their classes."""
+"""Metrics of held-out images: the model's own, and how well its codes separate the classes."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,26 +15,26 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import codes_of, in_precision
 from lightning_gen.randomness import StepNoise, Stream, mix
 
-PCA_PIXELS = 1024  # the covariance of larger images takes minutes to decompose
+PCA_PIXELS = 1024  # for larger images the decomposition of the covariance takes minutes
 
 
 class HeldOut:
-    """Measures models over all held-out images of `data`; every process computes the same numbers."""
+    """Evaluates models on all held-out images of `data`; every process computes the same numbers."""
 
     def __init__(self, data: ImageDataModule) -> None:
         self.data = data
         self._pca_errors: dict[int, float] = {}  # by the number of components
 
     def __call__(self, model: GenerativeModel, context: dict[str, Any]) -> Numbers:
-        """The model's own metrics, and those of its codes; `context` goes into the protocol of each."""
+        """The model's own metrics and those of its codes; `context` is added to the protocol of each."""
         whole = model.held_out_metrics(lambda: self._batches(model))
         values = self.means(model) | whole | self.code_metrics(model)
         return numbers(values, images="held-out images", n_real=len(self.data.test), split="test", **context)
 
     def means(self, model: GenerativeModel) -> Metrics:
-        """The model's metrics of single images, as means over images.
+        """The means over images of the model's metrics of single images.
 
-        Every process computes them all: they are few, and so they need not agree on their names.
+        Every process computes them all, so that processes need not agree on the names of metrics.
         """
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
         for index, batch in enumerate(self._batches(model)):
@@ -45,7 +45,7 @@ class HeldOut:
         return {name: float(total) / len(self.data.test) for name, total in sums.items()}
 
     def code_metrics(self, model: GenerativeModel) -> Metrics:
-        """How clusters of the codes agree with the classes of the images, and what PCA of that width does."""
+        """How clusters of codes agree with the classes, and the error of a PCA with as many dimensions."""
         if not (model.can_encode and model.can_sample):
             return {}
         codes, labels = codes_of(model, self._batches(model))
@@ -57,7 +57,7 @@ class HeldOut:
         return metrics
 
     def pca_error(self, width: int) -> float:
-        """The squared error of `width` principal components, fitted to the training images: computed once."""
+        """The squared error of `width` principal components that are fitted to training images; computed once."""
         if width not in self._pca_errors:
             self._pca_errors[width] = PCA(self.data.train.images, width).squared_error(self.data.test.images)
         return self._pca_errors[width]

@@ -1,4 +1,4 @@
-"""The test likelihood of a model by its protocol, `evaluation.nll`."""
+"""The test likelihood of a model, by the protocol of `evaluation.nll`."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +17,16 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.randomness import StepNoise, Stream, mix
 
-BATCH = 20  # images at a time; part of the protocol: batch j is drawn from its own seed
+BATCH = 20  # images at a time; part of the protocol, because each batch has a seed
 
 
 @dataclass(frozen=True)
 class LikelihoodEvaluator:
     """-log p(x) of held-out images, in nats, with its standard error over images.
 
-    `method` importance: `k` draws from q(z|x) an image; ais: `chains` chains of `temperatures` steps. `images`: so
-    many, at random by the seed; None: all. Models without densities have none.
+    `method`: `importance` takes `k` draws from q(z|x) for each image; `ais` (annealed importance sampling) takes
+    `chains` chains of `temperatures` steps. `images`: the size of a random subset; None: all held-out images. Models
+    without densities get no numbers.
     """
 
     name: str
@@ -37,7 +38,7 @@ class LikelihoodEvaluator:
     seed: int
 
     def __call__(self, model: GenerativeModel, data: ImageDataModule, **context: Any) -> Numbers:
-        """`eval/nll`, `eval/nll_standard_error`, for 8-bit data `eval/nll_bits_per_dim`; and protocols."""
+        """`eval/nll`, `eval/nll_standard_error`, for 8-bit images `eval/nll_bits_per_dim`, and their protocols."""
         total = len(data.test)
         count = min(self.images or total, total)
         chosen = seeded_subset(total, count, mix(self.seed, Stream.LIKELIHOOD)).sort().values
@@ -57,15 +58,15 @@ class LikelihoodEvaluator:
     def _log_likelihoods(
         self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor
     ) -> tuple[Tensor | None, bool | None]:
-        """log p(x) of the images, float64 [N], shared among the processes, and what it is a density of (`Densities`).
+        """log p(x) of the images, float64 [N], and whether it is discrete (see `Densities`); None without densities.
 
-        None if the model has no densities.
+        Each process computes a share of the images and gets all results.
         """
         rank, world = distributed.rank_and_world()
         result = torch.zeros(len(chosen), dtype=torch.float64)
         discrete = None
         for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
-            if index % world != rank and index > 0:  # each process learns from the first batch what it is
+            if index % world != rank and index > 0:  # every process needs the first batch, for `discrete`
                 continue
             noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_NOISE))
             noise.start(index)
@@ -89,7 +90,7 @@ class LikelihoodEvaluator:
 
 
 def build_likelihood(options: DictConfig) -> LikelihoodEvaluator | None:
-    """The evaluator of `evaluation.nll`; None where `evaluation.nll.k` is 0."""
+    """The evaluator of `evaluation.nll`; None if `evaluation.nll.k` is 0."""
     nll = options.get("nll")
     if nll is None or not nll.k:
         return None

@@ -1,4 +1,4 @@
-"""The table of the RAE paper (Ghosh et al. 2020, table 1): four kinds of decoded images against real ones."""
+"""Frechet distances as in table 1 of the RAE paper (Ghosh et al. 2020): four kinds of decoded images."""
 
 from typing import Any
 
@@ -17,17 +17,17 @@ from lightning_gen.randomness import Stream, mix
 def four_distances(
     model: GenerativeModel, data: ImageDataModule, evaluator: SampleEvaluator, context: dict[str, Any]
 ) -> Numbers:
-    """Frechet distances of reconstructions, of samples of the prior and of a mixture, and of interpolations.
+    """Frechet distances of reconstructions, of samples from the prior and from a mixture, and of interpolations.
 
-    Reconstructions are of held-out images; the prior is what the model samples from; the mixture has 10 Gaussians,
-    fitted to the codes of all training images; interpolations are decoded half way between the codes of two random
-    held-out images. As many of each as the evaluation has samples, against the same real images.
+    Reconstructions are of held-out images. The prior is what the model samples from. The mixture has 10 Gaussians,
+    fitted to the codes of all training images. Interpolations are decoded from the midpoints between the codes of two
+    random held-out images. Each kind has as many images as the evaluation has samples, and the same real images.
 
     Returns:
         `eval/fid_..._reconstruction`, `_prior`, `_gmm` and `_interpolation`, and the protocol of each.
     """
     n, seed = evaluator.num_samples, evaluator.seed
-    at_hand = min(n, len(data.test))  # held-out images, for reconstructions and interpolations
+    at_hand = min(n, len(data.test))  # the number of reconstructions and of interpolations
     ends = (Stream.INTERPOLATION_START, Stream.INTERPOLATION_END)
     first, second = (seeded_subset(len(data.test), at_hand, mix(seed, stream)) for stream in ends)
     drawn = mix(seed, Stream.SAMPLES)
@@ -51,7 +51,7 @@ def four_distances(
 
 
 def decoded(model: GenerativeModel, data: ImageDataModule, first: Tensor, second: Tensor | None = None) -> Source:
-    """Chunks of images decoded from the codes of held-out images `first`, or from half way to those of `second`."""
+    """Images decoded from the codes of the held-out images `first`, or from midpoints to the codes of `second`."""
 
     def latents(rows: Tensor) -> Tensor:
         images = data.test.images[rows].to(model.device, model.dtype) / 255  # type: ignore[arg-type]

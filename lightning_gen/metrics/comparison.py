@@ -1,4 +1,4 @@
-"""What a metric of samples is given, and what it says of itself."""
+"""The interface of metrics of samples: the sets that they compare, and what they declare."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class Classifies(Protocol):
 
 @dataclass
 class Comparison:
-    """Samples (or, for a floor, other real images) and the real sets that they are compared with.
+    """Samples (or, for a floor, other real images) and the real images that they are compared with.
 
     Attributes:
-        fake: the set to judge.
+        fake: the set to evaluate.
         reference: the real images to compare with.
-        extractor: that made the features.
-        seed: for whatever a metric draws.
-        real: further real sets that a metric asked for: ``train`` and ``held_out``, with features and images.
-        labels: class labels of those sets, where there are any.
-        kept: what a metric keeps of the real side from one call to the next.
+        extractor: the extractor of the features.
+        seed: for a metric's random numbers.
+        real: further real sets that metrics need: ``train`` and ``held_out``, with features and images.
+        labels: class labels of those sets, if they have any.
+        kept: results of real images that a metric keeps between calls.
     """
 
     fake: FeatureSet
@@ -59,15 +59,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Metric:
-    """A function of a comparison, and what has to be kept for it.
+    """A metric: a function of a comparison, and what that function needs.
 
     Attributes:
-        compute: gives numbers by name, without ``eval/``; or one number, which goes by the metric's own name.
-        keep: what the passes over real images keep besides the moments: ``features``, ``images``.
-        floor: whether other real images in place of samples make a floor (or a ceiling).
-        settings: its own part of the protocol.
-        needs: ``classes``, if the extractor has to classify; ``train``, for all training images; ``labels``.
-        keep_fake: what the pass over the samples keeps; ``None``: the same as the others.
+        compute: returns numbers by name, without ``eval/``, or one number, which gets the metric's name.
+        keep: what to keep of real images besides the moments of their features: ``features``, ``images``.
+        floor: whether to compute it also for other real images in place of samples, as a floor (or a ceiling).
+        settings: the metric's settings, for its protocol.
+        needs: ``classes``: an extractor that classifies; ``train``: all training images; ``labels``: class labels.
+        keep_fake: what to keep of samples; ``None``: the same as for real images.
     """
 
     compute: Callable[[Comparison], Mapping[str, float] | float]

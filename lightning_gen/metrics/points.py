@@ -1,4 +1,4 @@
-"""Points of the plane: which modes of a mixture were found, and how far samples are from real points."""
+"""Metrics of 2D points: the modes of a mixture that samples cover, and the distance of samples from real points."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.randomness import Stream, mix
 
-ROWS = 2048  # of distances at a time: 2048 x 10,000 in float64 are 160 MB
-GOOD = 3.0  # standard deviations from the nearest mode
+ROWS = 2048  # rows of distances at a time: 2048 x 10,000 in float64 are 160 MB
+GOOD = 3.0  # a good sample has at most this distance from a mode, in standard deviations
 
 
 def nearest_mode(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Distance [N] of points [N, D] to the nearest of the centres [K, D], and which that is, int64 [N]."""
+    """The distance [N] of points [N, D] to the nearest of the centres [K, D], and its index, int64 [N]."""
     return torch.cdist(points.double(), centres.double()).min(dim=1)
 
 
 def mode_metrics(points: Tensor, centres: Tensor, std: float) -> dict[str, float]:
-    """Does a model of a mixture of Gaussians drop modes, or sample between them?
+    """How many modes of a mixture of Gaussians samples cover, and the fraction of good samples.
 
-    A sample is good if it lies within three standard deviations of the nearest centre (98.9 % of the mixture in
-    the plane do); a mode is found if it has a good sample. Srivastava et al. 2017 (VEEGAN), sec. 5.1; Lin et al.
-    2018 (PacGAN), sec. 4.1.
+    A sample is good if it is within three standard deviations of the nearest centre (98.9 % of a mixture in two
+    dimensions are). A mode is found if it has a good sample. Source: Srivastava et al. 2017 (VEEGAN), sec. 5.1; Lin
+    et al. 2018 (PacGAN), sec. 4.1.
 
     Args:
         points: samples [N, D].
-        centres: of the mixture's modes [K, D].
+        centres: the centres of the mixture's modes [K, D].
         std: the standard deviation of each mode, in the same units.
 
     Returns:
-        ``modes_found`` and ``modes_lost``, together K, and ``good_samples``, a share of the samples, 0 to 1.
+        ``modes_found`` and ``modes_lost``, whose sum is K, and ``good_samples``, a fraction from 0 to 1.
     """
     distance, mode = nearest_mode(points, centres)
     good = distance <= GOOD * std
@@ -47,35 +47,36 @@ def mode_metrics(points: Tensor, centres: Tensor, std: float) -> dict[str, float
 
 
 def energy_distance(x: Tensor, y: Tensor) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, unbiased, from samples x [N, D] and y [M, D]; 0 for equal distributions.
+    """The energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'| from samples x [N, D] and y [M, D], without bias.
 
-    Szekely & Rizzo 2013, "Energy statistics", eq. 5. The means leave out the distance of a point to itself, so
-    the estimate may fall below 0.
+    It is 0 for equal distributions. The means leave out the distance of a point to itself, so the estimate may be
+    negative. Source: Szekely & Rizzo 2013, "Energy statistics", eq. 5.
 
     Raises:
-        ValueError: fewer than two points on a side.
+        ValueError: a set has fewer than two points.
     """
     n, m = len(x), len(y)
     if min(n, m) < 2:
-        raise ValueError(f"an energy distance needs at least 2 points a side, got {n} and {m}")
+        raise ValueError(f"an energy distance needs at least 2 points in each set, got {n} and {m}")
     return 2 * _total(x, y) / (n * m) - _total(x, x) / (n * (n - 1)) - _total(y, y) / (m * (m - 1))
 
 
 def _total(x: Tensor, y: Tensor) -> float:
     y = y.double()
-    exact = "donot_use_mm_for_euclid_dist"  # the fast form loses small distances
+    exact = "donot_use_mm_for_euclid_dist"  # the fast form is inexact for small distances
     return float(sum(torch.cdist(part.double(), y, compute_mode=exact).sum() for part in x.split(ROWS)))
 
 
 class PointEvaluator:
-    """Samples of a model of points against held-out points, in the units of the data: there are no features.
+    """Compares samples of a model of 2D points with held-out points, in the units of the data, without features.
 
     Args:
         reference: held-out points, float [N, 1, 1, 2].
         other: training points, for the floor.
         modes: the centres [K, 2] and the standard deviation of a mixture, or None.
-        num_samples: of the model; so many points of each side are compared.
-        seed: draws the samples and the subsets.
+        num_samples: the number of samples, and the largest number of real points.
+        seed: the seed of the samples and of the random subsets.
+        split: the name of the reference's split, for the protocol.
     """
 
     distance_name = "eval/energy_distance"
@@ -98,7 +99,7 @@ class PointEvaluator:
         self.floor = energy_distance(self.other, self.reference)
 
     def __call__(self, sampler: Callable[[int, torch.Generator], Tensor], **context: Any) -> Numbers:
-        """The metrics by name, and the protocol of each; every process computes the same."""
+        """The metrics by name and the protocol of each; every process computes the same numbers."""
         generator = torch.Generator().manual_seed(mix(self.seed, Stream.SAMPLES))
         samples = sampler(self.num_samples, generator).flatten(1).float().cpu()
         values = {"energy_distance": energy_distance(samples, self.reference), "energy_distance_floor": self.floor}
@@ -107,7 +108,7 @@ class PointEvaluator:
         return numbers(values, **self.protocol(**context))
 
     def pictures(self) -> dict[str, tuple[Tensor, int]]:
-        """What is to be seen of the last call: nothing that the samples do not show."""
+        """No pictures: the samples themselves show everything."""
         return {}
 
     def protocol(self, **context: Any) -> dict[str, Any]:

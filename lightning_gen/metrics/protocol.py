@@ -1,4 +1,4 @@
-"""How a number was measured: two numbers compare only where this is equal."""
+"""Protocols: how a number was measured. Numbers can be compared only if their protocols are equal."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 Metrics = dict[str, float]
 Protocols = dict[str, dict[str, Any]]
 Numbers = tuple[Metrics, Protocols]
-"""Values by name, ``eval/...``, and the protocol of each."""
+"""Values by name, such as ``eval/fid_classifier``, and the protocol of each."""
 
 
 def numbers(values: Mapping[str, float], **protocol: Any) -> Numbers:
-    """Values by their names without ``eval/`` that were measured alike; each protocol names its metric."""
+    """Numbers with the same protocol, from values by name without ``eval/``; each protocol also names its metric."""
     metrics = {f"eval/{name}": value for name, value in values.items()}
     return metrics, {f"eval/{name}": {"metric": name, **protocol} for name in values}
 
 
 @lru_cache
 def versions() -> dict[str, str]:
-    """The versions of what computes the numbers."""
+    """The versions of Python and of the packages that compute the numbers."""
     found = {"python": platform.python_version()}
     for package in ("lightning-gen", "torch", "torchmetrics", "torch-fidelity", "scikit-learn"):
         try:

@@ -1,4 +1,4 @@
-"""How well images come back: squared error, PSNR, SSIM, LPIPS and the Frechet distance of reconstructions."""
+"""Metrics of reconstructions: squared error, PSNR, SSIM, LPIPS and the Frechet distance."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.pictures import to_float, to_uint8
 from lightning_gen.randomness import Stream, mix
 
-Reconstruct = Callable[..., Tensor]  # of images, and of their labels where there are any
-"""Images float [N, C, H, W] in [0, 1] to their reconstructions, of the same shape and range."""
+Reconstruct = Callable[..., Tensor]  # (images) or (images, labels) -> reconstructions
+"""Maps images, float [N, C, H, W] in [0, 1], to reconstructions with the same shape and range."""
 
 Score = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of images float [N, C, H, W] in [0, 1] to one value each, [N]."""
+"""Compares two batches of images, float [N, C, H, W] in [0, 1]; returns one value for each pair, [N]."""
 
 ALEXNET = "alexnet-owt-7be5be79.pth"
 
@@ -41,9 +41,10 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of images [N, C, H, W] in [0, 1], [N] (Wang et al. 2004).
+    """Structural similarity (SSIM) of images [N, C, H, W] in [0, 1], [N] (Wang et al. 2004).
 
-    With their Gaussian window of 11 pixels, or a flat one of 7 (or the side) where a side has 11 pixels or fewer.
+    The window is their Gaussian one of 11 pixels. For images with a side of 11 pixels or less it is a uniform window
+    of 7 pixels, or of the side if that is smaller.
     """
     side = min(a.shape[-2:])
     odd = min(7, side - 1 + side % 2)
@@ -54,17 +55,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def build_lpips() -> Score:
-    """The learned perceptual distance of images [N, C, H, W] in [0, 1]: [N] (Zhang et al. 2018, AlexNet).
+    """The learned perceptual distance (LPIPS) of images [N, C, H, W] in [0, 1], [N], with the features of AlexNet.
+
+    Source: Zhang et al. 2018.
 
     Raises:
-        UserError: torchvision's AlexNet weights are not in the torch hub cache; nothing is downloaded.
+        UserError: torchvision's AlexNet weights are not in the torch hub cache. They are not downloaded here.
     """
     from torchmetrics.functional.image.lpips import _NoTrainLpips
 
     path = Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
     if not path.is_file():
         raise UserError(
-            f"evaluation.metrics: lpips needs {path}: get https://download.pytorch.org/models/{ALEXNET} once."
+            f"evaluation.metrics: lpips needs {path}: download https://download.pytorch.org/models/{ALEXNET} there."
         )
     with torch.random.fork_rng(devices=[]):  # the constructor draws initial weights
         net = _NoTrainLpips(net="alex")
@@ -72,7 +75,7 @@ def build_lpips() -> Score:
     @torch.no_grad()
     def distance(a: Tensor, b: Tensor) -> Tensor:
         if min(a.shape[-2:]) < 32:
-            raise UserError("evaluation.metrics: lpips needs images of 32x32 or more (AlexNet): set dataset.size=32")
+            raise UserError("evaluation.metrics: lpips needs images of at least 32x32 pixels: set dataset.size=32.")
         a, b = (adapt_channels(x, 3) for x in (a, b))
         return net.to(a.device)(a, b, normalize=True).reshape(len(a))
 
@@ -92,23 +95,23 @@ def evaluate_reconstruction(
     device: torch.device | str = "cpu",
     **context: Any,
 ) -> Numbers:
-    """Compare images with their reconstructions; the reconstruction FID compares the two sets.
+    """Compare images with their reconstructions, each pair and (with an extractor) the two sets.
 
     Args:
-        reconstruct: a deterministic model. If it draws from the global generators, each chunk of 250 images has
-            its own seed, and the generators come out as they went in.
+        reconstruct: reconstructs images. If it draws from the global random generators, each chunk of 250 images has
+            a seed, and the state of the generators is restored afterwards.
         images: uint8 [N, C, H, W].
-        extractor: for the Frechet distance of reconstructions; ``None`` leaves it out.
-        labels: classes int64 [N], which ``reconstruct`` then gets as well.
-        lpips: also the learned perceptual distance, from ``build_lpips``.
-        batch_size: images that ``reconstruct`` gets at a time.
+        extractor: for the Frechet distance of reconstructions; ``None``: without it.
+        labels: classes, int64 [N], which are then given to ``reconstruct`` too.
+        lpips: the learned perceptual distance, from ``build_lpips``; ``None``: without it.
+        batch_size: the number of images in a call of ``reconstruct``.
         seed: see ``reconstruct``.
         device: where ``reconstruct`` and the extractor run.
-        context: what only the caller knows, for the protocols: ``split``, ``ema``, ``checkpoint``.
+        context: added to the protocols, such as ``split``, ``ema`` and ``checkpoint``.
 
     Returns:
-        The metrics by name (``eval/reconstruction_mse`` is per pixel, squared units of [0, 1]), and the protocol
-        of each.
+        The metrics by name and the protocol of each. ``eval/reconstruction_mse`` is the mean squared error per value,
+        for values in [0, 1].
     """
     device = torch.device(device)
     scores: dict[str, Score] = {"reconstruction_mse": squared_error, "psnr": psnr, "ssim": ssim}
@@ -144,7 +147,7 @@ def _reconstructions(
     seed: int,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's share of the reconstructions and their originals, float [B, C, H, W] in [0, 1], in batches."""
+    """This process's share of reconstructions and originals, as batches of float [B, C, H, W] in [0, 1]."""
     source = from_images(images, torch.arange(len(images)))
     for index, size in my_chunks(len(images)):
         real = to_float(source(index, size).to(device)).split(batch_size)

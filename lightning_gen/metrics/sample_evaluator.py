@@ -1,4 +1,4 @@
-"""Evaluate a sampler against real images: metrics, and the protocol without which they mean nothing."""
+"""Compares samples with real images: metrics, and the protocol of each."""
 
 from __future__ import annotations
 
@@ -34,32 +34,38 @@ from lightning_gen.pictures import to_float
 from lightning_gen.randomness import Stream, mix
 
 log = logging.getLogger(__name__)
-SAMPLES, REAL, UNIFORM = "samples", "other real images", "uniform noise"  # what is compared with the reference
+SAMPLES, REAL, UNIFORM = (
+    "samples",
+    "other real images",
+    "uniform noise",
+)  # compared with the reference
 
 Number = tuple[float, dict[str, Any]]  # a value and its protocol
 
 
 class SampleEvaluator:
-    """Everything on the real side is computed once; each call then costs one pass over the samples.
+    """Compares the samples of models with real images.
+
+    All results of real images are computed once. After that a call costs one pass over the samples.
 
     Args:
-        extractor: the feature space.
-        reference: real images, uint8 [N, C, H, W], that samples are compared with.
-        other: real images that are not in ``reference``, for the floor; ``None`` leaves the floor out.
-        num_samples: number n of samples. The bias of a Frechet distance depends on it, so it stays fixed.
-        metrics: names from ``METRICS``, or metrics by their own names; ``fid`` alone keeps memory constant in n.
-        num_reference: size of the random subset of ``reference``; ``None`` takes all of it.
-        reference_labels: classes int64 [N], for ``tstr``.
-        other_labels: classes of ``other``, likewise.
-        batch_size: images in one pass of the extractor.
-        seed: draws the samples' chunks and the subsets; the global generators are never touched.
+        extractor: the feature extractor.
+        reference: the real images to compare with, uint8 [N, C, H, W].
+        other: real images that are not in ``reference``, for the floor; ``None``: no floor.
+        num_samples: the number n of samples. The bias of a Frechet distance depends on n, so it is fixed.
+        metrics: names from ``METRICS``, or metrics by name. With ``fid`` alone memory does not grow with n.
+        num_reference: the size of a random subset of ``reference``; ``None``: all of it.
+        reference_labels: classes, int64 [N], for metrics that need labels.
+        other_labels: the classes of ``other``.
+        batch_size: the number of images in one pass of the extractor.
+        seed: the seed of samples and of random subsets. The global random generators are not used.
         device: where the extractor runs.
-        cache_dir: folder for the real side's moments, named by content; ``None`` keeps them in memory only.
-        split: which split ``reference`` is. If it is ``train`` then ``other`` is held out, else the reverse.
+        cache_dir: a folder for the moments of real images, named by content; ``None``: in memory only.
+        split: the split of ``reference``. With ``train``, ``other`` is held out; otherwise ``other`` is for training.
 
     Raises:
-        ValueError: images that are not uint8 [N, C, H, W], or fewer than two on a side.
-        UserError: a metric that is unknown, or that cannot be had here.
+        ValueError: a set that is not uint8 [N, C, H, W], or has fewer than two images.
+        UserError: a metric that is unknown or not available.
     """
 
     def __init__(
@@ -93,17 +99,17 @@ class SampleEvaluator:
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.fake: FeatureSet | None = None  # of the last call
         if other is not None and self.num_floor < num_samples:
-            log.warning("the floor is over %d images, all there are, not %d", self.num_floor, num_samples)
+            log.warning("the floor has only %d images, not %d: there are no more", self.num_floor, num_samples)
 
     def __call__(self, sampler: Sampler, **context: Any) -> Numbers:
         """Draw the samples and compare them with the reference.
 
         Args:
-            sampler: draws images in [0, 1]; in every process the same, each draws its share.
-            context: what only the caller knows, for the protocols: ``ema``, ``batch_norm``, ``checkpoint``.
+            sampler: draws images in [0, 1]. It must be the same in every process; each draws a share.
+            context: added to the protocols, such as ``ema``, ``batch_norm`` and ``checkpoint``.
 
         Returns:
-            The metrics by name, and the protocol of each.
+            The metrics by name and the protocol of each.
         """
         real, bounds = self.real, self.bounds
         source = from_sampler(sampler, mix(self.seed, Stream.SAMPLES), self.device)
@@ -115,19 +121,19 @@ class SampleEvaluator:
 
     @property
     def distance_name(self) -> str:
-        """The Frechet distance by this extractor, for example ``eval/fid_classifier``."""
+        """The name of the Frechet distance with this extractor, for example ``eval/fid_classifier``."""
         return f"eval/{self.extractor.metric_name('fid')}"
 
     def distance(self, source: Source, n: int, images: str) -> Number:
-        """The Frechet distance of n images of a source from the reference, and how it was measured."""
+        """The Frechet distance of n images of a source from the reference, and its protocol."""
         value = frechet_distance(self._pass(source, n).moments, self.real.reference.moments)
         return value, self.protocol("fid", METRICS["fid"], images, n)
 
-    # -- the real side ---------------------------------------------------------------------------------------
+    # -- real images -----------------------------------------------------------------------------------------
 
     @cached_property
     def real(self) -> Comparison:
-        """The real sets that samples are compared with."""
+        """The sets of real images that samples are compared with."""
         reference = self._real_set(self.reference, self.num_reference, Stream.REFERENCE)
         comparison = Comparison(reference, reference, self.extractor, self.seed)
         if self.labels[0] is not None:
@@ -138,7 +144,7 @@ class SampleEvaluator:
 
     @cached_property
     def bounds(self) -> dict[str, Number]:
-        """The ends of the scale: other real images (``_floor``) and uniform noise (``_noise``)."""
+        """The metrics of other real images (``_floor``) and of uniform noise (``_noise``): the ends of the scale."""
         found: dict[str, Number] = {}
         if self.other is not None:
             floor = replace(self.real, fake=self._real_set(self.other, self.num_floor, Stream.FLOOR))
@@ -151,11 +157,11 @@ class SampleEvaluator:
 
     @cached_property
     def real_hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the reference images."""
+        """The first 12 hex digits of the SHA-256 hash of the reference images."""
         return content_hash(self.reference)[:12]
 
     def _add_splits(self, comparison: Comparison, other: Tensor) -> None:
-        """All training images and, at most n of them, held-out ones: for the metrics that ask."""
+        """Add all training images and at most n held-out images, for the metrics that need them."""
         sides = [(self.reference, self.labels[0]), (other, self.labels[1])]
         train, held_out = sides if self.split == "train" else sides[::-1]
         pick = seeded_subset(len(held_out[0]), self.num_samples, mix(self.seed, Stream.FLOOR)).sort().values
@@ -168,7 +174,7 @@ class SampleEvaluator:
     def _real_set(self, images: Tensor, n: int, stream: Stream) -> FeatureSet:
         index = seeded_subset(len(images), n, mix(self.seed, stream))
         if n == len(images):
-            index = index.sort().values  # all of them: the seed does not matter, nor should the cache's key
+            index = index.sort().values  # all images: the same cache key for every seed
         source = from_images(images, index)
         if self.cache_dir is None or self.keep:  # the cache holds moments only
             return self._pass(source, n, self.keep)
@@ -182,10 +188,10 @@ class SampleEvaluator:
     # -- measuring -------------------------------------------------------------------------------------------
 
     def pictures(self, rows: int = 10) -> dict[str, tuple[Tensor, int]]:
-        """What is to be seen of the last call, and in how many columns.
+        """Pictures of the last call, each with its number of columns.
 
-        ``neighbours``, with the metric ``memorization``: the first samples, each followed by its three nearest
-        training images, float [rows * 4, C, H, W] in [0, 1].
+        With the metric ``memorization`` there is ``neighbours``, float [rows * 4, C, H, W] in [0, 1]: the first
+        samples, each followed by its three nearest training images.
         """
         if "memorization" not in self.metrics or self.fake is None:
             return {}
@@ -196,7 +202,7 @@ class SampleEvaluator:
         return {"neighbours": (to_float(tiles), 4)}
 
     def protocol(self, name: str, metric: Metric, images: str = SAMPLES, n: int | None = None) -> dict[str, Any]:
-        """How a number is measured; numbers compare only where this is equal."""
+        """How a number is measured. Numbers can be compared only if this is equal."""
         train = self.reference if self.split == "train" else self.other
         return {
             "metric": name,
@@ -235,13 +241,14 @@ class SampleEvaluator:
                     f"expected 2 or more uint8 images [N, C, H, W], got {images.dtype} {list(images.shape)}"
                 )
         if self.num_samples < 2:
-            raise UserError(f"evaluation.num_samples={self.num_samples}: a covariance needs at least 2")
+            raise UserError(f"evaluation.num_samples={self.num_samples}: set it to 2 or more, for a covariance.")
         for name, metric in self.metrics.items():
             if "classes" in metric.needs and not hasattr(self.extractor, "logits_from_features"):
                 raise UserError(
-                    f"evaluation.metrics: {name} needs an extractor that classifies, not {self.extractor.name}"
+                    f"evaluation.metrics: {name} needs an extractor that classifies, not {self.extractor.name}: set "
+                    "evaluation/extractor=classifier, or leave it out."
                 )
             if "train" in metric.needs and self.other is None:
-                raise UserError(f"evaluation.metrics: {name} needs both training and held-out images")
+                raise UserError(f"evaluation.metrics: {name} needs both training and held-out images: leave it out.")
             if "labels" in metric.needs and any(labels is None for labels in self.labels):
-                raise UserError(f"evaluation.metrics: {name} needs class labels, which this data set lacks")
+                raise UserError(f"evaluation.metrics: {name} needs class labels, and the data set has none: omit it.")

@@ -1,4 +1,4 @@
-"""The metrics by name: what each needs from the one pass over the samples, and what it reports."""
+"""The metrics of samples, by name: how each is computed, and what it needs."""
 
 from __future__ import annotations
 
@@ -57,9 +57,12 @@ def _per_class(c: Comparison) -> dict[str, float]:
 
 
 def _diversity(c: Comparison) -> dict[str, float]:
-    """From the moments alone: the mean squared distance of pairs is twice the trace of the covariance."""
+    """The ratio of root mean squared distances between images of a set: samples to real images.
+
+    It needs only moments: the mean squared distance of pairs is twice the trace of the covariance.
+    """
     sides = (c.fake.moments, c.reference.moments)
-    fake, real = (max(float(moments.covariance.trace()), 0.0) for moments in sides)  # rounding can take it below 0
+    fake, real = (max(float(moments.covariance.trace()), 0.0) for moments in sides)  # rounding can make it negative
     return {"diversity": (fake / real) ** 0.5 if real else float("nan")}
 
 
@@ -83,7 +86,7 @@ def _c2st(c: Comparison) -> dict[str, float]:
 
 
 def _tstr(c: Comparison) -> dict[str, float]:
-    """Unconditional samples get the class that the extractor's classifier sees in them."""
+    """Train on synthetic, test on real; samples are labelled by the extractor's classifier."""
     train, test = cast(Tensor, c.real["train"].images), cast(Tensor, c.real["held_out"].images)
     fake = cast(Tensor, c.fake.images)
     labels = c.logits()[0].argmax(1).cpu()
@@ -126,13 +129,13 @@ METRICS: dict[str, Metric] = {
 
 
 def named_metrics(names: Iterable[str]) -> dict[str, Metric]:
-    """The metrics of ``METRICS`` by these names.
+    """The metrics of ``METRICS`` with these names.
 
     Raises:
-        UserError: a name that is not among them.
+        UserError: an unknown name.
     """
     for name in names:
         if name not in METRICS:
             known = ", ".join(METRICS)
-            raise UserError(f"evaluation.metrics: no metric {name!r}, only {known}.{did_you_mean(name, METRICS)}")
+            raise UserError(f"evaluation.metrics: {name} does not exist: use {known}.{did_you_mean(name, METRICS)}")
     return {name: METRICS[name] for name in names}

@@ -18,7 +18,7 @@ def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, I
     """
     model = load_model(run, checkpoint)
     if not model.can_encode:
-        raise UserError(f"{run.path} holds model={run.config.model.name}, which has no codes.")
+        raise UserError(f"{run.path} has model={run.config.model.name}, which has no encoder and so no codes.")
     return model, build_data(run.config)
 
 

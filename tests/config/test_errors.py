@@ -82,9 +82,9 @@ MISTAKES = {
     ),
     "unknown wandb mode": (["logger=wandb", "logger.mode=on"], "logger.mode=on is not known"),
     "samples for a distance": (["evaluation.num_samples=1"], "evaluation.num_samples=1"),
-    "unknown metric": (["evaluation.metrics=[fid,kidd]"], "no metric 'kidd'"),
+    "unknown metric": (["evaluation.metrics=[fid,kidd]"], "kidd does not exist"),
     "unknown protocol": (["evaluation=quik"], "evaluation=quik does not exist"),
-    "features by value": (["evaluation.extractor=pixels"], "features are chosen by evaluation/extractor=pixels"),
+    "features by value": (["evaluation.extractor=pixels"], "to choose features, set evaluation/extractor=pixels"),
     "features that do not exist": (["evaluation/extractor=incepton"], "Did you mean 'inception'?"),
     "weights that are not there": (
         ["evaluation/extractor=inception", "evaluation.extractor.weights=/nonexistent"],

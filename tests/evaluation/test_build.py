@@ -74,8 +74,8 @@ def test_added_metrics_by_function_or_by_what_they_need():
 @pytest.mark.parametrize(
     ("overrides", "metrics", "message"),
     [
-        ((), {"fid": NODE}, "fid is the name of a metric of evaluation.metrics"),
-        ((), {"mine": {"_target_": "builtins.dict"}}, r"mine: builtins.dict gives {}.*`_partial_: true`"),
+        ((), {"fid": NODE}, "fid is already a metric of evaluation.metrics"),
+        ((), {"mine": {"_target_": "builtins.dict"}}, r"mine: builtins.dict returns {}.*`_partial_: true`"),
         (("dataset=gaussians",), {"mine": NODE}, "dataset=gaussians has points"),
     ],
 )

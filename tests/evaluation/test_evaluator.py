@@ -72,7 +72,7 @@ def test_a_report_keeps_the_first_number_of_a_name():
 
 def test_the_distance_must_be_measured_to_be_watched():
     assert evaluator_and_model("model=gan")[0].distance_name() == "eval/fid_classifier"
-    with pytest.raises(UserError, match="needs fid among"):
+    with pytest.raises(UserError, match="needs fid in"):
         evaluator_and_model("model=gan", "evaluation.metrics=[kid]")[0].distance_name()
 
 

@@ -1,4 +1,4 @@
-"""The callbacks of a run: each is given the others that it needs."""
+"""Builds the callbacks of a run; each is given the other callbacks that it needs."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ INSTEAD = {
 
 @dataclass
 class Callbacks:
-    """What acts between the steps of a run. `ema` and `progress` may be absent; `others`: those of `callbacks=`."""
+    """The callbacks of a run. `ema` and `progress` may be None; `others` are those of the config key `callbacks`."""
 
     interruption: Interruption
     random_state: RandomState
@@ -46,7 +46,7 @@ class Callbacks:
     saver: SaveCheckpoints
 
     def in_order(self) -> list[Callback]:
-        """In the order in which they act after a step: average, log, evaluate, show, save."""
+        """All callbacks in the order in which they act after a step: average, log, evaluate, show, save."""
         first = [self.interruption, self.random_state]
         acting = [self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
         return [callback for callback in (*first, *acting) if callback is not None]

@@ -1,4 +1,4 @@
-"""last.ckpt every N steps and at the end or a signal, best.ckpt by a metric: always between two steps."""
+"""Checkpoints, always saved between two steps: last.ckpt at intervals and at the end, best.ckpt by a metric."""
 
 import os
 import time
@@ -22,19 +22,19 @@ NEXT = "next.ckpt"  # becomes last.ckpt when it is complete
 
 
 class SaveCheckpoints(StepCallback, Checkpoint):
-    """Writes `folder`/last.ckpt, keeping the one before as `folder`/previous.ckpt, and `folder`/best.ckpt.
+    """Writes last.ckpt, keeping the one before as previous.ckpt, and best.ckpt.
 
-    Saving only between two steps is what makes a resumed run bit-identical; Lightning's own ModelCheckpoint counts
-    otherwise under manual optimization.
+    Checkpoints are saved only between two steps, which makes resumed runs bit-identical. Lightning's ModelCheckpoint
+    counts steps differently in manual optimization.
 
     Args:
-        folder: where the files go.
-        every_n_steps: cadence of last.ckpt, which is also written at the end and at an interruption.
-        every_n_seconds: writes last.ckpt also after so many seconds; None: by steps only.
-        monitor: the metric that best.ckpt is best by.
-        mode: its better end, "min" or "max".
-        interruption: whether somebody asked to stop, which ends training here.
-        check: raises if the model is not worth saving, so that last.ckpt stays a good one.
+        folder: the folder of the checkpoints.
+        every_n_steps: the interval of last.ckpt, which is also written at the end and at an interruption.
+        every_n_seconds: also write last.ckpt when this many seconds have passed; None: by steps only.
+        monitor: the metric that decides best.ckpt.
+        mode: whether the best value of the metric is its "min" or its "max".
+        interruption: says whether the run was asked to stop; training then ends after the checkpoint.
+        check: raises an error if the model has diverged, so that last.ckpt stays a good one.
         ema: the average of the weights, if there is one.
     """
 
@@ -54,15 +54,15 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         self.interruption, self.check, self.ema = interruption, check, ema
         self.best: float | None = None
         self.best_step: int | None = None
-        self._saved_step: int | None = None  # of a last.ckpt that is known to be intact
+        self._saved_step: int | None = None  # the step of a last.ckpt that is known to be intact
         self._saved_at = time.monotonic()
-        self._stop_later = False  # after the step at hand
+        self._stop_later = False  # after the current step
 
     # -- saving ----------------------------------------------------------------------------------------------
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        if trainer.should_stop and not pl_module.step_done:  # a Timer's request in the middle of an accumulation
+        if trainer.should_stop and not pl_module.step_done:  # a Timer's request while batches are accumulated
             trainer.should_stop, self._stop_later = False, True
         super().on_train_batch_end(trainer, pl_module)
 
@@ -87,7 +87,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         self.save_last(trainer, pl_module)
 
     def save_last(self, trainer: Trainer, pl_module: LightningModule, again: bool = False) -> None:
-        """Write last.ckpt; if it is of this step already, only if asked to do so `again`."""
+        """Write last.ckpt, unless it is from this step already; `again`: write it in any case."""
         if again or self._saved_step != trainer.global_step:
             self._save(trainer, pl_module, NEXT)
             if trainer.is_global_zero:
@@ -97,7 +97,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
     def consider_best(self, trainer: Trainer, pl_module: LightningModule, metrics: dict[str, float]) -> None:
-        """To be called with the metrics of an evaluation: write best.ckpt if `monitor` has improved."""
+        """Write best.ckpt if `monitor` has improved; called with the metrics of each evaluation."""
         value = metrics.get(self.monitor)
         if value is None or value != value:
             return
@@ -115,7 +115,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         trainer.save_checkpoint(self.folder / name)
 
     def _check_state(self, trainer: Trainer) -> None:
-        """Raises UserError: the state of an optimizer or the average of the weights is not finite."""
+        """Raise a UserError if the state of an optimizer or the average of the weights is not finite."""
         states = [
             value
             for optimizer in trainer.optimizers
@@ -133,12 +133,12 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == LAST:
             self._saved_step = trainer.global_step
-        if trainer.global_step == 0:  # from then on, a missing last.ckpt means that it was lost
+        if trainer.global_step == 0:  # so that later a missing last.ckpt means that it was lost
             self.save_last(trainer, pl_module)
-        if self.interruption.asked and trainer.world_size == 1:  # in the first evaluation
+        if self.interruption.asked and trainer.world_size == 1:  # during the first evaluation
             trainer.should_stop = True
 
-    # -- what outlives a resume --------------------------------------------------------------------------------
+    # -- state in the checkpoint -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}

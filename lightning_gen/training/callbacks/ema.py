@@ -37,7 +37,7 @@ class EMA(StepCallback):
 
     def __init__(self, half_life: float, buffers: str = "average") -> None:
         if buffers not in BUFFERS:
-            raise UserError(f"ema.buffers={buffers} is not known: use {' or '.join(BUFFERS)}.")
+            raise UserError(f"ema.buffers={buffers} does not exist: use {' or '.join(BUFFERS)}.")
         self.half_life, self.copies_buffers = half_life, buffers == "copy"
         self.average: dict[str, Tensor] = {}
         self._images_seen = 0
@@ -70,8 +70,8 @@ class EMA(StepCallback):
 
     @contextmanager
     def in_use(self, model: GenerativeModel) -> Iterator[None]:
-        """Give the model the averaged weights inside the block; afterwards it has its own again, bit for bit."""
-        if not self.average:  # before the first step the weights are their own average
+        """Inside the block the model has the averaged weights; afterwards its own are restored, bit for bit."""
+        if not self.average:  # before the first step the average equals the weights
             yield
             return
         states = [module.state_dict() for module in model.averaged_modules().values()]

@@ -1,4 +1,4 @@
-"""Metrics and pictures every N steps and at the end, without a trace in the training."""
+"""Metrics and pictures every N steps and at the end, without any effect on training."""
 
 import json
 import sys
@@ -20,8 +20,8 @@ from lightning_gen.training.callbacks.inference import evaluation_mode, fit_dens
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.loggers import log_picture, record
 
-SETTLED, SETTLED_IMAGES = 10, 20_000  # no complaints in the first tenth of training, nor before so many images
-ENOUGH_SAMPLES = 200  # by fewer, a collapse cannot be told from chance
+SETTLED, SETTLED_IMAGES = 10, 20_000  # no warnings in the first tenth of training, nor before this many images
+ENOUGH_SAMPLES = 200  # with fewer samples, a collapse cannot be distinguished from chance
 
 T = TypeVar("T")
 
@@ -29,14 +29,14 @@ T = TypeVar("T")
 class Evaluation(StepCallback):
     """Evaluates before the first step, every `every_n_steps` and at the end, and saves pictures.
 
-    The metrics go to every logger, to `self.metrics` with their `self.protocol`, and to `saver`.
+    Metrics go to every logger, to `saver`, and with their protocols to `self.metrics` and `self.protocol`.
 
     Args:
-        evaluator: what is measured, and how.
-        every_n_steps: cadence of the evaluation.
-        run_dir: receives a folder for each kind of picture, such as samples/ and reconstructions/.
-        saver: keeps best.ckpt; its request to stop ends an evaluation immediately.
-        ema: the average of the weights, which is evaluated in their place if there is one.
+        evaluator: computes the metrics and draws the pictures.
+        every_n_steps: the interval between evaluations.
+        run_dir: the run directory, with a folder for each kind of picture, such as samples/ and reconstructions/.
+        saver: writes best.ckpt. Its interruption ends an evaluation immediately.
+        ema: the average of the weights; if there is one, it is evaluated in place of the weights.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Evaluation(StepCallback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.metrics:
             self._check_watched()
-        self._run_if_due(trainer, pl_module)  # before the first step, or where a stop cut this evaluation short
+        self._run_if_due(trainer, pl_module)  # before the first step, or after a stop in this evaluation
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         self._run_if_due(trainer, model)
@@ -67,14 +67,14 @@ class Evaluation(StepCallback):
         self.ended = True
         if self.saver.interruption.asked:
             return
-        self.saver.save_last(trainer, pl_module)  # a kill during what follows loses no step
+        self.saver.save_last(trainer, pl_module)  # if the process is killed during the evaluation, no step is lost
         self.run(trainer, pl_module)
         if trainer.global_step > 0:
             self.measure_likelihood(trainer, pl_module)
         self.saver.save_last(trainer, pl_module, again=True)
 
     def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the test likelihood, which is too slow for every evaluation, to the numbers of this step."""
+        """Add the test likelihood to the metrics of this step; it is too slow for every evaluation."""
         assert isinstance(pl_module, GenerativeModel)
         if "eval/nll" in self.metrics:
             return
@@ -84,7 +84,7 @@ class Evaluation(StepCallback):
             self.metrics, self.protocol = self.metrics | numbers[0], self.protocol | numbers[1]
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate the model as it stands, once a step; nothing is recorded if the run is asked to stop meanwhile."""
+        """Evaluate the model, at most once per step. If the run is asked to stop meanwhile, nothing is recorded."""
         assert isinstance(pl_module, GenerativeModel)
         if self._done_at == trainer.global_step:
             return
@@ -107,7 +107,7 @@ class Evaluation(StepCallback):
             listener.on_validation_end(trainer, pl_module)
 
     def _check_watched(self) -> None:
-        """Raises UserError: a config key names a metric that is not measured."""
+        """Raise a UserError if a config key names a metric that is not measured."""
         for key, metric in self.watched.items():
             if metric.startswith("eval/nll"):
                 raise UserError(f"{key}={metric} is measured only at the end of training: choose another metric.")
@@ -126,12 +126,12 @@ class Evaluation(StepCallback):
     def _measured(self, trainer: Trainer, model: GenerativeModel, measure: Callable[..., T]) -> T | None:
         """The result of `measure`; None if the run was asked to stop, which ends the measurement immediately.
 
-        Several processes finish it instead, because each waits for the numbers of the others.
+        With several processes the measurement is completed first, because each waits for the results of the others.
         """
         alone = trainer.world_size == 1
         try:
             with evaluation_mode(model, self.ema) as averaged, self.saver.interruption.stop.at_once(alone):
-                # At the end of training, last.ckpt holds the model that is measured; until then, `step` says which.
+                # At the end of training, last.ckpt has the model that is measured; before, `step` identifies it.
                 return measure(model, ema=averaged, checkpoint="last", step=trainer.global_step)
         except KeyboardInterrupt:
             if not alone:
@@ -139,7 +139,7 @@ class Evaluation(StepCallback):
             return None
 
     def _settled(self, trainer: Trainer, model: GenerativeModel) -> bool:
-        """Whether training and evaluation have gone far enough to judge by."""
+        """Whether there was enough training, and there are enough samples, to warn about a collapse."""
         far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
         return far and self.evaluator.sample_evaluator.num_samples >= ENOUGH_SAMPLES
 

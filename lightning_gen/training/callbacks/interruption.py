@@ -1,4 +1,4 @@
-"""Training ends when the process is asked to stop."""
+"""Ends training when the process is asked to stop."""
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -6,10 +6,10 @@ from lightning_gen.interruption import StopRequest
 
 
 class Interruption(Callback):
-    """Ends training after the step at hand, when its checkpoint is written, if `stop` was asked for.
+    """Ends training after the current step and its checkpoint, once `stop` is requested.
 
-    It comes before every other callback, so that a signal during the first evaluation finds its handlers and not
-    those of Lightning, which end training without a checkpoint.
+    It is the first callback, so that its signal handlers are installed before the first evaluation. Lightning's
+    handlers would end training without a checkpoint.
     """
 
     def __init__(self, stop: StopRequest) -> None:
@@ -25,7 +25,7 @@ class Interruption(Callback):
         trainer._signal_connector.received_sigterm = False
 
     def agreed(self, trainer: Trainer) -> bool:
-        """Whether to stop after this step; several processes agree on it every `log_every_n_steps` steps."""
+        """Whether to stop after this step. Several processes decide together, every `log_every_n_steps` steps."""
         if trainer.world_size == 1:
             return self.asked
         if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]

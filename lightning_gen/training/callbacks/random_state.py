@@ -37,7 +37,7 @@ class RandomState(Callback):
     """Saves the generators of all ranks; at the start of training, each rank restores its own.
 
     In a new run all ranks have built the same weights from `seed`. From then on each rank draws, for example dropout,
-    from a generator with a seed of its own.
+    from a generator with another seed.
     """
 
     def __init__(self, seed: int) -> None:

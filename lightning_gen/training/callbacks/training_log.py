@@ -24,7 +24,7 @@ class TrainingLog(StepCallback):
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.latest: dict[str, float] = {}
-        self._seconds_before = 0.0  # of the run's earlier parts, before it was resumed
+        self._seconds_before = 0.0  # seconds before the run was resumed
         self._start: float | None = None
 
     def seconds(self) -> float:
@@ -67,7 +67,7 @@ class TrainingLog(StepCallback):
         weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
         seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
         *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
-        if any(lost):  # the first phase spoils those that follow
+        if any(lost):  # a loss that is not finite affects the phases after it
             found = [
                 (float(at), phase) for at, phase, share in zip(first, model.diverged, lost, strict=True) if share
             ]
