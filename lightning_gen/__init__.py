@@ -39,8 +39,8 @@ def load(path: str | Path, checkpoint: str = "best", device: torch.device | str 
     Args:
         path: a run directory, such as `runs/latest`.
         checkpoint: `best` (by the run's `checkpoint.monitor`), `last`, or the path of a checkpoint file. The model
-            has the averaged weights of the checkpoint if it holds any.
-        device: where the model goes; None: a GPU if there is one, else the CPU.
+            gets the averaged weights if the checkpoint has them.
+        device: the device of the model; None: a GPU if there is one, else the CPU.
 
     Returns:
         The run, with `sample`, `encode`, `decode`, `reconstruct`, `interpolate`, `metrics`, `summary`, `config`,
@@ -58,25 +58,25 @@ def train(*overrides: str) -> TrainedRun:
     """Train in this process as `python train.py` does with these overrides, and return the run.
 
     The checks, the run directory (`runs/<dataset>/<model>/<time>-<id>` below the working directory, or
-    `hydra.run.dir=DIR`) and the messages on standard error are those of the command. `resume=RUN` goes on with a run.
-    The global random generators of torch, numpy and Python, the handlers of signals and a Hydra that the caller has
-    initialized are as before when it returns.
+    `hydra.run.dir=DIR`) and the messages on standard error are those of the command. `resume=RUN` continues a run.
+    The global random generators of torch, numpy and Python, the signal handlers, and a Hydra that the caller has
+    initialized are restored before it returns.
 
-    Ctrl-C, or interrupting a notebook's cell, ends training after the step at hand, saves its checkpoint and raises
-    KeyboardInterrupt: `train("resume=runs/latest")` goes on from there.
+    Ctrl-C, or interrupting a notebook's cell, ends training after the current step, saves a checkpoint and raises
+    KeyboardInterrupt. `train("resume=runs/latest")` continues from there.
 
     Args:
-        overrides: such as `"model=vae"`, `"dataset=mnist"`, `"trainer.max_steps=1000"`, each a string of its own. The
-            flags of the command line (`-m` for a grid or a search, `--cfg`) are not for this function: a grid is a
-            loop over `train`.
+        overrides: such as `"model=vae"`, `"dataset=mnist"`, `"trainer.max_steps=1000"`, each a separate string. The
+            flags of the command line (`-m` for a grid or a search, `--cfg`) do not work here: for a grid, call
+            `train` in a loop.
 
     Returns:
-        The run as `load` gives it, from its best checkpoint, or from the last if it has no best one.
+        The run as `load` returns it, with its best checkpoint, or with the last if it has no best one.
 
     Raises:
-        UserError: a mistake in the overrides, told before training starts; or a loss that is not finite.
-        JobFailed: with `trainer.devices=2` or more, one of the processes failed, and has told why.
-        KeyboardInterrupt: training was asked to stop, and has saved its checkpoint.
+        UserError: a mistake in the overrides, before training starts; or a loss that is not finite.
+        JobFailed: with `trainer.devices=2` or more, one of the processes failed, after it printed the reason.
+        KeyboardInterrupt: training was asked to stop, and its checkpoint is saved.
     """
     from lightning_gen.commands.train_here import train_here
 
@@ -92,27 +92,28 @@ def frechet_distance(
 ) -> float:
     """The (squared) Frechet distance between two sets of images in the features of a network (Heusel et al. 2017).
 
-    With `extractor="inception"` it is the FID of the literature; with other features it is another number, and the
-    two do not compare. It is the number that the evaluation of a run gives for the same images.
+    With `extractor="inception"` it is the FID of the literature. Distances with different features cannot be
+    compared. The evaluation of a run gives the same number for the same images.
 
     The estimate is biased: it falls as the number of images grows, on either side about in proportion to 1/n
-    (Chong & Forsyth 2020). So compare distances at equal numbers of images only, and with more images than features
-    (64 of the classifier and of `random`, 2048 of Inception); and look at the distance between two sets of real
-    images of that size to know how low it can get.
+    (Chong & Forsyth 2020). So compare distances only at equal numbers of images, and use more images than features
+    (64 of the classifier and of `random`, 2048 of Inception). The distance between two sets of real images of that
+    size shows how low it can get.
 
     Args:
         images_a: [N, C, H, W], uint8 or floating point in [0, 1], N at least 2; a tensor or a numpy array. They are
             rounded to 8 bits.
-        images_b: likewise, not necessarily as many.
+        images_b: the other set, of the same kind; its size may differ.
         extractor: `classifier`, the last hidden layer of a small classifier that comes with the package; `inception`
             and `dinov2`, whose weights must be on this machine; `random`, the classifier's network untrained;
             `pixels`.
-        dataset: whose classifier: `digits`, `mnist` or `fashion_mnist`. Only `extractor="classifier"` needs it.
+        dataset: the data set of the classifier, `digits`, `mnist` or `fashion_mnist`. Only `extractor="classifier"`
+            needs it.
         device: where the features are computed; None: a GPU if there is one, else the CPU.
 
     Raises:
         ValueError: images of another shape, type or range, or fewer than two.
-        UserError: an extractor that is unknown, or that cannot be had here.
+        UserError: an extractor that is unknown or not available.
     """
     from lightning_gen.metrics.image_sets import image_distance
     from lightning_gen.runs.loading import default_device

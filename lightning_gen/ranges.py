@@ -1,7 +1,7 @@
 """The ranges that arguments may have, for their annotations: `latent_dim: Count`.
 
 A config is checked against the annotations of what it builds (lightning_gen/config/schema.py), so an argument that
-states its range needs no check of its own.
+states its range needs no separate check.
 """
 
 from typing import Annotated

@@ -37,7 +37,7 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
 
 
 def readable(paths: list[Path]) -> list[Run]:
-    """The runs at these paths; those that cannot be read are told and left out, if any can be read.
+    """The runs at these paths. Runs that cannot be read are left out with a warning, if there are others.
 
     Raises:
         UserError: none of them can be read.

@@ -37,7 +37,7 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     """
     quiet_libraries()
     run = Run.load(run_dir)
-    run.read_summary()  # found to be unreadable now, not after the work
+    run.read_summary()  # fails now, not after the work, if it cannot be read
     checkpoint = next((o.partition("=")[2] for o in overrides if o.startswith("checkpoint=")), "best")
     set_protocol(run.config, [o for o in overrides if not o.startswith("checkpoint=")])
     validate(run.config)
@@ -66,13 +66,13 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
             path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
             save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
             print(f"{name} {shortest(path)}")
-    except OSError as error:  # the numbers are on the screen all the same
-        print(f"warning: {run.path} cannot be written to ({error.strerror}): this is kept nowhere.", file=sys.stderr)
+    except OSError as error:  # the numbers are printed in any case
+        print(f"warning: {run.path} cannot be written ({error.strerror}): numbers are not saved.", file=sys.stderr)
     return entry
 
 
 def set_protocol(config: DictConfig, overrides: list[str]) -> None:
-    """Change the evaluation in a saved config. Groups are composed anew, so a protocol means what its file says.
+    """Change the evaluation in a saved config. Groups are composed again, so a protocol means what its file says.
 
     Raises:
         UserError: an override that does not exist, or of something else than the evaluation or the data set.

@@ -8,7 +8,7 @@ from rich.table import Table
 from lightning_gen.files import shortest
 from lightning_gen.runs.run import Run
 
-BESIDE = ("_floor", "_noise", "_std")  # shown next to a number instead of in a row of its own
+BESIDE = ("_floor", "_noise", "_std")  # shown next to a number, not in a separate row
 
 
 def metrics_table(summary: dict[str, Any]) -> Table:

@@ -33,7 +33,7 @@ HELP_HEAD = """Train a model: every option is a config under conf/, every value 
   python train.py model.latent_dim=8 seed=3            a value of a key
   python train.py model/loss=hinge                     a choice inside the model
   python train.py -m model=ae,vae,gan seed=0,1         a grid: one run for each combination
-  python train.py resume=runs/latest                   go on with a run
+  python train.py resume=runs/latest                   continue a run
 
 Groups and their choices:
 """
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def help_text() -> str:
-    """What can be chosen, and the keys that everybody sets."""
+    """The text of --help: the groups with their choices, and common keys."""
     lines = [HELP_HEAD]
     for group, options in options_of_groups().items():
         if not group.startswith("evaluation/extractor"):
@@ -135,7 +135,7 @@ def help_text() -> str:
 
 
 def wrap(name: str, text: str) -> list[str]:
-    """A name, and a text beside it in lines of at most 110 characters."""
+    """Lines of at most 110 characters: a name on the left and a text on the right."""
     first, *rest = textwrap.wrap(text, 84)
     return [f"  {name:<22}{first}", *(" " * 24 + line for line in rest)]
 

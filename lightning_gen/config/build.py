@@ -26,7 +26,7 @@ def build(node: DictConfig, **arguments: Any) -> Any:
             raise error.__cause__ from None
         text = " ".join(line.strip() for line in str(error).splitlines()[:2])
         if "missing" in text and "required positional argument" in text:
-            text += " Give it in the config; or, if it is known only later, add `_partial_: true`."
+            text += " Set it in the config, or add `_partial_: true` if the model provides it."
         raise UserError(text) from error
 
 

@@ -53,7 +53,7 @@ def unknown_option(group: str, word: str, listed: list[str]) -> str:
 
 
 def no_such_group(group: str) -> str:
-    """What to say of GROUP=NAME where the other choices have no such group."""
+    """The message for GROUP=NAME if the chosen config has no such group."""
     parent, _, part = group.rpartition("/")
     files = sorted((config_dir() / parent).glob("*.yaml")) if parent else []
     owners = [file.stem for file in files if part in _groups_of(file)]
@@ -70,7 +70,7 @@ def _groups_of(file: Path) -> set[str]:
 
 
 def no_such_key(key: str) -> str:
-    """What to say of KEY=VALUE where there is no such key."""
+    """The message for KEY=VALUE if there is no such key."""
     group, _, option = key.rpartition(".")
     group = group.replace(".", "/")
     if option in options_of_groups().get(group, []):
@@ -80,7 +80,7 @@ def no_such_key(key: str) -> str:
 
 
 def lacks(key: str) -> str:
-    """What to say where a key is needed and no config file gives it."""
+    """The message for a required key that no config file sets."""
     group, _, name = key.rpartition(".")
     hint = " Its file begins with `defaults: [base]`." if group == "dataset" else ""
     return f"The config of {group or 'the run'} lacks `{name}`.{hint}"

@@ -84,7 +84,7 @@ def _types(node: dict[str, Any], group: type | None, root: Any) -> dict[str, Any
     """The types of the keys of a node: those of its group, or of what it builds."""
     if group is not None:
         return (hints(LightningTrainer) if group is Trainer else {}) | hints(group)
-    if "source" in node:  # a data set: the keys of all data sets, and those of its own source
+    if "source" in node:  # a data set: the common keys, and those of its source
         return hints(ImageDataModule) | _arguments(node["source"])
     target = str(node.get("_target_", ""))
     if target.startswith("${"):  # the class of another node of the file

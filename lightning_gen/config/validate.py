@@ -20,7 +20,7 @@ def validate(config: DictConfig) -> None:
     if "_target_" in (config.model.get("penalty") or {}):
         target = config.model.penalty._target_
         name = target.rsplit(".", 1)[-1].lower()
-        raise UserError(  # several go together, so each has a key of its own
+        raise UserError(  # several can be combined, so each needs a key
             f"model/penalty: each penalty stands under a name. In its file, such as conf/model/penalty/{name}.yaml, "
             f"write `{name}: {{_target_: {target}, weight: 1.0}}`, with the penalty's own arguments."
         )

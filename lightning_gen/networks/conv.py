@@ -38,7 +38,7 @@ class ConvEncoder(nn.Module):
         norm: `batch`, `group` or `none`.
         activation: a name from `mlp.ACTIVATIONS`.
         bias: whether the convolutions have one.
-        kernel: 4 or 5 pixels a side.
+        kernel: the side of the kernels in pixels, 4 or 5.
         smallest: halving stops before the shorter side has fewer pixels than this; by default 4 to 7 are left.
         norm_last: put the normalization after the activation.
     """

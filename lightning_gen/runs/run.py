@@ -38,7 +38,7 @@ class Run:
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
         self.record: DictConfig | None = None  # the config for config.yaml and the loggers, if it differs
-        self.overrides: list[str] | None = None  # that the command line gave; None: they are in the directory already
+        self.overrides: list[str] | None = None  # of the command line; None: already in the directory
         self._lock: FileLock | None = None
 
     @classmethod
@@ -156,7 +156,7 @@ class Run:
         path = self.checkpoint_path(which)
         try:
             if not is_intact(path):
-                raise ValueError("it is damaged: its content and its checksum do not agree")
+                raise ValueError("it is damaged: its content does not match its checksum")
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
             raise UserError(f"There is no checkpoint at {path}: the run has not saved one yet.") from None
@@ -215,9 +215,9 @@ class Run:
         try:
             summary = json.loads(path.read_text()) if path.exists() else {}
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}): mend it, or remove it.") from error
+            raise UserError(f"{path} cannot be read ({error}): repair it, or remove it.") from error
         if not isinstance(summary, dict):
-            raise UserError(f"{path} does not hold a summary: mend it, or remove it.")
+            raise UserError(f"{path} is not a summary: repair it, or remove it.")
         return summary
 
     def write_summary(self, **parts: Any) -> dict[str, Any]:
@@ -225,7 +225,7 @@ class Run:
         return self.change_summary(lambda summary: summary | parts)
 
     def change_summary(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Write what `change` makes of summary.json; other processes that write it wait meanwhile."""
+        """Replace summary.json by `change` of its content; other processes that write it wait."""
         path = self.path / "summary.json"
         with locked(path):
             summary = change(self.read_summary())

@@ -89,7 +89,7 @@ def with_objective_group(overrides: list[str]) -> list[str]:
 
 
 def _with_objective(tree: dict[str, Any]) -> dict[str, Any]:
-    """`hierarchical_vae` named its objective by a word and had the number of samples, `k`, beside it."""
+    """`hierarchical_vae` had the name of its objective as a value, and the number of samples as the key `k`."""
     model = tree.get("model")
     if not isinstance(model, dict):
         return tree

@@ -68,7 +68,7 @@ def make_trainer(
     if options.get("profiler") in PROFILERS:  # by its name alone it would report to a log that nobody sees
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=run_dir, filename="profile")
     plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():  # last.ckpt is what a job goes on from, not a checkpoint of Lightning's own
+    if SLURMEnvironment.detect():  # a job continues from last.ckpt, not from a checkpoint by Lightning
         plugins.append(SLURMEnvironment(auto_requeue=False))
     if options["precision"] in HALF_PRECISIONS:
         plugins.append(HalfLayers(options.pop("precision")))

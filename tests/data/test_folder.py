@@ -98,7 +98,7 @@ def test_a_dataset_json_without_labels_means_none(tmp_path, decoding):
     assert image_folder(decoding(), str(folder)).train.labels is None
 
 
-@pytest.mark.parametrize(("text", "told"), [("[", "mend it"), ('{"labels": [["x.png", 1]]}', "has no label for")])
+@pytest.mark.parametrize(("text", "told"), [("[", "repair it"), ('{"labels": [["x.png", 1]]}', "has no label for")])
 def test_a_dataset_json_that_cannot_be_used_is_told(tmp_path, decoding, text, told):
     folder = tree(tmp_path / "a", 6)
     (folder / "dataset.json").write_text(text)

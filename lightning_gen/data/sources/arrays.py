@@ -77,7 +77,7 @@ def arrays(
 
 
 def holds_zeros_and_ones(images: Any) -> bool:
-    """Whether 8-bit images hold 0 and 1 only; told by the first 1,000 of them."""
+    """Whether 8-bit images have the values 0 and 1 only, judged by the first 1,000."""
     first = images[:1000] if isinstance(images, np.ndarray | Tensor) and images.ndim else np.zeros(0)
     eight_bit = first.dtype in (np.uint8, torch.uint8)
     return eight_bit and len(first) > 0 and int(first.max()) == 1

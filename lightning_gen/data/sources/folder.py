@@ -207,7 +207,7 @@ def listed_labels(path: Path) -> dict[str, int] | None:
             return None
         return {str(name): int(label) for name, label in json.loads(text).get("labels") or []}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / LABEL_FILE} is not a list of labels ({error}): mend it, or remove it.") from error
+        raise UserError(f"{path / LABEL_FILE} is not a list of labels ({error}): repair it, or remove it.") from error
 
 
 def relabelled(arranged: Arranged, listed: dict[str, int], root: str) -> Arranged:

@@ -48,7 +48,7 @@ class Shards:
             self.size = len(self._items)
         except UserError:
             raise
-        except Exception as error:  # each kind of storage has errors of its own
+        except Exception as error:  # each kind of storage has other errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"dataset.url: there are no litdata shards at {url} ({reason}).") from error
         self._opened = None  # must not be shared with the workers

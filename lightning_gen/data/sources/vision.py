@@ -120,7 +120,7 @@ def load_or_download(name: str, root: str, decoding: Decoding, folder: str, **op
 
     kind = getattr(datasets, name)
     where = (Path(root) / folder).resolve()
-    base = where if name == "SVHN" else root  # the only one that does not make a folder of its own
+    base = where if name == "SVHN" else root  # the only one that does not make a folder for itself
     with cache_lock(decoding.cache_dir, f"download-{name}"):  # of several processes, one downloads
         try:
             return kind(base, download=False, **options)
