@@ -3,7 +3,7 @@
     python benchmarks/vae.py iwae5_mnist 1000
 
 prints steps per second of CPU time (other processes do not count), and the test NLL of 100 images by importance
-sampling with k = 5000 after so many steps at the schedule's first rate.
+sampling with k = 5000 after this many steps at the schedule's first rate.
 """
 
 import sys

@@ -149,7 +149,7 @@ def test_summary_names_every_number(run):
 
 
 def test_samples_of_one_class_and_of_typical_codes(tmp_path, capsys):
-    """A generator that is shown the label can be asked for it; what there is no class of is told."""
+    """A conditional generator draws a given class; an unknown class is an error."""
     from lightning_gen.errors import UserError
 
     conditional = ("model=gan", "conditional=true", "networks=mlp", "trainer.max_steps=30")

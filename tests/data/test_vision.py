@@ -197,7 +197,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def serve_gzipped(raw, folder):
-    """What torchvision knows of its files, for the same ones compressed anew: their md5 is another."""
+    """What torchvision knows of its files, for the same files compressed again, with another md5."""
     resources = []
     for file in sorted(raw.glob("*ubyte")):
         data = gzip.compress(file.read_bytes(), compresslevel=1)
