@@ -36,7 +36,12 @@ def test_wandb_sweep_file(tmp_path, train_command):
     """What an agent would start, with a value of each parameter, trains."""
     sweep = yaml.safe_load((ROOT / "sweeps" / "wandb_gan.yaml").read_text())
     values = {name: spec.get("min") or spec["values"][0] for name, spec in sweep["parameters"].items()}
-    words = {"${env}": "", "${interpreter}": "", "${program}": "", "logger.mode=online": "logger.mode=disabled"}
+    words = {
+        "${env}": "",
+        "${interpreter}": "",
+        "${program}": "",
+        "logger.wandb.mode=online": "logger.wandb.mode=disabled",
+    }
     words["${args_no_hyphens}"] = " ".join(f"{name}={value}" for name, value in values.items())
     arguments = shlex.split(" ".join(words.get(word, word) for word in sweep["command"]))
     assert sweep["program"] == "train.py"

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.commands.job import JobFailed
-from lightning_gen.commands.train import one_job, with_resume
+from lightning_gen.commands.train import one_job, present_names, with_resume
 from lightning_gen.config.compose import initialized
 from lightning_gen.config.explain import explain
 from lightning_gen.distributed import rank_from_environment
@@ -42,7 +42,7 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
         try:
             check(overrides)
             with initialized() as hydra:
-                done = hydra.run("train", job, with_resume(list(overrides)))
+                done = hydra.run("train", job, with_resume(present_names(list(overrides))))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from error
         except SystemExit:  # Lightning raises it at a second Ctrl-C

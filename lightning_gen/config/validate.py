@@ -24,6 +24,12 @@ def validate(config: DictConfig) -> None:
             f"model/penalty: each penalty stands under a name. In its file, such as conf/model/penalty/{name}.yaml, "
             f"write `{name}: {{_target_: {target}, weight: 1.0}}`, with the penalty's own arguments."
         )
+    for name, node in (config.get("logger") or {}).items():
+        if not (OmegaConf.is_dict(node) and "_target_" in node):
+            raise UserError(
+                f"logger.{name}: each logger stands under a name, so that there can be several: "
+                f"logger.wandb.KEY=VALUE, and in its file `NAME: {{_target_: ..., ...}}`."
+            )
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
 

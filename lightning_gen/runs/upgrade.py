@@ -22,6 +22,7 @@ RENAMED = {
     "model.conditional": "conditional",
     "model.num_classes": "num_classes",
     "model.encoder_from": "encoder_from",
+    **{f"logger.{key}": f"logger.wandb.{key}" for key in ("mode", "project", "entity", "group", "tags")},
 }
 # Values of new groups, for runs that were started before these existed.
 NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
@@ -56,7 +57,17 @@ def upgraded(config: DictConfig) -> DictConfig:
         tree = _with_groups(tree)
     if isinstance(tree.get("checkpoint"), dict):
         tree["checkpoint"] = {"every_n_seconds": None} | tree["checkpoint"]
+    if isinstance(tree.get("logger"), dict):
+        tree["logger"] = _by_name(tree["logger"])
     return OmegaConf.create(tree)
+
+
+def _by_name(logger: dict[str, Any]) -> dict[str, Any]:
+    """The loggers of a run by name; there was one, without a name, or `{mode: null}` for none."""
+    if "_target_" not in logger:
+        return {name: node for name, node in logger.items() if isinstance(node, dict)}
+    name = str(logger["_target_"]).rsplit(".", 1)[-1].removesuffix("_logger")
+    return {name: {key: value for key, value in logger.items() if key != "mode" or name == "wandb"}}
 
 
 def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where scalars and pictures go: always metrics.csv, and wandb or TensorBoard."""
+"""Where scalars and pictures go: always metrics.csv, and wandb, TensorBoard or both."""
 
 import csv
 import io
@@ -117,9 +117,11 @@ def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: s
     if mode == "auto":
         mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() and _wandb_login() else "offline")
     elif mode == "online" and not (_has_credentials() and _wandb_login()):
-        raise UserError("logger.mode=online, but wandb is not logged in: run `wandb login`, or logger.mode=offline.")
+        raise UserError(
+            "logger.wandb.mode=online, but wandb is not logged in: run `wandb login`, or logger.wandb.mode=offline."
+        )
     if mode not in ("online", "offline", "disabled"):
-        raise UserError(f"logger.mode={mode} is not known: use auto, online, offline or disabled.")
+        raise UserError(f"logger.wandb.mode={mode} is not known: use auto, online, offline or disabled.")
     config = run.config
     return WandbLogger(
         name=f"{config.dataset.name}-{config.model.name}-{run.path.name}",
@@ -163,7 +165,7 @@ def finish_wandb(run: Run, failed: bool) -> None:
         wandb.finish(exit_code=int(failed))
 
 
-def tensorboard_logger(run: Run, mode: None = None) -> Logger:
+def tensorboard_logger(run: Run) -> Logger:
     """A TensorBoard logger in the run directory.
 
     Raises:

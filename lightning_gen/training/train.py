@@ -101,11 +101,9 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
 
 
 def build_loggers(run: Run) -> list[Logger]:
-    """metrics.csv, and the logger chosen by `logger`."""
-    loggers: list[Logger] = [MetricsCSV(run.path / "metrics.csv")]
-    if run.config.logger.get("_target_"):
-        loggers.append(build(run.config.logger, run=run))
-    return loggers
+    """metrics.csv, and the loggers chosen by `logger`."""
+    chosen = [build(node, run=run) for node in (run.config.get("logger") or {}).values()]
+    return [MetricsCSV(run.path / "metrics.csv"), *chosen]
 
 
 def log_config(trainer: Trainer, config: Any) -> None:

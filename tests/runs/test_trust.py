@@ -96,11 +96,17 @@ def test_a_secret_of_the_command_line_is_written_nowhere(tmp_path, train_command
     monkeypatch.setenv("MY_SECRET", "hunter2")
     options = [o for o in QUICK if not o.startswith("logger=")]
     run_dir = tmp_path / "run"
-    secret = "logger.project=${oc.env:MY_SECRET}"
-    more = ("model=ae", "networks=mlp", "trainer.max_steps=1", "logger.mode=offline", f"hydra.run.dir={run_dir}")
+    secret = "logger.wandb.project=${oc.env:MY_SECRET}"
+    more = (
+        "model=ae",
+        "networks=mlp",
+        "trainer.max_steps=1",
+        "logger.wandb.mode=offline",
+        f"hydra.run.dir={run_dir}",
+    )
     done = train_command(*options, *more, secret)
     assert done.returncode == 0, done.stderr
-    assert "logger.project=${oc.env:MY_SECRET}" in (run_dir / ".hydra" / "overrides.yaml").read_text()
-    assert Run.load(run_dir).config.logger.project == "${oc.env:MY_SECRET}"
+    assert "logger.wandb.project=${oc.env:MY_SECRET}" in (run_dir / ".hydra" / "overrides.yaml").read_text()
+    assert Run.load(run_dir).config.logger.wandb.project == "${oc.env:MY_SECRET}"
     for file in ("config.yaml", "summary.json", "metrics.csv"):
         assert "hunter2" not in (run_dir / file).read_text()

@@ -21,6 +21,7 @@ IWAE, ELBO = (f"lightning_gen.objectives.bounds.{name}" for name in ("IWAE", "EL
         ("model.schedule.warmup_steps=5", "schedule.warmup_steps=5"),
         ("+model.conditional=true", "+conditional=true"),
         ("model.encoder_from=runs/a=b", "encoder_from=runs/a=b"),
+        ("logger.mode=offline", "logger.wandb.mode=offline"),
         ("model.conditioning=projection", "model.conditioning=projection"),  # only begins alike
         ("model.latent_dim=8", "model.latent_dim=8"),
     ],
@@ -32,6 +33,23 @@ def test_overrides_are_renamed(old, new):
 def test_a_config_of_now_stays_as_it_is(tmp_path):
     config = make_run(tmp_path, "model=classifier", "networks=mlp").config
     assert upgraded(config) == config
+
+
+@pytest.mark.parametrize(
+    ("node", "now"),
+    [
+        ({"mode": None}, {}),
+        ({"_target_": "lightning_gen.loggers.tensorboard_logger", "mode": None}, {"tensorboard": {}}),
+        (
+            {"_target_": "lightning_gen.training.loggers.wandb_logger", "mode": "offline"},
+            {"wandb": {"mode": "offline"}},
+        ),
+    ],
+)
+def test_the_one_logger_of_earlier_runs_has_a_name(node, now):
+    for name, inner in now.items():
+        inner["_target_"] = f"lightning_gen.training.loggers.{name}_logger"
+    assert upgraded(OmegaConf.create({"logger": node})).logger == now
 
 
 def test_the_model_inside_a_classifier_is_upgraded_too():

@@ -36,7 +36,7 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
 
 
 def test_wandb_offline_goes_on_under_its_id(tmp_path):
-    options = ("model=vae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=2")
+    options = ("model=vae", "networks=mlp", "logger=wandb", "logger.wandb.mode=offline", "trainer.max_steps=2")
     run, _ = train_run(tmp_path, *options, "evaluation.projection=pca")
     resume_run(tmp_path, 4)
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
@@ -47,7 +47,7 @@ def test_wandb_offline_goes_on_under_its_id(tmp_path):
 
 
 def test_each_of_two_trainings_in_a_process_has_its_own_wandb_record(tmp_path):
-    options = ("model=ae", "networks=mlp", "logger=wandb", "logger.mode=offline", "trainer.max_steps=1")
+    options = ("model=ae", "networks=mlp", "logger=wandb", "logger.wandb.mode=offline", "trainer.max_steps=1")
     for name in ("one", "other"):
         run, _ = train_run(tmp_path / name, *options)
         (folder,) = (tmp_path / name / "wandb").glob("offline-run-*")
@@ -63,6 +63,24 @@ def test_tensorboard(tmp_path):
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
     assert [event.value for event in events.Scalars("images_seen")] == [0, 16, 32, 32]
     assert {"samples", "reconstructions", "interpolations"} <= set(events.Tags()["images"])
+
+
+def test_a_list_of_loggers_gets_scalars_and_pictures(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    loggers = ("logger=[csv,wandb,tensorboard]", "logger.wandb.mode=offline")
+    run, _ = train_run(tmp_path, "model=ae", "networks=mlp", *loggers, "trainer.max_steps=2")
+    assert list(run.config.logger) == ["wandb", "tensorboard"]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    in_csv = [float(row["train/loss"]) for row in read(tmp_path / "metrics.csv") if row["train/loss"]]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(in_csv)
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    pictures = {p.name.rsplit("_", 2)[0] for p in folder.rglob("media/images/*.png")}
+    assert pictures == {"samples", "reconstructions", "interpolations"} == set(events.Tags()["images"])
+    record = (folder / f"run-{run.config.id}.wandb").read_bytes()
+    assert b"train/loss" in record
+    assert b"eval/reconstruction_mse" in record
 
 
 def test_all_numbers_are_in_the_summary(tmp_path):
@@ -82,5 +100,5 @@ def test_without_a_login_wandb_asks_the_network_nothing(tmp_path, monkeypatch, m
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("wandb.login", lambda **_: pytest.fail("a login asks the network"))
-    run = make_run(tmp_path / "run", "model=ae", "logger=wandb", f"logger.mode={mode}")
+    run = make_run(tmp_path / "run", "model=ae", "logger=wandb", f"logger.wandb.mode={mode}")
     wandb_logger(run, mode, "project", None, None, [])
