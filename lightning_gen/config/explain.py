@@ -71,6 +71,9 @@ def _groups_of(file: Path) -> set[str]:
 
 def no_such_key(key: str) -> str:
     """The message for KEY=VALUE if there is no such key."""
+    if "/" in key and key.endswith("optimizer"):
+        named = f"{key.replace('/', '.')}._target_=torch.optim.RMSprop"
+        return f"{key} is not a config group. Name the class of the optimizer: {named}"
     group, _, option = key.rpartition(".")
     group = group.replace(".", "/")
     if option in options_of_groups().get(group, []):

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
 from yaml import YAMLError
 
+from lightning_gen.config.optimizers import check_classes, leave_out_foreign
 from lightning_gen.errors import UserError
 from lightning_gen.files import is_intact, locked, write_atomically
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
@@ -47,10 +48,17 @@ class Run:
 
         `${oc.env:NAME}` is written as it is, so a secret that a config reads from the environment reaches neither the
         run directory nor a logger.
+
+        Raises:
+            UserError: an optimizer is not a group of keys.
         """
+        check_classes(config)
         run = cls(path.resolve(), _resolved(config, with_environment=True))
         run.config.id = run.config.id or uuid.uuid4().hex[:8]
         run.record = _resolved(config, with_environment=False)
+        leave_out_foreign(run.record)
+        for key in leave_out_foreign(run.config):
+            print(f"note: {key} is left out: the chosen optimizer does not have it.", file=sys.stderr)
         return run
 
     @classmethod
