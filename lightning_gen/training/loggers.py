@@ -6,9 +6,10 @@ import netrc
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from PIL import Image
@@ -25,19 +26,18 @@ class MetricsCSV(Logger):
     """metrics.csv: one row per logged step, with columns for step, images_seen and every metric.
 
     A resumed run continues the file: rows after the step that training resumes from are dropped. A row is on disk
-    when `log_metrics` returns. A new column rewrites the file atomically.
+    when `log_metrics` returns, and only the last one is kept in memory. A new column rewrites the file atomically.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
         self.columns: list[str] = ["step", "images_seen"]
-        self.rows: list[dict[str, str]] = []
+        self._last: dict[str, str] = {}  # the last row
+        self._last_at = 0  # where it begins in the file
         if path.exists():
             with open(path, newline="") as file:
-                reader = csv.DictReader(file)
-                self.rows = [row for row in reader if None not in row.values()]  # the last row may be incomplete
-                self.columns = list(reader.fieldnames or self.columns)
+                self.columns = list(csv.DictReader(file).fieldnames or self.columns)
 
     @property
     def name(self) -> str:
@@ -53,31 +53,45 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def drop_after(self, step: int) -> None:
         """Drop rows after `step`."""
-        self.rows = [row for row in self.rows if int(row["step"]) <= step]
-        self._rewrite()
+        self._rewrite(row for row in self._rows() if int(row["step"]) <= step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
-        if self.rows and self.rows[-1]["step"] == row["step"]:
-            self.rows[-1] = {**self.rows[-1], **row}  # training and evaluation share the row of a step
-            new, append = [key for key in row if key not in self.columns], False
-        else:
-            self.rows.append(row)
-            new, append = [key for key in row if key not in self.columns], self.path.exists()
+        again = row["step"] == self._last.get("step")  # training and evaluation share the row of a step
+        if again:
+            row = {**self._last, **row}
+        new = [key for key in row if key not in self.columns]
         self.columns += new
-        if new or not append:
-            self._rewrite()
-        else:
-            with open(self.path, "a", newline="") as file:
-                csv.DictWriter(file, self.columns, restval="").writerow(row)
+        if new or not self.path.exists():
+            others = (other for other in self._rows() if other["step"] != row["step"])
+            self._rewrite(chain(others, [row]))
+            return
+        with open(self.path, "r+b") as file:
+            self._last, self._last_at = row, file.seek(self._last_at) if again else file.seek(0, os.SEEK_END)
+            file.write(self._line(row))
+            file.truncate()
 
-    def _rewrite(self) -> None:
+    def _rows(self) -> Iterator[dict[str, str]]:
+        """The rows on disk; a kill may have left an incomplete one at the end."""
+        if self.path.exists():
+            with open(self.path, newline="") as file:
+                yield from (row for row in csv.DictReader(file) if None not in row.values())
+
+    def _rewrite(self, rows: Iterable[dict[str, str]]) -> None:
+        def write(file: IO[bytes]) -> None:
+            file.write(self._line({column: column for column in self.columns}))
+            self._last = {}
+            for row in rows:
+                self._last, self._last_at = row, file.tell()
+                file.write(self._line(row))
+
+        write_atomically(self.path, write)
+
+    def _line(self, row: Mapping[str, str]) -> bytes:
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, self.columns, restval="")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self.path, text.getvalue())
+        csv.DictWriter(text, self.columns, restval="").writerow(row)
+        return text.getvalue().encode()
 
 
 def record(trainer: Trainer, metrics: Mapping[str, float | torch.Tensor], images_seen: int) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import pytest
 import torch
@@ -33,6 +34,22 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
     again.drop_after(2)
     again.log_metrics({"loss": 0.3, "images_seen": 24}, step=3)
     assert [(row["step"], row["loss"]) for row in read(path)] == [("1", "1.0"), ("2", "0.5"), ("3", "0.3")]
+
+
+def test_rows_stay_on_disk_and_not_in_memory(tmp_path):
+    log = MetricsCSV(tmp_path / "metrics.csv")
+    log.log_metrics({"loss": 0.0, "fid": 0.0, "images_seen": 0}, step=0)
+    tracemalloc.start()
+    for step in range(1, 2001):
+        log.log_metrics({"loss": step / 7, "images_seen": step}, step=step)
+        log.log_metrics({"fid": step / 3}, step=step)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 50_000  # bytes; 2,000 rows would be about a million
+    rows = read(tmp_path / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == list(range(2001))
+    assert all(float(row["fid"]) == int(row["step"]) / 3 for row in rows)
+    assert all(float(row["loss"]) == int(row["step"]) / 7 for row in rows)
 
 
 def test_wandb_offline_goes_on_under_its_id(tmp_path):
