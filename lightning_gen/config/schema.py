@@ -93,6 +93,7 @@ class Checkpoint:
 
     every_n_steps: Count
     every_n_seconds: Positive | None
+    keep: Natural
     monitor: str | None
     mode: Literal["min", "max"] | None
 

@@ -4,12 +4,13 @@ config.yaml           the complete config, resolved; .hydra/ holds the overrides
 summary.json          metrics, best, progress, protocol, provenance, status
 metrics.csv           every logged scalar against step and images_seen
 samples/              grids: step_00001000.png; next to it reconstructions/ and interpolations/
-checkpoints/          last.ckpt, previous.ckpt (the one before), best.ckpt
+checkpoints/          last.ckpt, previous.ckpt (the one before), step_00001000.ckpt (earlier ones), best.ckpt
 """
 
 import copy
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -149,8 +150,8 @@ class Run:
     # -- its contents --------------------------------------------------------------------------------------
 
     def checkpoint_path(self, which: str) -> Path:
-        """The path of the checkpoint `last`, `previous` or `best`, or the given path."""
-        own = which in ("last", "previous", "best")
+        """The path of the checkpoint `last`, `previous`, `best` or `step_STEP`, or the given path."""
+        own = re.fullmatch(r"last|previous|best|step_\d+", which)
         return self.path / "checkpoints" / f"{which}.ckpt" if own else Path(which)
 
     def read_checkpoint(self, which: str = "last") -> dict[str, Any]:
@@ -178,20 +179,24 @@ class Run:
         Raises:
             UserError: the checkpoints are missing or damaged.
         """
-        last, previous, best = (self.checkpoint_path(which) for which in ("last", "previous", "best"))
-        if not (last.exists() or previous.exists()):
+        last, best = self.checkpoint_path("last"), self.checkpoint_path("best")
+        earlier = [self.checkpoint_path("previous"), *sorted(last.parent.glob("step_*.ckpt"), reverse=True)]
+        if not any(path.exists() for path in (last, *earlier)):
             if not (best.exists() or self._has_trained()):
                 return None
             raise UserError(f"{last} is missing, although the run has trained. {_from_best(best, last)}")
-        try:
-            return last, self.read_checkpoint("last")
-        except UserError as error:
-            if not previous.exists():
-                raise UserError(f"{error} {_from_best(best, last)}") from error
-            state = self.read_checkpoint("previous")
-            found = f"{last} is {'damaged' if last.exists() else 'missing'}"
-            print(f"warning: {found}: resuming from {previous}, step {state['global_step']}.", file=sys.stderr)
-            return previous, state
+        failure = None
+        for path in [last, *(path for path in earlier if path.exists())]:
+            try:
+                state = self.read_checkpoint(str(path))
+            except UserError as error:
+                failure = error
+                continue
+            if path != last:
+                found = f"{last} is {'damaged' if last.exists() else 'missing'}"
+                print(f"warning: {found}: resuming from {path}, step {state['global_step']}.", file=sys.stderr)
+            return path, state
+        raise UserError(f"{failure} {_from_best(best, last)}") from failure
 
     def _has_trained(self) -> bool:
         rows = self.path / "metrics.csv"

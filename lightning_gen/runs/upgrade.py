@@ -56,7 +56,7 @@ def upgraded(config: DictConfig) -> DictConfig:
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
     if isinstance(tree.get("checkpoint"), dict):
-        tree["checkpoint"] = {"every_n_seconds": None} | tree["checkpoint"]
+        tree["checkpoint"] = {"every_n_seconds": None, "keep": 1} | tree["checkpoint"]
     if isinstance(tree.get("logger"), dict):
         tree["logger"] = _by_name(tree["logger"])
     return OmegaConf.create(tree)

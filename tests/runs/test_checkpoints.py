@@ -56,6 +56,38 @@ def test_the_one_before_takes_its_place_and_the_result_is_the_same(trained, run_
     assert resumed.read_checkpoint("previous")["global_step"] == 4  # the damaged file has not replaced it
 
 
+@pytest.mark.parametrize(
+    ("keep", "earlier"),
+    [
+        (0, {}),
+        (1, {"previous": 6}),
+        (3, {"previous": 6, "step_00000005": 5, "step_00000004": 4}),
+        (9, {"previous": 6, **{f"step_{step:08d}": step for step in range(6)}}),
+    ],
+)
+def test_earlier_checkpoints_stay(tmp_path, keep, earlier):
+    each = (*OPTIONS[:2], "checkpoint.every_n_steps=1", f"checkpoint.keep={keep}")
+    run, _ = train_run(tmp_path, *each, "trainer.max_steps=7")
+    found = {
+        path.stem: run.read_checkpoint(path.stem)["global_step"] for path in (tmp_path / "checkpoints").iterdir()
+    }
+    assert found.pop("best") >= 0
+    assert found == {"last": 7} | earlier
+
+
+def test_an_earlier_checkpoint_takes_the_place_of_several(tmp_path, capsys):
+    each = (*OPTIONS[:2], "checkpoint.every_n_steps=1", "checkpoint.keep=3")
+    run, _ = train_run(tmp_path, *each, "trainer.max_steps=7")
+    expected = run.read_checkpoint()["state_dict"]
+    flip(run.checkpoint_path("last"), 1000, 3)
+    flip(run.checkpoint_path("previous"), 1000, 3)
+    resumed, _ = resume_run(tmp_path, 7)
+    assert "step_00000005.ckpt, step 5" in capsys.readouterr().err
+    assert_same(resumed.read_checkpoint()["state_dict"], expected)
+    names = {path.stem for path in (tmp_path / "checkpoints").glob("step*")}
+    assert names == {"step_00000005", "step_00000004"}
+
+
 def test_without_both_the_run_does_not_start_again(run_dir):
     for name in ("last", "previous"):
         (run_dir / "checkpoints" / f"{name}.ckpt").unlink()

@@ -65,6 +65,7 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
         run.path / "checkpoints",
         config.checkpoint.every_n_steps,
         config.checkpoint.every_n_seconds,
+        config.checkpoint.keep,
         *monitored(run, model, evaluator),
         interruption=interruption,
         check=log.check_finite,

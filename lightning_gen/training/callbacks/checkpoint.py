@@ -1,11 +1,19 @@
-"""Checkpoints, always saved between two steps: last.ckpt at intervals and at the end, best.ckpt by a metric."""
+"""Checkpoints, always saved between two steps: last.ckpt at intervals and at the end, best.ckpt by a metric.
+
+last.ckpt            the newest
+previous.ckpt        the one before
+step_00001000.ckpt   earlier ones, by their step, if `checkpoint.keep` is more than 1
+best.ckpt            the one with the best value of `checkpoint.monitor`
+"""
 
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
@@ -21,8 +29,29 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 NEXT = "next.ckpt"  # becomes last.ckpt when it is complete
 
 
+def make_room(folder: Path, keep: int) -> None:
+    """Let last.ckpt become previous.ckpt, and that one step_STEP.ckpt, so that `keep` checkpoints stay besides."""
+    last, previous = folder / LAST, folder / PREVIOUS
+    newest = ""
+    if keep > 1 and previous.exists():
+        with suppress(Exception):  # a damaged file raises many kinds of errors; it is overwritten
+            state = torch.load(previous, map_location="cpu", mmap=True, weights_only=True)  # reads no tensor
+            newest = f"step_{state['global_step']:08d}.ckpt"
+            os.replace(previous, folder / newest)
+    if keep:
+        os.replace(last, previous)
+    else:
+        previous.unlink(missing_ok=True)
+    by_step = sorted(folder.glob("step_*.ckpt"), reverse=True)
+    lost = [path for path in by_step if newest and path.name > newest]  # the run went back to an earlier checkpoint
+    kept = [path for path in by_step if path not in lost][: max(keep - 1, 0)]
+    for path in by_step:
+        if path not in kept:
+            path.unlink()
+
+
 class SaveCheckpoints(StepCallback, Checkpoint):
-    """Writes last.ckpt, keeping the one before as previous.ckpt, and best.ckpt.
+    """Writes last.ckpt, keeping those before, and best.ckpt.
 
     Checkpoints are saved only between two steps, which makes resumed runs bit-identical. Lightning's ModelCheckpoint
     counts steps differently in manual optimization.
@@ -31,6 +60,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         folder: the folder of the checkpoints.
         every_n_steps: the interval of last.ckpt, which is also written at the end and at an interruption.
         every_n_seconds: also write last.ckpt when this many seconds have passed; None: by steps only.
+        keep: the number of checkpoints before last.ckpt that stay.
         monitor: the metric that decides best.ckpt.
         mode: whether the best value of the metric is its "min" or its "max".
         interruption: says whether the run was asked to stop; training then ends after the checkpoint.
@@ -43,6 +73,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         folder: Path,
         every_n_steps: int,
         every_n_seconds: float | None,
+        keep: int,
         monitor: str,
         mode: str,
         interruption: Interruption,
@@ -50,7 +81,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         ema: EMA | None = None,
     ) -> None:
         self.folder, self.every_n_steps, self.every_n_seconds = folder, every_n_steps, every_n_seconds
-        self.monitor, self.mode = monitor, mode
+        self.keep, self.monitor, self.mode = keep, monitor, mode
         self.interruption, self.check, self.ema = interruption, check, ema
         self.best: float | None = None
         self.best_step: int | None = None
@@ -92,7 +123,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
             self._save(trainer, pl_module, NEXT)
             if trainer.is_global_zero:
                 if self._saved_step not in (None, trainer.global_step) and (self.folder / LAST).exists():
-                    os.replace(self.folder / LAST, self.folder / PREVIOUS)
+                    make_room(self.folder, self.keep)
                 os.replace(self.folder / NEXT, self.folder / LAST)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
