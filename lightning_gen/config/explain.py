@@ -34,7 +34,7 @@ def explain(error: Exception) -> str:
         options = sorted(file.stem for file in (config_dir() / group).glob("*.yaml"))
         if options:
             return unknown_option(group, word, options)
-    missing_group = re.search(r"Could not override '([^'@]+)[^']*'\.\s+No match in the defaults list", text)
+    missing_group = re.search(r"Could not override '([^'@]+)[^']*'\.\s+(No match|Did you mean)", text)
     if missing_group:
         return no_such_group(missing_group.group(1))
     key = re.search(r"full_key: (\S+)", str(cause))

@@ -15,6 +15,11 @@ def validate(config: DictConfig) -> None:
     """
     _check_slashes(config)
     check(config)
+    if not config.dataset.get("name"):
+        raise UserError(
+            "dataset.name is empty: name the data set; for dataset=huggingface, as on the Hub: "
+            "dataset.name=ylecun/mnist."
+        )
     if config.evaluation.num_samples < 2:
         raise UserError(f"evaluation.num_samples={config.evaluation.num_samples}: a covariance needs at least 2.")
     if "_target_" in (config.model.get("penalty") or {}):

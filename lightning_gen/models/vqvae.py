@@ -11,7 +11,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.codebook import Codebook
 from lightning_gen.networks.precision import full_precision
-from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
 from lightning_gen.objectives.reconstruction import squared_error
@@ -39,7 +39,7 @@ class VQVAE(GenerativeModel):
         prior_steps: the number of last steps that form the second stage, or if below 1 their fraction.
 
     Raises:
-        UserError: an encoder without a map of features.
+        UserError: points in the plane, or an encoder without a map of features.
     """
 
     can_encode = True
@@ -62,6 +62,10 @@ class VQVAE(GenerativeModel):
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
+        if tuple(image_shape) == POINTS:
+            raise UserError(
+                "model=vqvae is for images, and these are points in the plane: use model=vae with networks=mlp."
+            )
         network = encoder(image_shape=image_shape)
         if not isinstance(network, VQEncoder):
             raise UserError("model=vqvae needs a map of features: use networks=vq.")

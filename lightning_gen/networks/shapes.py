@@ -7,6 +7,12 @@ ImageShape = tuple[int, int, int]  # channels, height, width
 POINTS: ImageShape = (1, 1, 2)  # points in the plane are images of one row and two pixels, x and y
 
 
+def refuse_points(image_shape: ImageShape, network: str) -> None:
+    """Raise a UserError for points in the plane, which `network` cannot process."""
+    if tuple(image_shape) == POINTS:
+        raise UserError(f"networks={network} is for images, and these are points in the plane: use networks=mlp.")
+
+
 def halvings(image_shape: ImageShape, smallest: int = 4, network: str = "conv") -> int:
     """How often both sides are halved until the shorter one is in [smallest, 2 * smallest).
 
@@ -17,8 +23,7 @@ def halvings(image_shape: ImageShape, smallest: int = 4, network: str = "conv") 
         UserError: an odd side would have to be halved, or the image is too small to be halved once. The message names
             `network`.
     """
-    if tuple(image_shape) == POINTS:
-        raise UserError(f"networks={network} is for images, and these are points in the plane: use networks=mlp.")
+    refuse_points(image_shape, network)
     _, height, width = image_shape
     count, h, w = 0, height, width
     while min(h, w) >= 2 * smallest:

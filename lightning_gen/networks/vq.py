@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 
 from lightning_gen.errors import UserError
-from lightning_gen.networks.shapes import ImageShape
+from lightning_gen.networks.shapes import ImageShape, refuse_points
 
 
 def quartered(image_shape: ImageShape) -> tuple[int, int]:
@@ -14,6 +14,7 @@ def quartered(image_shape: ImageShape) -> tuple[int, int]:
     Raises:
         UserError: a side is not a multiple of 4.
     """
+    refuse_points(image_shape, "vq")
     _, height, width = image_shape
     if height % 4 or width % 4:
         nearest = max(height // 4, 1) * 4

@@ -43,6 +43,7 @@ MISTAKES = {
     "more GPUs than there are": (["hardware=gpu", "trainer.devices=2"], "GPU"),
     "no GPU": (["hardware=gpu"], "use hardware=auto or hardware=cpu"),
     "devices that are not a number": (["trainer.devices=two"], "trainer.devices=two"),
+    "a data set without a name": (["model=wae", "dataset.name="], "dataset.name is empty: name the data set"),
     "missing data": (["dataset=mnist", "dataset.root=/nonexistent"], "set dataset.root to the folder that contains"),
     "resume of nothing": (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
     "negative seed": (["seed=-1"], "seed=-1"),
