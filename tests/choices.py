@@ -36,14 +36,16 @@ SMALL = {  # by the key that a choice has
     "model.objective.outer": 2,
     "model.objective.inner": 3,
     "model.objective.weight": 10.0,  # of a discrepancy that six images estimate badly
+    "model.gamma": 1.0,  # FactorVAE's 35 weighs the rounding of the discriminator as well
     "model.augment.p": 1.0,  # so that it does something
     "model.code_activation": "sigmoid",  # which model/regularizer=kl needs
 }
 PENALTIES = sorted((config_dir() / "model" / "penalty").glob("*.yaml"))
+GAUSSIAN = ("dip_vae_i", "dip_vae_ii", "dreg", "sticking_the_landing")  # objectives that need Gaussian posteriors
 REFUSED = {  # two choices that do not go together
-    *(("model=hierarchical_vae", f"objective={name}") for name in ("beta_tc", "dreg")),
+    *(("model=hierarchical_vae", f"objective={name}") for name in ("beta_tc", *GAUSSIAN)),
     *(("objective=beta_tc", f"posterior={name}") for name in ("full_covariance", "iaf", "planar")),
-    *(("objective=dreg", f"posterior={name}") for name in ("iaf", "planar")),
+    *((f"objective={name}", f"posterior={flow}") for name in GAUSSIAN for flow in ("iaf", "planar")),
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
     ("likelihood=optimal_gaussian", "objective=dreg"),
     ("model=wae", "penalty=consistency"),

@@ -82,7 +82,7 @@ class HierarchicalVAE(VariationalModel):
         seed: int = 0,
     ) -> None:
         super().__init__(image_shape, sum(latent_dims), optimizer, objective, output_bias, num_classes, seed)
-        if self.objective.needs_diagonal or self.objective.stops_q:
+        if self.objective.needs_diagonal or self.objective.needs_gaussian:
             name = type(self.objective).__name__
             raise UserError(f"{name} needs a single layer of latents: use model/objective={OBJECTIVES}.")
         self.latent_dims = tuple(latent_dims)

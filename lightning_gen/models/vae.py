@@ -83,14 +83,17 @@ class VAE(VariationalModel):
 
     def _check_parts(self) -> None:
         diagonal = isinstance(self.posterior, Diagonal)
-        if self.objective.needs_diagonal and not diagonal:
-            raise UserError("model/objective=beta_tc needs a diagonal Gaussian: set model/posterior=diagonal.")
-        if self.objective.stops_q and not (diagonal or isinstance(self.posterior, FullCovariance)):
-            raise UserError("model/objective=dreg needs model/posterior=diagonal or full_covariance.")
-        if self.objective.needs_own_weights and self.likelihood.couples_images:
+        objective = self.objective
+        if objective.needs_diagonal and not diagonal:
             raise UserError(
-                "model/objective=dreg does not work with model/likelihood=optimal_gaussian, whose sigma depends on "
-                "the whole batch: use model/likelihood=gaussian, or model/objective=iwae."
+                f"model/objective={objective.choice} needs a diagonal Gaussian: set model/posterior=diagonal."
+            )
+        if objective.needs_gaussian and not (diagonal or isinstance(self.posterior, FullCovariance)):
+            raise UserError(f"model/objective={objective.choice} needs model/posterior=diagonal or full_covariance.")
+        if objective.needs_own_weights and self.likelihood.couples_images:
+            raise UserError(
+                f"model/objective={objective.choice} does not work with model/likelihood=optimal_gaussian, whose "
+                "sigma depends on the whole batch: use model/likelihood=gaussian, or model/objective=iwae."
             )
         if self.prior.of_images and not diagonal:
             raise UserError("model/prior=vamp is a mixture of Gaussian posteriors: set model/posterior=diagonal.")

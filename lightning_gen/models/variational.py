@@ -61,7 +61,7 @@ class VariationalModel(GenerativeModel):
         check_likelihood(self.likelihood, data)
         if data.batch_size < self.objective.needs_images:
             raise UserError(
-                "model/objective=beta_tc and info_vae compare the codes of a batch with each other: set "
+                f"model/objective={self.objective.choice} compares the codes of a batch with each other: set "
                 f"dataset.batch_size to {self.objective.needs_images} or more."
             )
         self.train_size, self.dequantized = len(data.train), data.batch_transform.dequantize
@@ -89,6 +89,10 @@ class VariationalModel(GenerativeModel):
         kl = terms.kl.sum(dim=1)
         return {"elbo": -terms.reconstruction - kl, "reconstruction": terms.reconstruction, "kl": kl}
 
+    def loss(self, terms: Terms) -> Tensor:
+        """The loss that is minimized, of each image: [B], in nats."""
+        return self.objective(terms)
+
     def steps_done(self) -> int:
         """Completed training steps, now or in the loaded checkpoint; some objectives' weights depend on them."""
         if self.step_loaded is not None:
@@ -98,7 +102,7 @@ class VariationalModel(GenerativeModel):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
         terms = self.terms(batch, self.noise)
-        loss = self.objective(terms).mean()
+        loss = self.loss(terms).mean()
         with torch.no_grad():
             scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
         self.log_scalars(scalars | {"train/loss": loss})
@@ -118,7 +122,7 @@ class VariationalModel(GenerativeModel):
 
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         terms = self.terms(batch, noise)
-        metrics = {**self.parts(terms), "loss": self.objective(terms)}
+        metrics = {**self.parts(terms), "loss": self.loss(terms)}
         if self.eight_bit is not None:
             name = "bits_per_dim" if self.eight_bit else "bits_per_dim_dequantized"
             dimensions = batch.images[0].numel()

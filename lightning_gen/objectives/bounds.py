@@ -57,10 +57,12 @@ class ELBO:
     eq. 4). Most subclasses replace the second term, `divergence`.
     """
 
+    choice: ClassVar[str] = "elbo"  # the name in `model/objective`, for messages; set where a flag below is
     densities: ClassVar[bool] = False  # needs log p(z) and log q(z|x) even where the KL is known in closed form
     stops_q: ClassVar[bool] = False  # log q(z|x) gives no gradient to the posterior's parameters
     needs_prior_draws: ClassVar[bool] = False
     needs_diagonal: ClassVar[bool] = False  # needs posteriors that are diagonal Gaussians
+    needs_gaussian: ClassVar[bool] = False  # needs posteriors that are Gaussians
     needs_own_weights: ClassVar[bool] = False  # needs importance weights w_i that depend on the latent z_i alone
     needs_images: ClassVar[int] = 1  # the smallest training batch
 
@@ -144,6 +146,7 @@ class BetaTC(ELBO):
     I is the mutual information of latents and images, TC the total correlation of the latents' dimensions.
     """
 
+    choice: ClassVar[str] = "beta_tc"
     densities = True
     needs_diagonal = True
     needs_images = 2  # to estimate the aggregated posterior
@@ -170,6 +173,7 @@ class InfoVAE(ELBO):
     its kernel, `divergences.inverse_multiquadratic`.
     """
 
+    choice: ClassVar[str] = "info_vae"
     needs_prior_draws = True
     needs_images = 2  # the estimator of MMD^2 needs pairs
 
@@ -235,8 +239,10 @@ class DReG(ELBO):
     parameters (`stops_q`).
     """
 
+    choice: ClassVar[str] = "dreg"
     densities = True
     stops_q = True
+    needs_gaussian = True
     needs_own_weights = True
 
     def __init__(self, samples: Count) -> None:

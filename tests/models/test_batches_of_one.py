@@ -27,7 +27,7 @@ def test_all_is_finite(name, row, count):
     assert all(value.isfinite().all() for value in found.values()), found
 
 
-@pytest.mark.parametrize("objective", ["beta_tc", "info_vae"])
+@pytest.mark.parametrize("objective", ["beta_tc", "dip_vae_i", "info_vae"])
 def test_a_rest_of_one_held_out_image_is_evaluated(tmp_path, objective):
     """360 held-out images in batches of 359, and of 360: the last image alone tells little, and breaks nothing."""
     options = ("model=vae", "networks=mlp", f"model/objective={objective}")
@@ -44,7 +44,13 @@ def test_a_rest_of_one_held_out_image_is_evaluated(tmp_path, objective):
 
 
 @pytest.mark.parametrize(
-    "options", [("vae", "objective=beta_tc"), ("vae", "objective=info_vae"), ("wae", "divergence=mmd")]
+    "options",
+    [
+        ("vae", "objective=beta_tc"),
+        ("vae", "objective=dip_vae_i"),
+        ("vae", "objective=info_vae"),
+        ("wae", "divergence=mmd"),
+    ],
 )
 def test_what_compares_the_images_of_a_batch_needs_two(tmp_path, options):
     name, choice = options
