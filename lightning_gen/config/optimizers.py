@@ -20,6 +20,8 @@ def check_classes(config: DictConfig) -> None:
         UserError: it is the name of an optimizer instead.
     """
     for key in config.get("model") or ():
+        if OmegaConf.is_interpolation(config.model, key):  # the same as another player's, as in model=vae_gan
+            continue
         if str(key).endswith("optimizer") and not OmegaConf.is_dict(config.model._get_node(key)):
             raise UserError(
                 f"model.{key} is a group of keys: name the class of the optimizer, model.{key}._target_="
