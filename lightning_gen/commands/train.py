@@ -25,7 +25,7 @@ from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.runs.resume import overrides_of, resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
-from lightning_gen.runs.upgrade import renamed, with_objective_group
+from lightning_gen.runs.upgrade import renamed, with_objective_group, with_schedules
 
 HELP_HEAD = """Train a model: every option is a config under conf/, every value an override.
 
@@ -164,7 +164,7 @@ def present_names(arguments: list[str]) -> list[str]:
     for old, new in zip(arguments, result, strict=True):
         if old != new:
             print(f"note: {old} is now {new}", file=sys.stderr)
-    renewed = with_objective_group(result)
+    renewed = with_schedules(with_objective_group(result))
     if renewed != result:
         former, present = (" ".join(o for o in a if o not in b) for a, b in ((result, renewed), (renewed, result)))
         print(f"note: {former} is now {present}", file=sys.stderr)

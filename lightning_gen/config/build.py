@@ -6,8 +6,9 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from lightning_gen.config.schedules import split_schedules
 from lightning_gen.errors import UserError
 from lightning_gen.networks.initialization import activation_of, initialize
 from lightning_gen.networks.spectral import normalize, normalized
@@ -46,12 +47,15 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     """The LightningModule of a config. Its arguments are the keys of `model`, and the networks as factories.
 
     Raises:
-        UserError: raised by the model itself, or `conditional=true` for a model that takes no classes.
+        UserError: raised by the model itself, `conditional=true` for a model that takes no classes, or a schedule
+            of a number that is used only when the model is built.
     """
     networks = build(config.networks)
-    arguments = {key: value for key, value in config.model.items() if key != "name"}
-    if "source" in arguments:  # a model inside the model
-        arguments["source"] = build_model(arguments["source"], image_shape)
+    tree: Any = OmegaConf.to_container(config.model, resolve=True)
+    own = {key: value for key, value in tree.items() if key not in ("name", "source")}
+    arguments, scheduled = split_schedules(own)
+    if "source" in config.model:  # a model inside the model
+        arguments["source"] = build_model(config.model.source, image_shape)
     if config.get("num_classes"):
         if "num_classes" not in inspect.signature(model_class(config)).parameters:
             raise UserError(f"model={config.model.name} cannot be conditioned on the class: set conditional=false.")
@@ -67,6 +71,8 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     for module in model.spectral_modules() if spectral["encoder"] else []:
         normalize(module)
     initialize(model, networks["init"], activation_of(model))
+    model.scheduled = scheduled
+    model.follow_schedules()  # tells now if a number cannot
     if "schedule" in config:  # a model inside a model has no schedule
         model.schedule = plain(build(config.schedule))
     return model

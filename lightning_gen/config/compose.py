@@ -35,6 +35,7 @@ def run_name() -> str:
 
 
 OmegaConf.register_new_resolver("run_name", run_name, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("images_of", lambda steps, batch: float(steps) * int(batch), replace=True)
 OmegaConf.register_new_resolver("reverse", lambda values: list(reversed(values)), replace=True)
 
 

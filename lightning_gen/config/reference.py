@@ -18,11 +18,15 @@ from lightning_gen.config.tree import config_dir
 from lightning_gen.config.types import hints, in_words, is_checked
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
+from lightning_gen.objectives.schedules import Schedule, is_schedule
 
 HEAD = """# All config keys
 
 Set a key with `KEY=VALUE` on the command line, and choose an option of a group with `GROUP=NAME`. Types and ranges
-are checked before anything is built. `python -m lightning_gen.config.reference > docs/keys.md` writes this page.
+are checked before anything is built. A number of `model`, and `ema.half_life`, can be a schedule over the images
+seen, `KEY={values:[0,1],images:[0,128000]}`: see [gans.md](gans.md#schedules).
+
+`python -m lightning_gen.config.reference > docs/keys.md` writes this page.
 """
 SKIPPED = ("defaults", "hydra")
 HYDRA_KEYS = ("_target_", "_partial_")
@@ -72,7 +76,13 @@ def _walk(node: dict[str, Any], said: dict[str, str], group: type | None, root: 
         if key in HYDRA_KEYS or (not path and key in SKIPPED):
             continue
         kind = types.get(key)
-        if isinstance(value, dict) and value:
+        if is_schedule(value):
+            words = in_words(kind) if is_checked(kind) else ""
+            yield Key(name, words, "a schedule", said.get(name, ""))
+            for part, default in value.items():
+                about = said.get(f"{name}.{part}", "")
+                yield Key(f"{name}.{part}", in_words(hints(Schedule)[part]), _default(default), about)
+        elif isinstance(value, dict) and value:
             inner = kind if isinstance(kind, type) and kind in GROUPS else None
             yield from _walk(value, said, inner, root, f"{name}.")
         else:

@@ -5,6 +5,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_gen.config.schema import check
 from lightning_gen.config.tree import options_of_groups
 from lightning_gen.errors import UserError
+from lightning_gen.objectives.schedules import is_schedule
 
 
 def validate(config: DictConfig) -> None:
@@ -35,6 +36,12 @@ def validate(config: DictConfig) -> None:
                 f"logger.{name}: each logger stands under a name, so that there can be several: "
                 f"logger.wandb.KEY=VALUE, and in its file `NAME: {{_target_: ..., ...}}`."
             )
+    augment = config.model.get("augment") or {}
+    if augment.get("target") is not None and is_schedule(augment.get("p")):
+        raise UserError(
+            "model.augment.p is a schedule, but model.augment.target adapts it: use model/augment=scheduled, or set "
+            "model.augment.p to a number."
+        )
     if config.networks.decoder.get("tied") and config.model.name not in ("ae", "classifier"):
         raise UserError("networks.decoder.tied=true needs an encoder to mirror: use model=ae, or tied=false.")
 

@@ -166,7 +166,7 @@ class GAN(AdversarialModel):
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         self.log_scalars({"train/loss_discriminator": loss})
         self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
-        self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold, self.images_seen))
+        self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold))
         weight = self.auxiliary_weights[0]
         loss = self.with_class_loss(loss, weight, guessed_real, labels, "real")
         if self.auxiliary_on_fakes:

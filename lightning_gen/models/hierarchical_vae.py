@@ -146,7 +146,6 @@ class HierarchicalVAE(VariationalModel):
             log_prior=drawn.log_prior.sum(dim=0),
             log_q=drawn.log_q.sum(dim=0),
             prior_draws=noise.normal((len(images), self.latent_dim), images.device) if wanted else None,
-            step=self.steps_done(),
             size=max(self.train_size, len(images)),
             shared_out=self.training,
         )

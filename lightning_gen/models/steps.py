@@ -1,15 +1,16 @@
 """The training steps of every model: their count, random numbers, learning rates and logged scalars."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.objectives.schedules import value_at
 from lightning_gen.randomness import StepNoise, Stream, mix
 
 Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> factor on the learning rates
@@ -31,6 +32,7 @@ class StepModule(LightningModule):
         self.images_seen = 0
         self.noise = StepNoise(mix(seed, Stream.TRAINING))
         self.schedule: Schedule | None = None
+        self.scheduled: dict[str, Any] = {}  # numbers that follow the images seen, by their dotted attribute names
         self.phase = ""  # the current phase of the training step, if it has several
         self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
         self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
@@ -69,9 +71,11 @@ class StepModule(LightningModule):
             raise UserError(f"{type(self).__name__}.training_step must call self.count_images(batch) for each batch.")
 
     def begin_step(self) -> None:
-        """Called before the first batch of a step: sets its noise and learning rates, and clears logged scalars."""
+        """Called before a step's first batch: sets noise, schedules and learning rates, clears logged scalars."""
         self._logged.clear()
         self.noise.start(self.step)
+        self.follow_schedules()
+        self.follow_optimizer_schedules()
         if self.schedule is not None:
             self.set_learning_rates(self.schedule(*self.schedule_progress()))
 
@@ -105,7 +109,32 @@ class StepModule(LightningModule):
         """
         return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 
-    # -- learning rates ---------------------------------------------------------------------------------------
+    # -- schedules and learning rates -------------------------------------------------------------------------
+
+    def follow_schedules(self) -> None:
+        """Set each scheduled number of the model to its value after the images seen."""
+        for path, number in self.scheduled.items():
+            *owners, name = path.split(".")
+            owner: Any = self
+            for part in owners:
+                owner = owner[part] if isinstance(owner, Mapping | nn.ModuleDict) else getattr(owner, part, None)
+            value, current = value_at(number, self.images_seen), getattr(owner, name, None)
+            if isinstance(current, Tensor):
+                current.fill_(value)
+            elif current is None:
+                raise UserError(
+                    f"model.{path} cannot be a schedule: {type(owner).__name__} uses it only when it is built."
+                )
+            else:
+                setattr(owner, name, value)
+
+    def follow_optimizer_schedules(self) -> None:
+        """Set each scheduled number of the optimizers to its value after the images seen."""
+        for optimizer in getattr(self.trainer, "optimizers", []):
+            for name, number in getattr(optimizer, "scheduled", {}).items():
+                key = "initial_lr" if name == "lr" and self.schedule is not None else name
+                for group in optimizer.param_groups:
+                    group[key] = value_at(number, self.images_seen)
 
     def schedule_progress(self) -> tuple[int, int]:
         """Completed steps and total steps, for the learning-rate schedule."""

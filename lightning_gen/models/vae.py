@@ -160,8 +160,8 @@ class VAE(VariationalModel):
             normal = noise.normal((len(images), self.latent_dim), images.device)
             draws = self.prior(normal, noise.uniform((len(images),), images.device), self.posterior_of)
         likelihood = self.log_likelihood(latents, images, batch.labels)
-        step, size = self.steps_done(), max(self.train_size, len(images))
-        return Terms(likelihood, kl, latents, q, log_prior, log_q, draws, step, size, shared_out=self.training)
+        size = max(self.train_size, len(images))
+        return Terms(likelihood, kl, latents, q, log_prior, log_q, draws, size, shared_out=self.training)
 
     def elbo_terms(self, images: Tensor, noise: StepNoise, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Estimates of E_q[log p(x|z)] and of KL(q || p), each [B], in nats."""

@@ -93,12 +93,6 @@ class VariationalModel(GenerativeModel):
         """The loss that is minimized, of each image: [B], in nats."""
         return self.objective(terms)
 
-    def steps_done(self) -> int:
-        """Completed training steps, now or in the loaded checkpoint; some objectives' weights depend on them."""
-        if self.step_loaded is not None:
-            return self.step_loaded
-        return 0 if self._trainer is None else self.trainer.global_step
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
         terms = self.terms(batch, self.noise)

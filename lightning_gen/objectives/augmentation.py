@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_gen.distributed import mean_over_processes, rank_and_world
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.networks.precision import FullPrecision, no_autocast
-from lightning_gen.objectives import schedules, warping
+from lightning_gen.objectives import warping
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.randomness import Noise
@@ -71,11 +71,10 @@ class Augmentation(FullPrecision):
     def check(self, loss: AdversarialLoss) -> None:
         """Raise a UserError if the augmentation cannot be used with this loss."""
 
-    def follow(self, real_logits: Tensor, boundary: float | None, images_seen: int) -> dict[str, Tensor]:
+    def follow(self, real_logits: Tensor, boundary: float | None) -> dict[str, Tensor]:
         """Adapt to the logits [B] on augmented real images; returns scalars to log. Every process must call this.
 
-        `boundary`: the loss's decision boundary, if it has one. `images_seen`: real images since training began, over
-        all processes.
+        `boundary`: the loss's decision boundary, if it has one.
         """
         return {}
 
@@ -184,12 +183,11 @@ class AdaptiveAugment(Augmentation):
             paper. None: no adaptation.
         speed_images: how many images it takes `p` to go from 0 to 1.
         transformations: some of the letters b (moves that keep pixels), g (geometry) and c (colours).
-        p: the probability at the start; without `target` and `final_p`, always.
-        final_p: the probability that `p` reaches along half a cosine, as in R3GAN (Huang et al. 2024).
-        ramp_images: how many images it takes to reach `final_p`.
+        p: the probability at the start; without a target, always. It may then follow a schedule, as in R3GAN (Huang
+            et al. 2024).
 
     Raises:
-        UserError: other letters in `transformations`, or both a `target` and a `final_p`.
+        UserError: other letters in `transformations`.
     """
 
     p: Tensor
@@ -201,16 +199,11 @@ class AdaptiveAugment(Augmentation):
         speed_images: Count = 500_000,
         transformations: str = "bgc",
         p: Fraction = 0.0,
-        final_p: Fraction | None = None,
-        ramp_images: Count = 20_000_000,
     ) -> None:
         super().__init__()
         if not transformations or set(transformations) - set("bgc"):
             raise UserError(f"model.augment.transformations={transformations}: use some of the letters b, g and c.")
-        if target is not None and final_p is not None:
-            raise UserError("model.augment.target and model.augment.final_p are both set: set one of them to null.")
         self.target, self.speed_images, self.transformations = target, speed_images, transformations
-        self.initial_p, self.final_p, self.ramp_images = p, final_p, ramp_images
         self.register_buffer("p", torch.tensor(float(p)))
         self.register_buffer("mean_sign", torch.zeros(()))
 
@@ -246,15 +239,12 @@ class AdaptiveAugment(Augmentation):
             )
 
     @torch.no_grad()
-    def follow(self, real_logits: Tensor, boundary: float | None, images_seen: int) -> dict[str, Tensor]:
+    def follow(self, real_logits: Tensor, boundary: float | None) -> dict[str, Tensor]:
         if self.target is not None and boundary is not None:
             sign = (real_logits.float() - boundary).sign().mean()
             self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
             images = len(real_logits) * rank_and_world()[1]
             self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
-        elif self.final_p is not None:
-            left = schedules.cosine(images_seen, self.ramp_images)  # from 1 to 0
-            self.p.fill_(self.final_p + (self.initial_p - self.final_p) * left)
         return {"train/augment_p": self.p.clone()}
 
 

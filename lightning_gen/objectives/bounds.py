@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_gen.distributed import mean_over_processes, of_all_processes
 from lightning_gen.objectives.divergences import decomposed_kl, mmd
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution
-from lightning_gen.ranges import Count, Fraction, NonNegative, PositiveFraction
+from lightning_gen.ranges import Count, Fraction, NonNegative
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Terms:
     log_prior: Tensor | None = None  # log p(z), [k, B]; given to objectives with `densities`
     log_q: Tensor | None = None  # log q(z|x), [k, B]; given to objectives with `densities`
     prior_draws: Tensor | None = None  # [B, Z]; given to objectives with `needs_prior_draws`
-    step: int = 0  # completed training steps
     size: int = 0  # number of training images
     shared_out: bool = False  # the batch is divided among the processes, as in training
 
@@ -54,7 +53,8 @@ class ELBO:
     """The negative ELBO, -E_q[log p(x|z)] + beta KL(q(z|x) || p(z)) (Kingma & Welling 2014, eq. 7).
 
     The expectation is estimated with `samples` latents per image. beta other than 1: beta-VAE (Higgins et al. 2017,
-    eq. 4). Most subclasses replace the second term, `divergence`.
+    eq. 4). beta may follow a schedule: a warm-up (Bowman et al. 2016; Sonderby et al. 2016) or cycles of it (Fu et
+    al. 2019, eq. 6). Most subclasses replace the second term, `divergence`.
     """
 
     choice: ClassVar[str] = "elbo"  # the name in `model/objective`, for messages; set where a flag below is
@@ -77,50 +77,19 @@ class ELBO:
         return self.beta * terms.kl.sum(dim=1)
 
 
-def linear_warm_up(step: int, steps: int) -> float:
-    """The factor from 0 to 1 over the first `steps` steps (Bowman et al. 2016; Sonderby et al. 2016)."""
-    return min(step / steps, 1.0)
-
-
-def cyclic_warm_up(step: int, steps: int, rising: float = 0.5) -> float:
-    """From 0 to 1 over the fraction `rising` of each cycle of `steps` steps, then 1 (Fu et al. 2019, eq. 6)."""
-    return min((step % steps) / (rising * steps), 1.0)
-
-
-class WarmUp(ELBO):
-    """The weight of the KL rises from 0 to beta over `steps` steps, once, or with `cyclic` again and again."""
-
-    def __init__(
-        self,
-        steps: Count,
-        beta: NonNegative = 1.0,
-        cyclic: bool = False,
-        rising: PositiveFraction = 0.5,
-        samples: Count = 1,
-    ) -> None:
-        super().__init__(beta, samples)
-        self.steps, self.cyclic, self.rising = steps, cyclic, rising
-
-    def divergence(self, terms: Terms) -> Tensor:
-        if self.cyclic:
-            return cyclic_warm_up(terms.step, self.steps, self.rising) * super().divergence(terms)
-        return linear_warm_up(terms.step, self.steps) * super().divergence(terms)
-
-
 class Capacity(ELBO):
-    """gamma |KL - C| in place of the KL, with C rising from 0 to `capacity` nats over `steps` steps.
+    """gamma |KL - capacity| in place of the KL, which is here the mean over the batch (Burgess et al. 2018, eq. 8).
 
-    The KL here is the mean over the batch. Source: Burgess et al. 2018, eq. 8.
+    The paper's capacity rises from 0 during training: give a schedule.
     """
 
-    def __init__(self, capacity: NonNegative, steps: Count, gamma: NonNegative = 1000.0, samples: Count = 1) -> None:
+    def __init__(self, capacity: NonNegative, gamma: NonNegative = 1000.0, samples: Count = 1) -> None:
         super().__init__(1.0, samples)
-        self.capacity, self.steps, self.gamma = capacity, steps, gamma
+        self.capacity, self.gamma = capacity, gamma
 
     def divergence(self, terms: Terms) -> Tensor:
         kl = mean_over_processes(terms.kl.sum(dim=1).mean())
-        wanted = self.capacity * linear_warm_up(terms.step, self.steps)
-        return (self.gamma * (kl - wanted).abs()).expand(terms.kl.shape[0])
+        return (self.gamma * (kl - self.capacity).abs()).expand(terms.kl.shape[0])
 
 
 class FreeBits(ELBO):

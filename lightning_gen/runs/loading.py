@@ -38,4 +38,5 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     model.load_state_dict(state["state_dict"])
     model.averaged, model.step_loaded = load_average(model, state), state["global_step"]
     model.images_seen = state["images_seen"]
+    model.follow_schedules()
     return model.to(device or default_device()).eval().requires_grad_(False)

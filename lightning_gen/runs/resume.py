@@ -15,7 +15,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import flat
 from lightning_gen.runs.run import Run, saved_overrides
 from lightning_gen.runs.trust import check_targets, literal
-from lightning_gen.runs.upgrade import renamed, with_objective_group
+from lightning_gen.runs.upgrade import renamed, with_objective_group, with_schedules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ def keys_of(overrides: list[str]) -> set[str]:
 def overrides_of(run: Path, new: list[str]) -> list[str]:
     """The overrides that the run was started with, without those that the new ones replace."""
     old = [renamed(override) for override in saved_overrides(run) if not HYDRAS.match(override)]
-    old = with_objective_group(old)
+    old = with_schedules(with_objective_group(old))
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
     return [o for o in old if not keys_of([o]) & (taken | {"resume"})]
 

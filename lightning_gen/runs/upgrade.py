@@ -53,8 +53,11 @@ def renamed(override: str) -> str:
 def upgraded(config: DictConfig) -> DictConfig:
     """The config of a run of any earlier version in the present form; the argument is not changed."""
     tree = _with_objective(_with_targets(OmegaConf.to_container(config)))
+    tree = _with_schedules(tree, _batch_of(tree))
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
+    if isinstance(tree.get("ema"), dict):
+        tree["ema"] = {"ramp": 0.05} | tree["ema"]
     if isinstance(tree.get("checkpoint"), dict):
         tree["checkpoint"] = {"every_n_seconds": None, "keep": 1} | tree["checkpoint"]
     if isinstance(tree.get("logger"), dict):
@@ -81,6 +84,67 @@ def _with_groups(tree: dict[str, Any]) -> dict[str, Any]:
         inner = _with_groups(model["source"])
         model["source"] = {key: inner[key] for key in ("model", "networks", "seed", "num_classes")}
     return {**tree, "ema": average, **NEW, **moved, "model": model}
+
+
+def with_schedules(overrides: list[str]) -> list[str]:
+    """The overrides with a schedule over images in place of the keys of the former ones, which counted steps.
+
+    These were `steps`, `beta`, `cyclic` and `rising` of the objectives `warm_up` and `cyclic`, and `steps` and
+    `capacity` of `capacity`.
+    """
+    chosen = {o.partition("=")[2] for o in overrides if o.startswith("model/objective=")}
+    if not chosen & {"warm_up", "cyclic", "capacity"}:
+        return overrides
+    key = "capacity" if "capacity" in chosen else "beta"
+    former = [o for o in overrides if re.match(rf"model\.objective\.(steps|cyclic|rising|{key})=[^{{]", o)]
+    if not former:
+        return overrides
+    values = dict(o.removeprefix("model.objective.").split("=") for o in former)
+    steps = float(values.get("steps", "5000" if key == "capacity" else "2000"))
+    cyclic = values.get("cyclic", str("cyclic" in chosen)).lower() == "true"
+    ends = _cycle(float(values.get("rising", "0.5"))) if cyclic else [1.0]
+    tops = ",".join([values.get(key, "25.0" if key == "capacity" else "1.0")] * len(ends))
+    images = ",".join(f"'${{images_of:{steps * end},${{dataset.batch_size}}}}'" for end in ends)
+    repeat = ",repeat:true" if cyclic else ""
+    schedule = f"model.objective.{key}={{values:[0.0,{tops}],images:[0,{images}]{repeat}}}"
+    return [*(o for o in overrides if o not in former), schedule]
+
+
+def _cycle(rising: float) -> list[float]:
+    """The points of a cycle after its start, as parts of it."""
+    return [rising, 1.0] if rising < 1 else [1.0]
+
+
+def _batch_of(tree: Any) -> int:
+    """The images of a step; 1 where the config does not say."""
+    parts = [tree.get(group) or {} for group in ("dataset", "trainer")]
+    return int(parts[0].get("batch_size", 1)) * int(parts[1].get("accumulate_grad_batches", 1))
+
+
+def _with_schedules(node: Any, batch: int) -> Any:
+    """Numbers that changed with the steps, each in its own way, as schedules over images."""
+    if isinstance(node, list):
+        return [_with_schedules(value, batch) for value in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: _with_schedules(value, batch) for key, value in node.items()}
+    target = node.get("_target_")
+    if target == "lightning_gen.objectives.bounds.WarmUp":
+        ends = _cycle(node.get("rising", 0.5)) if node.get("cyclic") else [1.0]
+        beta = {
+            "values": [0.0, *[node.get("beta", 1.0)] * len(ends)],
+            "images": [0, *(end * node["steps"] * batch for end in ends)],
+            "repeat": bool(node.get("cyclic")),
+        }
+        return {"_target_": "lightning_gen.objectives.bounds.ELBO", "beta": beta, "samples": node.get("samples", 1)}
+    if target == "lightning_gen.objectives.bounds.Capacity" and "steps" in node:
+        images = [0, node.pop("steps") * batch]
+        return {**node, "capacity": {"values": [0.0, node["capacity"]], "images": images}}
+    if target == "lightning_gen.objectives.augmentation.AdaptiveAugment" and "final_p" in node:
+        final, images = node.pop("final_p"), node.pop("ramp_images", 20_000_000)
+        if final is not None:
+            node["p"] = {"values": [node.get("p", 0.0), final], "images": [0, images], "shape": "cosine"}
+    return node
 
 
 def with_objective_group(overrides: list[str]) -> list[str]:

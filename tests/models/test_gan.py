@@ -15,6 +15,7 @@ from lightning_gen.models.mode_collapse import collapse
 from lightning_gen.networks.conv import ConvDecoder, ConvEncoder
 from lightning_gen.networks.mlp import MLPDecoder, MLPEncoder
 from lightning_gen.objectives import adversarial, logit_penalties, penalties
+from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, make_run, resume_run, train_run
 
 LOSSES = (
@@ -38,6 +39,18 @@ PENALTIES = {
 }
 ADAM = partial(torch.optim.Adam, lr=1e-2)
 MLP = {"encoder": partial(MLPEncoder, widths=[8]), "decoder": partial(MLPDecoder, widths=[8])}
+
+SCHEDULES = (
+    "model/penalty=r1",
+    "model.penalty.r1.weight={values:[2,0.5],images:[0,96]}",
+    "model/augment=scheduled",
+    "model.augment.p={values:[0,0.6],images:[0,96],shape:linear}",
+    "model.auxiliary_weights=[{values:[0,1],images:[0,192]},1.0]",
+    "model.generator_optimizer.lr={values:[2e-4,1e-4],images:[0,64]}",
+    "model.generator_optimizer.betas=[0.0,{values:[0.9,0.99],images:[0,64],shape:cosine}]",
+    "ema.half_life={values:[0,100],images:[0,64]}",
+    "ema.ramp=null",
+)
 
 
 def make(shape=(1, 4, 4), loss="NonSaturating", **options):
@@ -280,6 +293,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
         ),
         ("model/loss=relativistic_average", "model/penalty=[r1,r2]", "model.latent_prior=uniform"),
         ("model/augment=ada", "model.augment.speed_images=500", "model/penalty=r1", "model.one_pass=true"),
+        SCHEDULES,
     ],
 )
 def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, options):
@@ -291,12 +305,26 @@ def test_a_resumed_run_is_the_same_to_the_bit(tmp_path, options):
         assert_same(a[part], b[part])
 
 
+def test_every_number_follows_its_schedule(tmp_path):
+    """After two steps of 16 images, those of the third step; the average is then of three steps."""
+    run, _ = train_run(tmp_path, *SMALL, *SCHEDULES, "trainer.max_steps=3")
+    state = run.read_checkpoint()
+    for optimizer in state["optimizer_states"]:
+        assert optimizer["param_groups"][0]["lr"] == pytest.approx(2e-4 + 0.5 * (1e-4 - 2e-4))
+        assert list(optimizer["param_groups"][0]["betas"]) == pytest.approx([0.0, 0.945])
+    model = load_model(run, "last")  # as it is evaluated: after 48 images
+    assert (model.penalty["r1"].weight, float(model.augment.p)) == pytest.approx((1.25, 0.3))
+    assert model.auxiliary_weights == pytest.approx([0.25, 1.0])
+
+
 def test_ada_is_refused_where_the_loss_has_no_boundary(tmp_path):
     options = (*SMALL, "model/loss=relativistic_paired", "trainer.max_steps=2")
     with pytest.raises(UserError, match="model/loss=relativistic_paired has no boundary"):
         train_run(tmp_path / "a", *options, "model/augment=ada")
-    _, summary = train_run(tmp_path / "b", *options, "model/augment=scheduled", "model.augment.ramp_images=64")
-    assert summary["metrics"]["train/augment_p"] == pytest.approx(0.275)  # half way, after 32 images
+    _, summary = train_run(tmp_path / "b", *options, "model/augment=scheduled", "model.augment.p.images=[0,32]")
+    assert summary["metrics"]["train/augment_p"] == pytest.approx(0.275)  # half way, after the first 16 images
+    _, summary = train_run(tmp_path / "c", *options, "model/augment=scheduled", "model.augment.p=0.2")
+    assert summary["metrics"]["train/augment_p"] == pytest.approx(0.2)
 
 
 def test_stop_on_collapse_ends_the_run(tmp_path, monkeypatch):

@@ -44,7 +44,12 @@ def test_other_models_have_no_test_likelihood(tmp_path):
             "model.prior.components=20",
             "model/objective=iwae",
         ),
-        ("conditional=true", "model/posterior=iaf", "model/objective=cyclic", "model.objective.steps=5"),
+        (
+            "conditional=true",
+            "model/posterior=iaf",
+            "model/objective=cyclic",
+            "model.objective.beta.images=[0,40,80]",
+        ),
         ("model/prior=flow", "model/objective=info_vae", "model.output_bias=data_mean"),
     ],
 )

@@ -1,12 +1,72 @@
-"""Learning rates at known steps."""
+"""Numbers at known images, and learning rates at known steps."""
 
 import functools
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_gen.config.build import build_model
+from lightning_gen.config.compose import compose
+from lightning_gen.errors import UserError
 from lightning_gen.objectives import schedules
+from lightning_gen.objectives.schedules import Schedule, parsed
 from tests.helpers import assert_same, make_run, resume_run, train_run
+
+
+def test_values_of_each_shape():
+    linear = Schedule([1.0, 3.0, 2.0], [10, 20, 40])
+    assert [linear(n) for n in (0, 10, 15, 20, 30, 40, 99)] == [1, 1, 2, 3, 2.5, 2, 2]
+    cosine = Schedule([4.0, 0.0], [0, 100], "cosine")
+    assert [cosine(n) for n in (0, 25, 50, 75, 100)] == pytest.approx([4, 2 + 2**0.5, 2, 2 - 2**0.5, 0])
+    assert [Schedule([1.0, 0.01], [0, 100], "geometric")(n) for n in (0, 50, 100)] == pytest.approx([1, 0.1, 0.01])
+    assert [Schedule([1.0, 0.5, 0.1], [0, 10, 20], "step")(n) for n in (9, 10, 19, 20)] == [1, 0.5, 0.5, 0.1]
+    assert [Schedule([7.0], [0])(n) for n in (0, 5)] == [7, 7]
+
+
+def test_a_cyclic_schedule_starts_again():
+    """Fu et al. 2019, eq. 6, with R = 0.5: it rises in the first half of a cycle and stays at 1 in the second."""
+    cyclic = Schedule([0.0, 1.0, 1.0], [0, 5, 10], repeat=True)
+    assert [cyclic(n) for n in (0, 2, 5, 9, 10, 12, 29)] == pytest.approx([0, 0.4, 1, 1, 0, 0.4, 1])
+
+
+@pytest.mark.parametrize(
+    ("values", "images", "shape", "message"),
+    [
+        ([1.0], [0, 1], "linear", "a value for each point"),
+        ([], [], "linear", "a value for each point"),
+        ([1.0, 2.0], [5, 5], "linear", "must increase"),
+        ([0.0, 1.0], [0, 5], "geometric", "above 0"),
+    ],
+)
+def test_schedules_that_mean_nothing(values, images, shape, message):
+    with pytest.raises(UserError, match=message):
+        Schedule(values, images, shape)
+
+
+# Of the authors' `cosine_decay_with_warmup` (brownvc/R3GAN, training/training_loop.py) for preset CIFAR10, after these images.
+R3GAN_IMAGES = (0, 2_000_000, 5_000_000, 10_000_000, 20_000_000, 30_000_000)
+R3GAN = {
+    "ema": (0, 122358.709, 732233.047, 2500000, 5000000, 5000000),
+    "p": (0, 0.013459458, 0.0805456352, 0.275, 0.55, 0.55),
+    "lr": (0.0002, 0.000196329239, 0.000178033009, 0.000125, 5e-05, 5e-05),
+    "gamma": (0.05, 0.0488987716, 0.0434099026, 0.0275, 0.005, 0.005),
+    "beta2": (0.9, 0.902202457, 0.913180195, 0.945, 0.99, 0.99),
+}
+
+
+def test_r3gans_schedules_are_the_authors():
+    """Those of experiment=r3gan_cifar10: of the average, augmentation, learning rate, penalties and Adam."""
+    config = OmegaConf.to_container(compose(["experiment=r3gan_cifar10"]), resolve=True)
+    model = config["model"]
+    found = {"ema": config["ema"]["half_life"], "p": model["augment"]["p"]}
+    for player in ("generator", "discriminator"):
+        optimizer = model[f"{player}_optimizer"]
+        assert optimizer["betas"][0] == 0
+        found |= {"lr": optimizer["lr"], "beta2": optimizer["betas"][1]}
+        found["gamma"] = model["penalty"]["r1" if player == "generator" else "r2"]["weight"]
+        for name, node in found.items():
+            values = [parsed(node)(seen) for seen in R3GAN_IMAGES]
+            assert values == pytest.approx(R3GAN[name], rel=1e-8), name
 
 
 def test_known_values():

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 from lightning_gen.commands.train import present_names
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
-from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group
+from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group, with_schedules
 from tests.helpers import QUICK, make_run
 
 TWO_LAYERS = "model=hierarchical_vae"
@@ -105,3 +105,46 @@ def test_former_configs_are_upgraded_in_a_model_inside_the_model_too():
     source = {**former, "networks": {}, "seed": 0}
     classifier = upgraded(OmegaConf.create({"model": {"name": "classifier", "source": source}}))
     assert classifier.model.source.model == config.model
+
+
+BOUNDS = "lightning_gen.objectives.bounds."
+
+
+@pytest.mark.parametrize(
+    ("node", "key", "values", "images"),
+    [
+        ({"_target_": BOUNDS + "WarmUp", "steps": 10, "beta": 3.0, "cyclic": False}, "beta", [0, 3], [0, 320]),
+        (
+            {"_target_": BOUNDS + "WarmUp", "steps": 10, "cyclic": True, "rising": 0.25},
+            "beta",
+            [0, 1, 1],
+            [0, 80, 320],
+        ),
+        ({"_target_": BOUNDS + "Capacity", "steps": 5, "capacity": 25.0}, "capacity", [0, 25], [0, 160]),
+    ],
+)
+def test_what_counted_steps_is_a_schedule_over_images(node, key, values, images):
+    """32 images a step: 16 in a batch, two batches accumulated."""
+    config = {"model": {"objective": node}, "dataset": {"batch_size": 16}, "trainer": {"accumulate_grad_batches": 2}}
+    objective = upgraded(OmegaConf.create(config)).model.objective
+    assert (objective[key]["values"], objective[key]["images"]) == (values, images)
+    assert objective["_target_"] == BOUNDS + ("Capacity" if key == "capacity" else "ELBO")
+
+
+@pytest.mark.parametrize(
+    ("former", "key", "values", "images"),
+    [
+        (["model/objective=warm_up", "model.objective.steps=10"], "beta", [0, 1], [0, 640]),
+        (
+            ["model/objective=cyclic", "model.objective.steps=10", "model.objective.beta=2"],
+            "beta",
+            [0, 2, 2],
+            [0, 320, 640],
+        ),
+        (["model/objective=capacity", "model.objective.capacity=9"], "capacity", [0, 9], [0, 320_000]),
+    ],
+)
+def test_former_overrides_of_schedules_compose(former, key, values, images):
+    number = compose(["model=vae", *with_schedules(former)]).model.objective[key]
+    assert (number["values"], number["images"]) == (values, images)
+    assert with_schedules(["model=vae", "model/objective=warm_up"]) == ["model=vae", "model/objective=warm_up"]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping
 
@@ -10,6 +11,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.objectives.schedules import parsed
 from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
@@ -59,7 +61,8 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
         UserError: a key of `checkpoint`, `ema` or `callbacks` is wrong.
     """
     config = run.config
-    ema = EMA(config.ema.half_life, config.ema.buffers) if config.ema.half_life else None
+    half_life = parsed(OmegaConf.to_container(config.ema, resolve=True)["half_life"])  # type: ignore[call-overload,index]
+    ema = EMA(half_life, config.ema.buffers, config.ema.ramp) if half_life else None
     log, interruption = TrainingLog(run.path), Interruption(stop)
     saver = SaveCheckpoints(
         run.path / "checkpoints",

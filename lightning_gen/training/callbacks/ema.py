@@ -13,6 +13,7 @@ from lightning_gen.models.averaging import EMA_STATE, averaged_tensors, put_aver
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.spectral import is_singular_vector
+from lightning_gen.objectives.schedules import Schedule, value_at
 from lightning_gen.training.callbacks.steps import StepCallback
 
 BUFFERS = ("average", "copy")
@@ -25,20 +26,20 @@ class EMA(StepCallback):
 
     Args:
         half_life: images after which the weight of a step in the average has halved: decay is 0.5 ** (images per
-            step / half_life), so the average does not depend on the batch size. It is at most RAMP times the images
-            seen, so that the average forgets the initial weights early.
+            step / half_life), so the average does not depend on the batch size. 0: the weights themselves. May be a
+            `Schedule`.
+        ramp: the half-life is at most this times the images seen, so that the average forgets the initial weights
+            early (StyleGAN2-ADA, Karras et al. 2020: 0.05). None: no limit.
         buffers: what to do with batch norm's running statistics, `average` or `copy`.
 
     Raises:
         UserError: an unknown value of `buffers`.
     """
 
-    RAMP = 0.05  # as in StyleGAN2-ADA (Karras et al. 2020)
-
-    def __init__(self, half_life: float, buffers: str = "average") -> None:
+    def __init__(self, half_life: float | Schedule, buffers: str = "average", ramp: float | None = 0.05) -> None:
         if buffers not in BUFFERS:
             raise UserError(f"ema.buffers={buffers} does not exist: use {' or '.join(BUFFERS)}.")
-        self.half_life, self.copies_buffers = half_life, buffers == "copy"
+        self.half_life, self.ramp, self.copies_buffers = half_life, ramp, buffers == "copy"
         self.average: dict[str, Tensor] = {}
         self._images_seen = 0
 
@@ -53,8 +54,10 @@ class EMA(StepCallback):
 
     @torch.no_grad()
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        half_life = min(self.half_life, self.RAMP * model.images_seen)
-        decay = 0.5 ** ((model.images_seen - self._images_seen) / half_life)
+        half_life = value_at(self.half_life, self._images_seen)
+        if self.ramp is not None:
+            half_life = min(half_life, self.ramp * model.images_seen)
+        decay = 0.5 ** ((model.images_seen - self._images_seen) / half_life) if half_life else 0.0
         self._images_seen = model.images_seen
         now = averaged_tensors(model)
         current = [full_precision(now[name]) for name in self.average]

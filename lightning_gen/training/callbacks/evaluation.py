@@ -129,6 +129,7 @@ class Evaluation(StepCallback):
         With several processes the measurement is completed first, because each waits for the results of the others.
         """
         alone = trainer.world_size == 1
+        model.follow_schedules()  # to the images of this step
         try:
             with evaluation_mode(model, self.ema) as averaged, self.saver.interruption.stop.at_once(alone):
                 # At the end of training, last.ckpt has the model that is measured; before, `step` identifies it.
