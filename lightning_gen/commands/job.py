@@ -1,5 +1,6 @@
 """One job, from its config to its summary, in this process or in one process per device."""
 
+import math
 import sys
 
 from lightning_gen.commands.terminal import report
@@ -52,6 +53,9 @@ def _job(run: Run, stop: StopRequest) -> float:
 def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if rank == 0:
         print(parts.callbacks.evaluation.evaluator.note, file=sys.stderr)
+        if run.rollbacks:
+            factor = math.prod(entry["lr_factor"] for entry in run.rollbacks)
+            print(f"note: after {len(run.rollbacks)} rollbacks, learning rates are times {factor:g}", file=sys.stderr)
     devices = device_count(run.config.trainer)
     if processes == 1 and devices > 1:
         del parts  # each worker builds its own

@@ -18,7 +18,7 @@ from lightning_gen.config.schedules import has_schedule
 from lightning_gen.config.types import fits, hints, in_words
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.objectives.schedules import Schedule, is_schedule, parsed, value_at
-from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive
+from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveFraction
 
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 RANGES_OF_OPTIMIZERS = {
@@ -102,6 +102,14 @@ class Checkpoint:
 
 
 @dataclass
+class Rollback:
+    """What a rollback changes, and how often there is one."""
+
+    lr_factor: PositiveFraction
+    max_times: Count
+
+
+@dataclass
 class Likelihood:
     """evaluation.nll: the test likelihood."""
 
@@ -138,6 +146,8 @@ class Root:
     ema: Ema
     trainer: Trainer
     checkpoint: Checkpoint
+    on_divergence: Literal["stop", "rollback"]
+    rollback: Rollback
     evaluation: Evaluation
     model: Any
     dataset: Any
@@ -154,7 +164,7 @@ class Root:
     extra: dict[str, Any] = field(default_factory=dict)  # keys of a config group that a user added
 
 
-GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Likelihood, Evaluation)
+GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Rollback, Likelihood, Evaluation)
 
 
 def check(config: DictConfig) -> None:

@@ -1,5 +1,6 @@
 """The training steps of every model: their count, random numbers, learning rates and logged scalars."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,6 +34,7 @@ class StepModule(LightningModule):
         self.noise = StepNoise(mix(seed, Stream.TRAINING))
         self.schedule: Schedule | None = None
         self.scheduled: dict[str, Any] = {}  # numbers that follow the images seen, by their dotted attribute names
+        self.lowered: list[tuple[int, float]] = []  # (step, factor): from that step on, learning rates are times that
         self.phase = ""  # the current phase of the training step, if it has several
         self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
         self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
@@ -77,7 +79,8 @@ class StepModule(LightningModule):
         self.follow_schedules()
         self.follow_optimizer_schedules()
         if self.schedule is not None:
-            self.set_learning_rates(self.schedule(*self.schedule_progress()))
+            lowered = math.prod(factor for step, factor in self.lowered if self.step >= step)
+            self.set_learning_rates(self.schedule(*self.schedule_progress()) * lowered)
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Record the first step whose loss is not finite, without waiting for the device."""

@@ -41,6 +41,7 @@ class Run:
         self.path, self.config = path, config
         self.record: DictConfig | None = None  # the config for config.yaml and the loggers, if it differs
         self.overrides: list[str] | None = None  # of the command line; None: already in the directory
+        self.rollbacks: list[dict[str, Any]] = []  # after divergences; `rollbacks` in summary.json
         self._lock: FileLock | None = None
 
     @classmethod

@@ -1,5 +1,6 @@
 """Check everything, then train, evaluate and record one run: `prepare` and `train`."""
 
+import gc
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
 from lightning_gen.training.devices import accelerator_of, process_count
+from lightning_gen.training.divergence import Diverged, lowered_rates, roll_back
 from lightning_gen.training.fill_in import fill_in, load_encoder
 from lightning_gen.training.loggers import MetricsCSV, finish_wandb
 from lightning_gen.training.trainer import make_trainer
@@ -61,6 +63,9 @@ def prepare(run: Run, stop: StopRequest | None = None) -> Parts:
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))
+    if config.resume and not run.rollbacks:
+        run.rollbacks = run.read_summary().get("rollbacks", [])
+    model.lowered = lowered_rates(run.rollbacks)
     callbacks = build_callbacks(run, model, evaluator, stop)
     trainer = make_trainer(config, model, run.path, callbacks.in_order(), build_loggers(run))
     return Parts(data, model, callbacks, trainer, checkpoint, stop)
@@ -71,12 +76,20 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
 
     Raises:
         KeyboardInterrupt: the run was asked to stop before training began, or a second Ctrl-C came.
+        Diverged: training has diverged, and `on_divergence` is `stop` or did not help.
     """
     with parts.stop if parts else StopRequest() as stop:
         if parts is None:
             with stop.at_once():
                 parts = prepare(run, stop)
-        return _train(run, parts)
+        while True:
+            try:
+                return _train(run, parts)
+            except Diverged as error:
+                roll_back(run, error, writes=parts.trainer.is_global_zero)
+            vars(parts).clear()  # frees the memory of the device before everything is built again
+            gc.collect()
+            parts = prepare(run, stop)
 
 
 def _train(run: Run, parts: Parts) -> dict[str, Any]:

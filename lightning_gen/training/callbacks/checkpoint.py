@@ -18,15 +18,20 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
-from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import fit_density
 from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.steps import StepCallback
+from lightning_gen.training.divergence import Diverged
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 NEXT = "next.ckpt"  # becomes last.ckpt when it is complete
+
+
+def read_without_tensors(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint; its tensors stay on disk until they are used."""
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
 
 
 def make_room(folder: Path, keep: int) -> None:
@@ -35,8 +40,7 @@ def make_room(folder: Path, keep: int) -> None:
     newest = ""
     if keep > 1 and previous.exists():
         with suppress(Exception):  # a damaged file raises many kinds of errors; it is overwritten
-            state = torch.load(previous, map_location="cpu", mmap=True, weights_only=True)  # reads no tensor
-            newest = f"step_{state['global_step']:08d}.ckpt"
+            newest = f"step_{read_without_tensors(previous)['global_step']:08d}.ckpt"
             os.replace(previous, folder / newest)
     if keep:
         os.replace(last, previous)
@@ -146,7 +150,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         trainer.save_checkpoint(self.folder / name)
 
     def _check_state(self, trainer: Trainer) -> None:
-        """Raise a UserError if the state of an optimizer or the average of the weights is not finite."""
+        """Raise Diverged if the state of an optimizer or the average of the weights is not finite."""
         states = [
             value
             for optimizer in trainer.optimizers
@@ -156,14 +160,14 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         averages = list(self.ema.average.values()) if self.ema else []
         for name, tensors in (("the state of an optimizer", states), ("the average of the weights", averages)):
             if not all(bool(tensor.isfinite().all()) for tensor in tensors if isinstance(tensor, Tensor)):
-                raise UserError(
-                    f"{name} is not finite at step {trainer.global_step}: training has diverged. Lower the learning "
-                    f"rate, or clip the gradients (trainer.gradient_clip_val=1). The checkpoints are from before."
-                )
+                last = self.folder / LAST
+                raise Diverged(name, trainer.global_step, last=last if last.exists() else None)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.ckpt_path is not None and Path(trainer.ckpt_path).name == LAST:
-            self._saved_step = trainer.global_step
+        if trainer.ckpt_path is not None:
+            self.best, self.best_step = trainer.strategy.broadcast(self._best_on_disk())
+            if Path(trainer.ckpt_path).name == LAST:
+                self._saved_step = trainer.global_step
         if trainer.global_step == 0:  # so that later a missing last.ckpt means that it was lost
             self.save_last(trainer, pl_module)
         if self.interruption.asked and trainer.world_size == 1:  # during the first evaluation
@@ -172,7 +176,16 @@ class SaveCheckpoints(StepCallback, Checkpoint):
     # -- state in the checkpoint -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step, "monitor": self.monitor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        if state_dict.get("monitor", self.monitor) == self.monitor:
+            self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+    def _best_on_disk(self) -> tuple[float | None, int | None]:
+        """The best value and its step; those of best.ckpt if it is newer than the resumed checkpoint."""
+        with suppress(Exception):  # a missing or damaged best.ckpt is written again
+            state = read_without_tensors(self.folder / BEST)["callbacks"]["SaveCheckpoints"]
+            if state.get("monitor") == self.monitor and state["best_step"] > (self.best_step or -1):
+                return state["best"], state["best_step"]
+        return self.best, self.best_step

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.training.callbacks.steps import StepCallback
+from lightning_gen.training.divergence import Diverged
 from lightning_gen.training.loggers import MetricsCSV, record
 
 
@@ -18,7 +18,7 @@ class TrainingLog(StepCallback):
     """Averages `model.scalars` over the ranks and records them; stops training at a loss that is not finite.
 
     Raises:
-        UserError: a scalar is NaN or infinite. The last checkpoint is from before that step.
+        Diverged: a scalar is NaN or infinite. The last checkpoint is from before that step.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -61,7 +61,7 @@ class TrainingLog(StepCallback):
         Also called before a checkpoint is written, so that the last checkpoint is always good.
 
         Raises:
-            UserError: the loss of a phase, a scalar or a weight is not finite.
+            Diverged: the loss of a phase, a scalar or a weight is not finite.
         """
         first = list(model.diverged.values())
         weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
@@ -82,8 +82,4 @@ class TrainingLog(StepCallback):
 
     def _stop(self, name: str, step: int, found: str = "is not finite") -> None:
         last = self.run_dir / "checkpoints" / "last.ckpt"
-        kept = f" The last checkpoint is from before: {last}" if last.exists() else ""
-        raise UserError(
-            f"{name} {found} at step {step}: training has diverged. Lower the learning rate, or clip the gradients "
-            f"(trainer.gradient_clip_val=1).{kept}"
-        )
+        raise Diverged(name, step, found, last if last.exists() else None)
