@@ -1,5 +1,6 @@
 """Build the Lightning Trainer from the config, for a given model."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ def make_trainer(
     processes = devices * config.trainer.num_nodes
     matmul_precision = options.pop("float32_matmul_precision")
     torch.set_float32_matmul_precision(matmul_precision)
+    if not torch.cuda.device_count():
+        # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
+        # searched for on disk each time.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1
     options["strategy"] = strategy_of(config.trainer, model, processes)
     options["accelerator"] = accelerator
