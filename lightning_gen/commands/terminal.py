@@ -1,5 +1,6 @@
 """What is printed at the end of a run: a table of metrics, and where things are."""
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -62,7 +63,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
     if summary["status"] == "completed" and grids:
         out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
     elif summary["status"] != "completed":
-        out.print(f"resume   python train.py resume={where}")
+        out.print(f"resume   python train.py resume={shlex.quote(where)}")
     if any((run.path / "wandb").glob("offline-run-*")):
         out.print(f"upload   wandb sync {where}/wandb/offline-run-*")
 

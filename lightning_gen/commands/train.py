@@ -14,14 +14,23 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_gen.commands.multirun import (
+    check_new_job,
+    is_multirun,
+    job_directory,
+    overrides_of_multirun,
+    result_of,
+)
 from lightning_gen.config import compose
 from lightning_gen.config.explain import explain
 from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
+from lightning_gen.files import shortest
 from lightning_gen.runs.resume import overrides_of, resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
@@ -33,7 +42,7 @@ HELP_HEAD = """Train a model: every option is a config under conf/, every value 
   python train.py model.latent_dim=8 seed=3            a value of a key
   python train.py model/loss=hinge                     a choice inside the model
   python train.py -m model=ae,vae,gan seed=0,1         a grid: one run for each combination
-  python train.py resume=runs/latest                   continue a run
+  python train.py resume=runs/latest                   continue a run, or all jobs of a grid
 
 Groups and their choices:
 """
@@ -61,6 +70,10 @@ def hydra_main(config: DictConfig) -> float:
         _failures.append(2)
     except JobFailed as failure:
         _failures.append(failure.code)
+    except KeyboardInterrupt:
+        if in_multirun():
+            print(f"all jobs python train.py resume={shlex.quote(shortest(Path(HydraConfig.get().sweep.dir)))}")
+        raise
     return math.nan
 
 
@@ -78,11 +91,21 @@ def one_job(config: DictConfig, command: str) -> float:
     overrides = [str(override) for override in typed]
     with open_dict(config):
         config.command = literal(command)
-    if not config.resume and was_requeued() and (directory / "config.yaml").is_file():
+    if config.resume and is_multirun(Path(config.resume)):
+        multirun = Path(config.resume)
+        overrides = [override for override in overrides if not override.startswith("resume=")]
+        begun = job_directory(multirun, overrides, directory)
+        config.resume = None if begun is None else str(begun)
+        if begun is None:
+            check_new_job(config, multirun)
+    elif not config.resume and was_requeued() and (directory / "config.yaml").is_file():
         print(f"note: SLURM put this job back into the queue: going on with {directory}", file=sys.stderr)
         config.resume = str(directory)
     if config.resume:
         directory = Path(config.resume)
+        if in_multirun() and (result := result_of(directory)) is not None:
+            print(f"note: {shortest(directory)} is finished", file=sys.stderr)
+            return result
         config = resumed_config(config, directory, overrides)
     run = Run.create(directory, config)
     run.overrides = overrides
@@ -122,6 +145,11 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ.pop(OWN, None)
     if _failures:
         sys.exit(_failures[0])
+
+
+def in_multirun() -> bool:
+    """Whether this is one of several jobs of `train.py -m`."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def help_text() -> str:
@@ -172,16 +200,22 @@ def present_names(arguments: list[str]) -> list[str]:
 
 
 def with_resume(arguments: list[str]) -> list[str]:
-    """With `resume=RUN`: add the overrides of the run, and make its directory Hydra's output directory."""
+    """With `resume=RUN`: add the overrides of the run, and make its directory Hydra's output directory.
+
+    Raises:
+        UserError: it is the directory neither of a run nor of a multirun.
+    """
     target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "null")
     if target == "null":
         return arguments
     run = Path(target.strip("'\"")).resolve()
     if not target.strip("'\""):
         raise UserError("resume= is empty: name the run directory to continue, or leave resume out for a new run.")
+    rest = [a for a in arguments if not re.match(r"\+*resume=", a)]
+    if is_multirun(run):
+        return [*overrides_of_multirun(run, rest), f"resume={quoted(run)}", f"hydra.sweep.dir={quoted(run)}"]
     if not (run / "config.yaml").is_file():
         raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
-    rest = [a for a in arguments if not re.match(r"\+*resume=", a)]
     return [*overrides_of(run, rest), *rest, f"resume={quoted(run)}", f"hydra.run.dir={quoted(run)}"]
 
 

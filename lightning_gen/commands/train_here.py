@@ -72,6 +72,8 @@ def check(overrides: Sequence[str]) -> None:
             f"{not_here[0]} works only on the command line (python train.py -m ...): lightning_gen.train runs one "
             "training. For a grid, call it in a loop."
         )
+    if any(given == "hydra.mode=MULTIRUN" for given in with_resume(list(overrides))):
+        raise UserError("lightning_gen.train continues one run: name a directory inside that of the multirun.")
     if rank_from_environment()[1] > 1:
         raise UserError(
             "lightning_gen.train starts its own processes: run it without torchrun or srun, with trainer.devices=N."

@@ -63,9 +63,13 @@ def without_environment(node: Any) -> Any:
     if isinstance(node, list):
         return [without_environment(value) for value in node]
     if isinstance(node, str):
-        foreign = [n for n in ENVIRONMENT.findall(node) if not n.startswith(OWN_VARIABLES) and n not in trusted()]
-        return literal(node) if foreign else node
+        return literal(node) if foreign_variables(node) else node
     return node
+
+
+def foreign_variables(text: str) -> list[str]:
+    """The environment variables that a text reads by `${oc.env:NAME}`, except the package's own and trusted ones."""
+    return [n for n in ENVIRONMENT.findall(text) if not n.startswith(OWN_VARIABLES) and n not in trusted()]
 
 
 def literal(text: str) -> str:

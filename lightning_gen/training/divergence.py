@@ -35,7 +35,7 @@ def roll_back(run: Run, error: Diverged, writes: bool) -> None:
     """Record that the run goes back to its newest checkpoint, from which the caller then resumes it.
 
     Args:
-        run: the run; from now on its config says that it is resumed.
+        run: the run; from now on, its config says that it is resumed.
         error: why it goes back.
         writes: whether this process writes the record, which one of several does.
 
