@@ -48,6 +48,7 @@ class Stream(IntEnum):
     LIKELIHOOD = -10  # the held-out images whose likelihood is estimated
     LIKELIHOOD_NOISE = -11  # their dequantization or binarization
     LIKELIHOOD_DRAWS = -12  # the latents of the estimate
+    LIKELIHOOD_SIMULATION = -13  # the images that are drawn from the model
 
 
 def mix(*numbers: int) -> int:

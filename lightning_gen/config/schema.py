@@ -115,7 +115,7 @@ class Likelihood:
 
     k: Natural
     images: Count | None
-    method: Literal["importance", "ais"]
+    method: Literal["importance", "ais", "bidirectional"]
     chains: Count
     temperatures: Count
 

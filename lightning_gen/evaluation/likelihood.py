@@ -1,7 +1,6 @@
 """The test likelihood of a model, by the protocol of `evaluation.nll`."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,11 +8,13 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from lightning_gen import distributed
+from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.metrics.feature_pass import seeded_subset
-from lightning_gen.metrics.likelihood import annealed, importance_sampled
+from lightning_gen.metrics.likelihood import annealed, importance_sampled, reverse_annealed
 from lightning_gen.metrics.protocol import Numbers, numbers, versions
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.randomness import StepNoise, Stream, mix
 
@@ -25,8 +26,9 @@ class LikelihoodEvaluator:
     """-log p(x) of held-out images, in nats, with its standard error over images.
 
     `method`: `importance` takes `k` draws from q(z|x) for each image; `ais` (annealed importance sampling) takes
-    `chains` chains of `temperatures` steps. `images`: the size of a random subset; None: all held-out images. Models
-    without densities get no numbers.
+    `chains` chains of `temperatures` steps; `bidirectional` is `ais`, and bounds log p(x) of images that are drawn
+    from the model from both sides. `images`: the size of a random subset; None: all held-out images. Models without
+    densities get no numbers.
     """
 
     name: str
@@ -38,55 +40,94 @@ class LikelihoodEvaluator:
     seed: int
 
     def __call__(self, model: GenerativeModel, data: ImageDataModule, **context: Any) -> Numbers:
-        """`eval/nll`, `eval/nll_standard_error`, for 8-bit images `eval/nll_bits_per_dim`, and their protocols."""
+        """`eval/nll`, `eval/nll_standard_error`, for 8-bit images `eval/nll_bits_per_dim`, and their protocols.
+
+        `bidirectional` also has `eval/nll_simulated_ais`, `eval/nll_simulated_reverse_ais` and their difference,
+        `eval/nll_simulated_gap`.
+        """
         total = len(data.test)
         count = min(self.images or total, total)
         chosen = seeded_subset(total, count, mix(self.seed, Stream.LIKELIHOOD)).sort().values
-        found, discrete = self._log_likelihoods(model, data, chosen)
-        if found is None:
+        estimates, discrete = self._log_likelihoods(model, data, chosen)
+        if estimates is None:
             return {}, {}
+        found = estimates[:, 0]
         std = float(found.std()) if count > 1 else 0.0
         metrics = {"nll": -float(found.mean()), "nll_standard_error": std / count**0.5}
         if discrete is not None:
             bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
             metrics["nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
         how = {"k": self.k} if self.method == "importance" else {"k": self.chains, "temperatures": self.temperatures}
-        shared = {"images": f"{count} held-out images", "n_real": count, "split": "test", "method": self.method}
+        shared = {"n_real": count, "split": "test", "method": self.method}
         shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
-        return numbers(metrics, **shared)
+        values, protocols = numbers(metrics, images=f"{count} held-out images", **shared)
+        if self.method == "bidirectional":
+            ais, reverse = (-estimates[:, 1:].mean(dim=0)).tolist()
+            bounds = {
+                "nll_simulated_ais": ais,
+                "nll_simulated_reverse_ais": reverse,
+                "nll_simulated_gap": ais - reverse,
+            }
+            more = numbers(bounds, images=f"{count} images drawn from the model", **shared)
+            values, protocols = values | more[0], protocols | more[1]
+        return values, protocols
 
     def _log_likelihoods(
         self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor
     ) -> tuple[Tensor | None, bool | None]:
-        """log p(x) of the images, float64 [N], and whether it is discrete (see `Densities`); None without densities.
+        """The estimates [N, R] of `_estimates`, float64, and whether log p is discrete; None without densities.
 
         Each process computes a share of the images and gets all results.
         """
         rank, world = distributed.rank_and_world()
-        result = torch.zeros(len(chosen), dtype=torch.float64)
+        result = torch.zeros(len(chosen), 3 if self.method == "bidirectional" else 1, dtype=torch.float64)
         discrete = None
         for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
             if index % world != rank and index > 0:  # every process needs the first batch, for `discrete`
                 continue
-            noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_NOISE))
-            noise.start(index)
-            with torch.no_grad():
-                densities = model.densities(batch._replace(images=batch.images.to(model.dtype)), noise)
+            batch = batch._replace(images=batch.images.to(model.dtype))
+            densities = self._densities(model, batch, index)
             if densities is None:
                 return None, None
             discrete = densities.discrete
             if index % world != rank:
                 continue
-            generator = torch.Generator(model.device).manual_seed(mix(self.seed, Stream.LIKELIHOOD_DRAWS, index))
-            estimate = (
-                partial(importance_sampled, k=self.k)
-                if self.method == "importance"
-                else partial(annealed, chains=self.chains, temperatures=self.temperatures)
-            )
-            found = estimate(densities, device=model.device, generator=generator, dtype=model.dtype)
+            found = self._estimates(model, batch, densities, index)
             result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
         distributed.all_reduce_sum(result)
         return result, discrete
+
+    def _densities(self, model: GenerativeModel, batch: Batch, index: int) -> Densities | None:
+        noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_NOISE))
+        noise.start(index)
+        with torch.no_grad():
+            return model.densities(batch, noise)
+
+    def _estimates(self, model: GenerativeModel, batch: Batch, densities: Densities, index: int) -> Tensor:
+        """log p(x) of the batch's images, [B, 1].
+
+        With `bidirectional`: [B, 3], the second and third of as many images that are drawn from the model, by
+        annealed importance sampling and by its reverse.
+        """
+        generator = torch.Generator(model.device).manual_seed(mix(self.seed, Stream.LIKELIHOOD_DRAWS, index))
+        shared: dict[str, Any] = {"device": model.device, "generator": generator, "dtype": model.dtype}
+        if self.method == "importance":
+            return importance_sampled(densities, self.k, **shared).unsqueeze(1)
+        shared |= {"chains": self.chains, "temperatures": self.temperatures}
+        found = [annealed(densities, **shared)]
+        if self.method == "bidirectional":
+            noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_SIMULATION))
+            noise.start(index)
+            assert densities.simulate is not None
+            with torch.no_grad():
+                normal = noise.normal(densities.shape, model.device).to(model.dtype)
+                uniform = noise.uniform(densities.shape[:1], model.device).to(model.dtype)
+                codes = densities.draw_prior(normal, uniform)
+                images = densities.simulate(codes, noise).to(model.dtype)
+            simulated = self._densities(model, batch._replace(images=images), index)
+            assert simulated is not None
+            found += [annealed(simulated, **shared), reverse_annealed(simulated, codes, **shared)]
+        return torch.stack(found, dim=1)
 
 
 def build_likelihood(options: DictConfig) -> LikelihoodEvaluator | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,58 +39,109 @@ def importance_sampled(
     return total - math.log(k)
 
 
+class Annealing:
+    """The distributions p(z) p(x|z)^b between prior (b = 0) and posterior (b = 1), and moves that preserve them.
+
+    b follows the sigmoidal schedule of Wu et al. 2017. A move is one proposal of Hamiltonian Monte Carlo with
+    ``leapfrog`` steps. Their size adapts so that 65 % of the proposals of an image's chains are accepted.
+    """
+
+    def __init__(
+        self,
+        densities: Densities,
+        chains: int,
+        temperatures: int,
+        device: torch.device,
+        generator: torch.Generator,
+        leapfrog: int = 10,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.densities, self.leapfrog = densities, leapfrog
+        self.options: dict[str, Any] = {"device": device, "dtype": dtype, "generator": generator}
+        images, dim = densities.shape
+        self.shape = (chains, images, dim)
+        rising = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
+        schedule = ((rising - rising[0]) / (rising[-1] - rising[0])).tolist()
+        self.steps = list(pairwise(schedule))  # the values of b before and after each step from 0 to 1
+        self.size = torch.full((images, 1), 0.1, device=device, dtype=dtype)
+
+    def prior(self) -> Tensor:
+        """Latents from the prior, [chains, B, Z]."""
+        normal = torch.randn(self.shape, **self.options)
+        uniform = torch.rand(normal.shape[:2].numel(), **self.options)
+        return self.densities.draw_prior(normal.flatten(0, 1), uniform).view(self.shape)
+
+    def energy(self, z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
+        """-log p(z) p(x|z)^b, its gradient, and log p(x|z)."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            likelihood = self.densities.log_likelihood(z)
+            value = -self.densities.log_prior(z) - b * likelihood
+            (gradient,) = torch.autograd.grad(value.sum(), z)
+        return value.detach(), gradient, likelihood.detach()
+
+    def move(self, z: Tensor, b: float) -> tuple[Tensor, Tensor]:
+        """Moved latents [chains, B, Z] and log p(x|z) at them [chains, B]."""
+        momentum = torch.randn(self.shape, **self.options)
+        value, gradient, likelihood = self.energy(z, b)
+        start = value + 0.5 * momentum.square().sum(dim=-1)
+        moved = z
+        for _ in range(self.leapfrog):
+            momentum = momentum - 0.5 * self.size * gradient
+            moved = moved + self.size * momentum
+            new_value, gradient, new_likelihood = self.energy(moved, b)
+            momentum = momentum - 0.5 * self.size * gradient
+        rise = new_value + 0.5 * momentum.square().sum(dim=-1) - start
+        accepted = torch.rand(self.shape[:2], **self.options).log() < -rise  # false where the rise is NaN
+        rate = accepted.to(self.size.dtype).mean(dim=0)
+        self.size = self.size * (0.1 * (rate - 0.65)).exp().unsqueeze(-1)
+        moved = torch.where(accepted.unsqueeze(-1), moved.detach(), z)
+        return moved, torch.where(accepted, new_likelihood, likelihood)
+
+
 def annealed(
     densities: Densities,
     chains: int,
     temperatures: int,
     device: torch.device,
     generator: torch.Generator,
-    leapfrog: int = 10,
-    dtype: torch.dtype | None = None,
+    **options: Any,
 ) -> Tensor:
     """log p(x) in nats, [B], by annealed importance sampling from prior to posterior (Neal 2001; Wu et al. 2017).
 
-    The intermediate distributions are p(z) p(x|z)^b, with b on the sigmoidal schedule of Wu et al. Each transition is
-    one proposal of Hamiltonian Monte Carlo with ``leapfrog`` steps. Their size adapts so that 65 % of the proposals
-    of an image's chains are accepted. In expectation the result is a lower bound on log p(x), independent of q(z|x).
+    In expectation the result is a lower bound on log p(x), independent of q(z|x). ``options``: see `Annealing`.
     """
-    images, dim = densities.shape
-
-    def normal() -> Tensor:
-        return torch.randn(chains, images, dim, device=device, dtype=dtype, generator=generator)
-
-    def energy(z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
-        """-log p(z) p(x|z)^b, its gradient, and log p(x|z)."""
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            likelihood = densities.log_likelihood(z)
-            value = -densities.log_prior(z) - b * likelihood
-            (gradient,) = torch.autograd.grad(value.sum(), z)
-        return value.detach(), gradient, likelihood.detach()
-
-    rising = torch.sigmoid(torch.linspace(-4, 4, temperatures + 1, dtype=torch.float64))
-    schedule = ((rising - rising[0]) / (rising[-1] - rising[0])).tolist()
-    uniform = torch.rand(chains * images, device=device, dtype=dtype, generator=generator)
+    path = Annealing(densities, chains, temperatures, device, generator, **options)
     with torch.no_grad():
-        z = densities.draw_prior(normal().flatten(0, 1), uniform).view(chains, images, dim)
+        z = path.prior()
         likelihood = densities.log_likelihood(z)
-    total = _exact(torch.zeros(chains, images, device=device))
-    size = torch.full((images, 1), 0.1, device=device, dtype=dtype)
-    for before, b in pairwise(schedule):
+    total = _exact(torch.zeros(path.shape[:2], device=device))
+    for before, b in path.steps:
         total += (b - before) * _exact(likelihood)
-        momentum = normal()
-        value, gradient, likelihood = energy(z, b)
-        start = value + 0.5 * momentum.square().sum(dim=-1)
-        moved = z
-        for _ in range(leapfrog):
-            momentum = momentum - 0.5 * size * gradient
-            moved = moved + size * momentum
-            new_value, gradient, new_likelihood = energy(moved, b)
-            momentum = momentum - 0.5 * size * gradient
-        rise = new_value + 0.5 * momentum.square().sum(dim=-1) - start
-        draw = torch.rand(chains, images, device=device, dtype=dtype, generator=generator)
-        accepted = draw.log() < -rise  # false where the rise is NaN
-        z = torch.where(accepted.unsqueeze(-1), moved.detach(), z)
-        likelihood = torch.where(accepted, new_likelihood, likelihood)
-        size = size * (0.1 * (accepted.to(size.dtype).mean(dim=0) - 0.65)).exp().unsqueeze(-1)
+        z, likelihood = path.move(z, b)
     return total.logsumexp(dim=0) - math.log(chains)
+
+
+def reverse_annealed(
+    densities: Densities,
+    posterior: Tensor,
+    chains: int,
+    temperatures: int,
+    device: torch.device,
+    generator: torch.Generator,
+    **options: Any,
+) -> Tensor:
+    """log p(x) in nats, [B], by annealed importance sampling from posterior to prior: an upper bound in expectation.
+
+    ``posterior`` [B, Z]: an exact draw from p(z|x) for each image, where all of its chains start. One is known for
+    simulated images: the latent from which the image was drawn. The chains make the steps of `annealed` in reverse,
+    so the mean of their inverse weights is an unbiased estimate of 1 / p(x). ``options``: see `Annealing`.
+    Source: Grosse et al. 2015, sec. 3.1; Wu et al. 2017, sec. 4.2.
+    """
+    path = Annealing(densities, chains, temperatures, device, generator, **options)
+    z = posterior.detach().expand(path.shape)
+    total = _exact(torch.zeros(path.shape[:2], device=device))
+    for before, b in reversed(path.steps):
+        z, likelihood = path.move(z, b)
+        total += (b - before) * _exact(likelihood)
+    return math.log(chains) - (-total).logsumexp(dim=0)

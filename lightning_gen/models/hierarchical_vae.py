@@ -173,6 +173,7 @@ class HierarchicalVAE(VariationalModel):
             log_prior=standard_normal_log_prob,
             log_likelihood=lambda codes: self.log_likelihood(self.h1(codes), images, labels),
             draw_prior=lambda normal, uniform: normal,
+            simulate=lambda codes, noise: self.simulated(self.h1(codes), labels, noise),
             values=images[0, 0].numel() * self.likelihood.channels(self.image_shape[0]),
             discrete=self.eight_bit,
         )

@@ -190,6 +190,7 @@ class VAE(VariationalModel):
             log_prior=lambda codes: self.prior.log_prob(codes, self.posterior_of),
             log_likelihood=lambda codes: self.log_likelihood(codes, images, labels),
             draw_prior=lambda normal, uniform: self.prior(normal, uniform, self.posterior_of),
+            simulate=lambda codes, noise: self.simulated(codes, labels, noise),
             values=images[0, 0].numel() * self.likelihood.channels(self.image_shape[0]),
             discrete=self.eight_bit,
         )

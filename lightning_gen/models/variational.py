@@ -14,7 +14,7 @@ from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.bounds import ELBO, Terms
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.objectives.likelihoods import Likelihood
-from lightning_gen.randomness import StepNoise
+from lightning_gen.randomness import Noise, StepNoise
 
 OutputBias = Literal["default", "data_mean"]
 
@@ -83,6 +83,10 @@ class VariationalModel(GenerativeModel):
         repeated = None if labels is None else labels.repeat(len(codes))
         raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
         return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
+
+    def simulated(self, codes: Tensor, labels: Tensor | None, noise: Noise) -> Tensor:
+        """Images [B, C, H, W] drawn from p(x|z) for codes [B, Z]."""
+        return self.likelihood.draw(self.decoder(self.labelled(codes, labels)), noise)
 
     def parts(self, terms: Terms) -> dict[str, Tensor]:
         """The ELBO and its parts, each [B], in nats, by metric name."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lightning_gen.randomness import Noise
+
 
 @dataclass(frozen=True)
 class Densities:
@@ -22,6 +24,7 @@ class Densities:
     log_prior: Callable[[Tensor], Tensor]
     log_likelihood: Callable[[Tensor], Tensor]
     draw_prior: Callable[[Tensor, Tensor], Tensor]  # from N(0, I) [N, Z] and U[0, 1) [N]: latents [N, Z]
+    simulate: Callable[[Tensor, Noise], Tensor] | None = None  # from latents [B, Z]: images drawn from p(x|z)
     values: int = 1
     discrete: bool | None = None
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from lightning_gen.errors import UserError
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.likelihoods import Likelihood, total
+from lightning_gen.randomness import Noise
 
 
 class Categorical(Likelihood):
@@ -40,6 +41,9 @@ class Categorical(Likelihood):
         probabilities = self._logits(raw).softmax(dim=-1)
         values = torch.linspace(0, 1, self.levels, device=raw.device, dtype=probabilities.dtype)
         return (probabilities * values).sum(dim=-1)
+
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        return chosen(self._logits(raw), noise, dim=-1).to(torch.float32) / (self.levels - 1)
 
 
 class LogisticMixture(Likelihood):
@@ -106,6 +110,36 @@ class LogisticMixture(Likelihood):
             means = _along_colours(means, coefficients, red, green)
         centre = (weights.exp() * means).sum(dim=-3)
         return ((centre + 1) / 2).clamp(0.0, 1.0)
+
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        """A component for each pixel, a logistic variable for each channel, rounded to the nearest of the values."""
+        weights, means, log_scales, coefficients = self._split(raw)
+        component = chosen(weights, noise, dim=-3).unsqueeze(-3)  # [..., 1, 1, H, W]
+        uniform = noise.uniform(means.select(-3, 0).shape, raw.device).clamp(1e-6, 1 - 1e-6)
+
+        def of_component(values: Tensor) -> Tensor:
+            return values.gather(-3, component.expand(*values.shape[:-3], 1, *values.shape[-2:])).squeeze(-3)
+
+        means, spread = of_component(means), of_component(log_scales).exp() * uniform.logit()
+        if coefficients is None:
+            return self._rounded(means + spread)
+        c = of_component(coefficients).unbind(dim=-3)
+        values: list[Tensor] = []  # of red, green and blue
+        for channel, past in enumerate(((), (c[0],), (c[1], c[2]))):
+            shift = sum((factor * value for factor, value in zip(past, values, strict=True)), torch.zeros_like(c[0]))
+            here = means.select(-3, channel) + spread.select(-3, channel) + shift
+            values.append(2 * self._rounded(here) - 1)
+        return (torch.stack(values, dim=-3) + 1) / 2
+
+    def _rounded(self, values: Tensor) -> Tensor:
+        """Values in [-1, 1], clamped, to the nearest level in [0, 1]."""
+        return ((values.clamp(-1, 1) + 1) / 2 * (self.levels - 1)).round() / (self.levels - 1)
+
+
+def chosen(logits: Tensor, noise: Noise, dim: int) -> Tensor:
+    """One draw from each categorical distribution with these logits along `dim`, int64 (Gumbel's perturbation)."""
+    uniform = noise.uniform(logits.shape, logits.device).clamp(1e-20, 1 - 1e-7)
+    return (logits - (-uniform.log()).log()).argmax(dim=dim)
 
 
 def _along_colours(means: Tensor, coefficients: Tensor, red: Tensor, green: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
 from lightning_gen.networks.precision import FullPrecision, full_precision
+from lightning_gen.randomness import Noise
 
 Uniform = Callable[[torch.Size], Tensor]  # draws from U[0, 1) in the given shape
 
@@ -48,6 +49,10 @@ class Likelihood(FullPrecision):
         """The image to show [..., C, H, W], in [0, 1]."""
         raise NotImplementedError
 
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        """Images [..., C, H, W] drawn from p(x|z); draws from a Gaussian may lie outside of [0, 1]."""
+        raise UserError(f"{type(self).__name__} does not draw images: use evaluation.nll.method=ais.")
+
     def output_of(self, images: Tensor) -> Tensor:
         """The raw output whose mean is these images; a UserError where there is none."""
         raise UserError(
@@ -80,6 +85,10 @@ class Bernoulli(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return full_precision(raw).sigmoid()
 
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        mean = self.mean(raw)
+        return (noise.uniform(raw.shape, raw.device) < mean).to(mean.dtype)
+
     def output_of(self, images: Tensor) -> Tensor:
         return images.clamp(*BRIGHTNESS_LIMITS).logit()
 
@@ -110,6 +119,13 @@ class ContinuousBernoulli(Likelihood):
         safe = torch.where(near, torch.ones_like(raw), raw)
         direct = -1 / torch.expm1(-safe) - 1 / safe
         return torch.where(near, 0.5 + raw / 12 - raw.pow(3) / 720, direct).clamp(0.0, 1.0)
+
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        """The inverse of the distribution function, log(1 + u (e^l - 1)) / l, of -|l|; for l > 0 its mirror image."""
+        raw = full_precision(raw)
+        size = raw.abs().clamp_min(1e-3)  # with a smaller |l| the density is flat to three digits
+        below = -torch.log1p(noise.uniform(raw.shape, raw.device) * torch.expm1(-size)) / size
+        return torch.where(raw > 0, 1 - below, below)
 
 
 def gaussian_log_prob(raw: Tensor, images: Tensor, log_sigma: Tensor) -> Tensor:
@@ -145,6 +161,9 @@ class Gaussian(Likelihood):
 
     def mean(self, raw: Tensor) -> Tensor:
         return full_precision(raw).clamp(0.0, 1.0)
+
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        return full_precision(raw) + self.log_sigma.exp() * noise.normal(raw.shape, raw.device)
 
     def output_of(self, images: Tensor) -> Tensor:
         return images
@@ -185,6 +204,9 @@ class OptimalGaussian(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return full_precision(raw).clamp(0.0, 1.0)
 
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        return full_precision(raw) + self.variance.sqrt() * noise.normal(raw.shape, raw.device)
+
     def output_of(self, images: Tensor) -> Tensor:
         return images
 
@@ -203,10 +225,18 @@ class PixelGaussian(Likelihood):
     def channels(self, image_channels: int) -> int:
         return 2 * image_channels
 
-    def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
+    def _split(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """The means and log sigma, both [..., C, H, W]."""
         mean, free = full_precision(raw).chunk(2, dim=-3)
-        log_sigma = self.min_log_sigma + F.softplus(free - self.min_log_sigma)
+        return mean, self.min_log_sigma + F.softplus(free - self.min_log_sigma)
+
+    def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
+        mean, log_sigma = self._split(raw)
         return gaussian_log_prob(mean, images, log_sigma)
+
+    def draw(self, raw: Tensor, noise: Noise) -> Tensor:
+        mean, log_sigma = self._split(raw)
+        return mean + log_sigma.exp() * noise.normal(mean.shape, raw.device)
 
     def mean(self, raw: Tensor) -> Tensor:
         return full_precision(raw).chunk(2, dim=-3)[0].clamp(0.0, 1.0)

@@ -35,7 +35,7 @@ REFUSED = {
     "+trainer.max_epochs=3": "trainer.max_epochs is set by lightning_gen: use trainer.max_steps",
     "+trainer.inference_mod=3": "not an argument of Lightning's Trainer. Did you mean 'inference_mode'?",
     "trainer.devices=two": "trainer.devices=two must be auto, a whole number or a list of whole numbers",
-    "evaluation.nll.method=foo": "evaluation.nll.method=foo must be importance or ais",
+    "evaluation.nll.method=foo": "evaluation.nll.method=foo must be importance, ais or bidirectional",
     "evaluation.nll=3": "evaluation.nll=3 is a group of keys",
     "evaluation.metrics=fid": "evaluation.metrics=fid must be a list of texts",
     "dataset.fraction=10": "dataset.fraction=10 must be a number, above 0 and at most 1, or null",

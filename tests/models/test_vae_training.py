@@ -28,6 +28,11 @@ def test_the_test_likelihood_is_measured_once_at_the_end(tmp_path):
     by_annealing = ["checkpoint=last", "evaluation.nll.method=ais", "evaluation.nll.temperatures=3"]
     by_annealing += ["evaluation.nll.chains=2"]
     assert evaluate_run(run.path, by_annealing)["protocol"]["eval/nll"]["temperatures"] == 3
+    both = evaluate_run(run.path, ["evaluation.nll.method=bidirectional", *by_annealing[2:], by_annealing[0]])
+    found, drawn = both["metrics"], both["protocol"]["eval/nll_simulated_gap"]
+    gap = found["eval/nll_simulated_ais"] - found["eval/nll_simulated_reverse_ais"]
+    assert found["eval/nll_simulated_gap"] == pytest.approx(gap)
+    assert drawn["images"] == "30 images drawn from the model"
 
 
 def test_other_models_have_no_test_likelihood(tmp_path):
@@ -88,7 +93,7 @@ def test_the_floor_of_grey_mnist(tmp_path, capsys, data_root):
         (("model/likelihood=categorical", "dataset.dequantize=true"), "dequantize=false"),
         (("model/likelihood=bernoulli", "dataset=gaussians"), "likelihood=gaussian"),
         (("model/prior=vamp", "model.prior.components=2000"), "1437 training images"),
-        (("evaluation.nll.k=10", "evaluation.nll.method=exact"), "importance or ais"),
+        (("evaluation.nll.k=10", "evaluation.nll.method=exact"), "importance, ais or bidirectional"),
         (("evaluation.nll.k=10", "evaluation.nll.images=0"), r"nll.images=0"),
         (("model/objective=iwae", "model.objective.samples=0"), r"objective.samples=0 must be"),
         (("model.output_bias=mean",), "output_bias=mean must be default or data_mean"),
