@@ -65,6 +65,9 @@ def models() -> list[str]:
 def groups(model: str) -> dict[str, list[str]]:
     """The groups that a model has, and the choices of each that it takes."""
     defaults = OmegaConf.load(config_dir() / "model" / f"{model}.yaml").get("defaults", [])
+    based_on = [entry for entry in defaults if isinstance(entry, str) and entry != "_self_"]
+    if based_on:
+        return groups(based_on[0])
     names = [name for entry in defaults if OmegaConf.is_dict(entry) for name in entry]
     refused = {choice for other, choice in REFUSED if other == f"model={model}"}
     found = {name: sorted(file.stem for file in (config_dir() / "model" / name).glob("*.yaml")) for name in names}

@@ -1,6 +1,5 @@
 """Build the objects of a config."""
 
-import inspect
 from functools import partial
 from typing import Any
 
@@ -9,6 +8,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.schedules import split_schedules
+from lightning_gen.config.types import parameters
 from lightning_gen.errors import UserError
 from lightning_gen.networks.initialization import activation_of, initialize
 from lightning_gen.networks.spectral import normalize, normalized
@@ -76,7 +76,7 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     if "source" in config.model:  # a model inside the model
         arguments["source"] = build_model(config.model.source, image_shape)
     if config.get("num_classes"):
-        if "num_classes" not in inspect.signature(model_class(config)).parameters:
+        if "num_classes" not in parameters(model_class(config)):
             raise UserError(f"model={config.model.name} cannot be conditioned on the class: set conditional=false.")
         arguments["num_classes"] = config.num_classes
     spectral = {name: networks["spectral_norm"] in (name, "both") for name in ("encoder", "decoder")}

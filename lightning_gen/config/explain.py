@@ -65,8 +65,13 @@ def no_such_group(group: str) -> str:
 def _groups_of(file: Path) -> set[str]:
     """The groups in the defaults list of a config, such as {"loss", "penalty"} of conf/model/gan.yaml."""
     content: Any = OmegaConf.to_container(OmegaConf.load(file))
-    entries = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
-    return {str(group).removeprefix("optional ") for entry in entries for group in entry}
+    found: set[str] = set()
+    for entry in content.get("defaults", []):
+        if isinstance(entry, dict):
+            found |= {str(group).removeprefix("optional ") for group in entry}
+        elif entry != "_self_":  # another file of the folder, on which this one is based
+            found |= _groups_of(file.with_name(f"{entry}.yaml"))
+    return found
 
 
 def no_such_key(key: str) -> str:

@@ -5,7 +5,6 @@ groups that build no object, they are in the classes below. So a new network, lo
 further code.
 """
 
-import inspect
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from pytorch_lightning import Trainer as LightningTrainer
 from torch.optim import Optimizer
 
 from lightning_gen.config.schedules import has_schedule
-from lightning_gen.config.types import fits, hints, in_words
+from lightning_gen.config.types import fits, hints, in_words, parameters
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.objectives.schedules import Schedule, is_schedule, parsed, value_at
 from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveFraction
@@ -274,14 +273,14 @@ def arguments_of(node: dict[str, Any], path: str) -> tuple[list[str], dict[str, 
     except Exception as error:  # importing a module may raise anything
         raise UserError(f"{path}._target_={node['_target_']} cannot be imported: {error}") from error
     try:
-        signature = inspect.signature(target)
+        known = parameters(target)
     except ValueError:  # built-in
         return [], {}, True
     types = dict(hints(target))
     if isinstance(target, type) and issubclass(target, Optimizer):
-        types |= {key: kind for key, kind in RANGES_OF_OPTIMIZERS.items() if key in signature.parameters}
-    names = [name for name, p in signature.parameters.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        types |= {key: kind for key, kind in RANGES_OF_OPTIMIZERS.items() if key in known}
+    names = [name for name, p in known.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
     parts = [part for part in node.values() if isinstance(part, dict) and "_target_" in part]
     if open_ended and parts:
         for part in parts:

@@ -1,8 +1,9 @@
 """Types of config values: does a value fit, and what does the type allow, in words."""
 
+import inspect
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -123,9 +124,36 @@ def _plural(annotation: Any) -> str:
 def hints(target: Any) -> dict[str, Any]:
     """The annotations of a callable's parameters, with their ranges; {} if they cannot be resolved."""
     try:
-        return typing.get_type_hints(_signed(target), include_extras=True)
+        found: dict[str, Any] = {}
+        for part in reversed(list(_constructors(target))):
+            found |= typing.get_type_hints(_signed(part), include_extras=True)
+        return found
     except Exception:  # names that are imported only for type checkers
         return {}
+
+
+def parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a callable by name; what a class passes on by `**options` is its base class's.
+
+    Raises:
+        ValueError: a built-in without a signature.
+    """
+    own, *bases = _constructors(target)
+    found = dict(inspect.signature(own).parameters)
+    for base in bases:
+        passed_on = [name for name, parameter in found.items() if parameter.kind is parameter.VAR_KEYWORD]
+        found = dict(inspect.signature(base).parameters) | {k: p for k, p in found.items() if k not in passed_on}
+    return found
+
+
+def _constructors(target: Any) -> Iterator[Any]:
+    """The callable, and after a class with `**options` the base class that gets them, and so on."""
+    yield target
+    if isinstance(target, type):
+        kinds = [parameter.kind for parameter in inspect.signature(target).parameters.values()]
+        base = next((base for base in target.__mro__[1:] if "__init__" in vars(base)), object)
+        if inspect.Parameter.VAR_KEYWORD in kinds and base is not object and inspect.signature(base).parameters:
+            yield from _constructors(base)
 
 
 def _signed(target: Any) -> Any:

@@ -1,6 +1,6 @@
 """The discriminator: an encoder, a linear head, and the ways to condition it on class labels."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,14 @@ from lightning_gen.networks.conditioning import with_label_channels
 from lightning_gen.networks.shapes import ImageShape
 
 Conditioning = Literal["concat", "projection", "auxiliary"]
+
+
+class Judged(NamedTuple):
+    """What a discriminator says of images."""
+
+    logits: Tensor  # [B]
+    classes: Tensor | None  # class logits [B, K] of an auxiliary head
+    features: Tensor  # [B, F] of the encoder
 
 
 class Discriminator(nn.Module):
@@ -47,23 +55,23 @@ class Discriminator(nn.Module):
             self.class_head = make_head(self.encoder, num_classes)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        return self.judge(images, labels)[0]
+        return self.judge(images, labels).logits
 
-    def judge(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits [B], and the class logits [B, K] of an auxiliary head, else None."""
+    def judge(self, images: Tensor, labels: Tensor | None = None) -> Judged:
+        """Logits, class logits and features of images."""
         scaled = 2 * images - 1  # to [-1, 1], as in DCGAN
         if self.conditioning == "concat":
             assert labels is not None
             scaled = with_label_channels(scaled, labels)
         features = self.encoder(scaled)
         if self.projection is not None:
-            return self.projection(features, labels), None
+            return Judged(self.projection(features, labels), None, features)
         logits = self.head(features).squeeze(1)
         if self.conditioning == "projection":
             assert labels is not None
             logits = logits + (self.embedding(labels.to(features)) * features).sum(dim=1)
         guessed = self.class_head(features) if self.conditioning == "auxiliary" else None
-        return logits, guessed
+        return Judged(logits, guessed, features)
 
 
 def make_head(encoder: nn.Module, outputs: int) -> nn.Module:

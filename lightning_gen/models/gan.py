@@ -11,7 +11,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.adversarial_training import AdversarialModel, Phase
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
-from lightning_gen.models.discriminator import Conditioning, Discriminator, field
+from lightning_gen.models.discriminator import Conditioning, Discriminator, Judged, field
 from lightning_gen.models.latent_prior import LatentPrior, draw_codes
 from lightning_gen.models.mode_collapse import collapse
 from lightning_gen.networks.batch_norm import frozen_statistics
@@ -22,10 +22,9 @@ from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
 from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
 from lightning_gen.pictures import scatter
-from lightning_gen.randomness import GeneratorNoise
+from lightning_gen.randomness import GeneratorNoise, Noise
 from lightning_gen.ranges import Count, NonNegative
 
-Judged = tuple[Tensor, Tensor | None]  # logits [B] and, with an auxiliary head, class logits [B, K]
 Output = Literal["tanh", "sigmoid", "linear"]
 OUTPUTS: dict[Output, Callable[[Tensor], Tensor]] = {
     "tanh": lambda raw: (raw.tanh() + 1) / 2,
@@ -117,7 +116,11 @@ class GAN(AdversarialModel):
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
         limit = None if self.truncates_styles else self.truncation
-        return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, limit)
+        return self.draw(noise, count, limit)
+
+    def draw(self, noise: Noise, count: int, truncation: float | None = None) -> Tensor:
+        """Codes [count, Z] from the prior."""
+        return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, truncation)
 
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]
@@ -125,10 +128,14 @@ class GAN(AdversarialModel):
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator}
 
-    def fakes(self, count: int, labels: Tensor | None) -> Tensor:
-        """Generated images [count, C, H, W] from the noise of this step, with labels int64 [count]."""
-        codes = draw_codes(self.latent_prior, self.noise, (count, self.latent_dim), self.device)
-        return self.generate(self.labelled(codes, labels))
+    def fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Generated images [count, C, H, W] and their codes, from this step's noise, with labels int64 [count]."""
+        codes = self.draw(self.noise, count)
+        return self.generate(self.labelled(codes, labels)), codes
+
+    def generated_loss(self, judged: Judged, codes: Tensor) -> Tensor | float:
+        """What a subclass adds to the losses of both players, from generated images and their codes; here 0."""
+        return 0.0
 
     # -- the two losses ------------------------------------------------------------------------------------
 
@@ -137,46 +144,47 @@ class GAN(AdversarialModel):
         return F.one_hot(labels, self.num_classes).float() if self.num_classes and labels is not None else None
 
     def judge(self, images: Tensor, labels: Tensor | None = None) -> Judged:
-        """Logits [B], and class logits [B, K] of an auxiliary head, of images after augmentation."""
+        """What the discriminator says of images after augmentation; its logits are in full precision."""
         return self.classify(self.augment(images, self.noise), labels)
 
     def classify(self, images: Tensor, labels: Tensor | None) -> Judged:
         """Like `judge`, without augmentation."""
-        logits, guessed = self.discriminator.judge(images, self.one_hot(labels))
-        return full_precision(logits), None if guessed is None else full_precision(guessed)
+        judged = self.discriminator.judge(images, self.one_hot(labels))
+        classes = None if judged.classes is None else full_precision(judged.classes)
+        return Judged(full_precision(judged.logits), classes, judged.features)
 
     def judge_both(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Judged, Judged]:
-        """Logits and class logits of real and of generated images with the same labels."""
+        """What it says of real and of generated images with the same labels."""
         if not self.one_pass:
             return self.judge(real, labels), self.judge(fake, labels)
         both = torch.cat([self.augment(images, self.noise) for images in (real, fake)])
-        logits, guessed = self.classify(both, None if labels is None else labels.repeat(2))
-        of_real, of_fake = logits.chunk(2)
-        if guessed is None:
-            return (of_real, None), (of_fake, None)
-        guessed_real, guessed_fake = guessed.chunk(2)
-        return (of_real, guessed_real), (of_fake, guessed_fake)
+        judged = self.classify(both, None if labels is None else labels.repeat(2))
+        parts = [(None, None) if part is None else part.chunk(2) for part in judged]
+        real_judged, fake_judged = (Judged(*part) for part in zip(*parts, strict=True))
+        return real_judged, fake_judged
 
     def discriminator_loss(self, batch: Batch, index: int) -> Tensor:
         """The discriminator's loss and its penalties, a scalar."""
         real, labels = batch.images, batch.labels if self.num_classes else None
         with torch.no_grad(), frozen_statistics(self.generator, self.untrack_in_d_steps):
-            fake = self.fakes(len(real), labels)
-        (real_logits, guessed_real), (fake_logits, guessed_fake) = self.judge_both(real, fake, labels)
+            fake, codes = self.fakes(len(real), labels)
+        of_real, of_fake = self.judge_both(real, fake, labels)
+        real_logits, fake_logits = of_real.logits, of_fake.logits
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         self.log_scalars({"train/loss_discriminator": loss})
         self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
         self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold))
         weight = self.auxiliary_weights[0]
-        loss = self.with_class_loss(loss, weight, guessed_real, labels, "real")
+        loss = self.with_class_loss(loss, weight, of_real.classes, labels, "real")
         if self.auxiliary_on_fakes:
-            loss = self.with_class_loss(loss, weight, guessed_fake, labels, "fake")
+            loss = self.with_class_loss(loss, weight, of_fake.classes, labels, "fake")
+        loss = loss + self.generated_loss(of_fake, codes)
         seen = DiscriminatorPass(
             real=real,
             fake=fake,
             real_logits=real_logits,
             fake_logits=fake_logits,
-            judge=lambda images: self.judge(images, labels)[0],
+            judge=lambda images: self.judge(images, labels).logits,
             discriminator=self.discriminator,
             noise=self.noise,
         )
@@ -203,11 +211,13 @@ class GAN(AdversarialModel):
         real_logits = None
         if self.loss.paired:
             with torch.no_grad():
-                real_logits = self.judge(batch.images, labels)[0]
-        logits, guessed = self.judge(self.fakes(count, labels), labels)
-        loss = self.loss.generator(logits, real_logits).mean()
+                real_logits = self.judge(batch.images, labels).logits
+        fake, codes = self.fakes(count, labels)
+        judged = self.judge(fake, labels)
+        loss = self.loss.generator(judged.logits, real_logits).mean()
         self.log_scalars({"train/loss_generator": loss})
-        return self.with_class_loss(loss, self.auxiliary_weights[1], guessed, labels, "fake")
+        loss = self.with_class_loss(loss, self.auxiliary_weights[1], judged.classes, labels, "fake")
+        return loss + self.generated_loss(judged, codes)
 
     def on_fit_start(self) -> None:
         """Raise a UserError if devices do not divide the generator batch, or the loss excludes the augmentation."""

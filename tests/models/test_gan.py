@@ -101,7 +101,7 @@ def test_the_value_of_the_game_is_what_the_phases_minimize():
     value = model.discriminator_loss(batch, 0)
     model.noise.start(0)
     with torch.no_grad():
-        logits = [model.judge(images)[0] for images in (batch.images, model.fakes(4, None))]
+        logits = [model.judge(images)[0] for images in (batch.images, model.fakes(4, None)[0])]
     expected = logits[0].sigmoid().log().mean() + (1 - logits[1].sigmoid()).log().mean()
     assert float(value.detach()) == pytest.approx(-float(expected), rel=1e-5)
     js = float(model.scalars["train/js_estimate"])
@@ -117,8 +117,8 @@ def test_the_class_loss_is_on_real_and_generated_images(one_pass, on_fakes):
     model = make(one_pass=one_pass, auxiliary_on_fakes=on_fakes, **options)
     batch = Batch(torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2, 2, 1, 0]))
     with torch.no_grad():
-        fake = model.fakes(6, batch.labels)
-        (real_logits, real_classes), (fake_logits, fake_classes) = (
+        fake, _ = model.fakes(6, batch.labels)
+        (real_logits, real_classes, _), (fake_logits, fake_classes, _) = (
             model.discriminator.judge(images, torch.eye(3)[batch.labels]) for images in (batch.images, fake)
         )
     right = [classes.log_softmax(dim=1)[range(6), batch.labels].mean() for classes in (real_classes, fake_classes)]
@@ -167,8 +167,8 @@ def test_penalties_on_fakes_have_all_digits_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         model.discriminator_loss(batch, 0)
     found, seen = model.scalars, SimpleNamespace(judge=lambda images: model.judge(images)[0], input_scale=2.0)
-    expected = 0.05 * penalties.squared_gradient_norm(seen, drawn[0]).mean()
-    assert drawn[0].dtype == torch.float32
+    expected = 0.05 * penalties.squared_gradient_norm(seen, drawn[0][0]).mean()
+    assert drawn[0][0].dtype == torch.float32
     torch.testing.assert_close(found["train/penalty_r2"], expected.detach())
     assert found["train/penalty_gradient_penalty"].dtype == torch.float32
 
@@ -265,7 +265,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path):
     whole = Batch(torch.rand(8, 1, 4, 4, dtype=torch.float64), None)
     parts = split(whole, 2)
     codes = torch.randn(8, 3, dtype=torch.float64)
-    model.fakes = lambda count, labels: model.generate(fed.pop(0))
+    model.draw = lambda noise, count: fed.pop(0)
     fed = [codes]
     model.discriminator_loss(whole, 0).backward()
     expected = [p.grad.clone() for p in model.discriminator.parameters()]
