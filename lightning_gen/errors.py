@@ -11,6 +11,17 @@ class UserError(Exception):
     """A mistake that the user can correct. The message, one or two lines, names the override to change."""
 
 
+class NotFinite(UserError):
+    """What a trained model computes is not finite, or huge. `found`: what that is, such as "the code of an image"."""
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"{found} is not finite: training has diverged. Lower the learning rate, or clip the gradients "
+            f"(trainer.gradient_clip_val=1)."
+        )
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest of `known`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

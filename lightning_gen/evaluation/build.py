@@ -15,13 +15,14 @@ from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.evaluation.code_pictures import check_projection
 from lightning_gen.evaluation.encoders import code_disentanglement, reconstruction
 from lightning_gen.evaluation.evaluator import Evaluator, Measure
+from lightning_gen.evaluation.fitted_priors import COMPONENTS
 from lightning_gen.evaluation.likelihood import build_likelihood
 from lightning_gen.evaluation.rae_distances import four_distances
 from lightning_gen.metrics.comparison import Metric
 from lightning_gen.metrics.extractors import build_extractor, default_kind
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.points import PointEvaluator
-from lightning_gen.metrics.reconstruction import build_lpips
+from lightning_gen.metrics.reconstruction import LPIPS_SIDE, build_lpips
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
 
@@ -48,7 +49,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
 
 
 def check_names(options: DictConfig, data: ImageDataModule) -> None:
-    """Raise a UserError for an unknown metric, or one that needs factors that the data set lacks."""
+    """Raise a UserError for an unknown metric, or one that these images do not allow."""
     known = [*METRICS, *OF_ENCODERS]
     for name in options.metrics:
         if name not in known:
@@ -59,6 +60,18 @@ def check_names(options: DictConfig, data: ImageDataModule) -> None:
         raise UserError(
             "evaluation.metrics: disentanglement needs images with known factors, which "
             f"dataset={data.dataset} does not have: use dataset=sprites."
+        )
+
+    if "rae" in options.metrics and len(data.train) <= COMPONENTS:
+        raise UserError(
+            f"evaluation.metrics: rae fits a mixture of {COMPONENTS} Gaussians, which needs more than "
+            f"{len(data.train)} training images: leave it out."
+        )
+    side = min(data.image_shape[1:])
+    if "lpips" in options.metrics and side < LPIPS_SIDE:
+        raise UserError(
+            f"evaluation.metrics: lpips needs images of at least {LPIPS_SIDE}x{LPIPS_SIDE} pixels, not {side}: set "
+            f"dataset.size={LPIPS_SIDE}, or leave it out."
         )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
+from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.errors import UserError
+from lightning_gen.errors import NotFinite, UserError
 from lightning_gen.evaluation.code_pictures import latent_pictures
 from lightning_gen.evaluation.held_out import HeldOut
 from lightning_gen.evaluation.likelihood import LikelihoodEvaluator
@@ -20,6 +21,7 @@ from lightning_gen.models.use import in_precision
 Measure = Callable[[GenerativeModel, ImageDataModule, SampleEvaluator, dict[str, Any]], Numbers]
 """Measures a model; the last argument is added to the protocol of each number."""
 
+HUGE = 1e15  # squares of larger codes, summed, leave the range of float32
 SHOWN = 64  # the number of held-out images in a model's pictures
 
 
@@ -71,6 +73,7 @@ class Evaluator:
         """
         context = {"evaluation": self.name, "batch_norm": "running statistics", "versions": versions(), **context}
         report = Report()
+        self.check(model)
         report.add(self.held_out(model, context))
         if not model.can_sample:
             return report
@@ -81,6 +84,18 @@ class Evaluator:
                 report.add(measure(model, self.data, self.sample_evaluator, context))
         return report
 
+    @torch.no_grad()
+    def check(self, model: GenerativeModel) -> None:
+        """Raise NotFinite if the codes of the first held-out images are not finite, or are huge."""
+        if not model.can_encode:
+            return
+        codes = model.encode(*self._first(model))
+        if not (codes.abs() < HUGE).all():  # true for NaN, too
+            raise NotFinite("the code of a held-out image")
+
+    def _first(self, model: GenerativeModel) -> Batch:
+        return next(in_precision(model, self.data.test_batches(model.device, limit=SHOWN)))
+
     def measure_likelihood(self, model: GenerativeModel, **context: Any) -> Numbers:
         """The test likelihood of a model in evaluation mode, if it has one and the protocol asks for it."""
         return ({}, {}) if self.likelihood is None else self.likelihood(model, self.data, **context)
@@ -88,7 +103,7 @@ class Evaluator:
     @torch.no_grad()
     def draw(self, model: GenerativeModel) -> dict[str, Picture]:
         """Pictures of a model in evaluation mode: its own, and those of its codes if it has an encoder."""
-        batch = next(in_precision(model, self.data.test_batches(model.device, limit=SHOWN)))
+        batch = self._first(model)
         pictures = model.pictures(batch.images, batch.labels)
         if model.can_encode and self.projection is not None:
             held_out = in_precision(model, self.data.test_batches(model.device))

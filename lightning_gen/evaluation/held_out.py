@@ -50,7 +50,7 @@ class HeldOut:
             return {}
         codes, labels = codes_of(model, self._batches(model))
         metrics: Metrics = {}
-        if labels is not None:
+        if labels is not None and len(codes) >= self.data.num_classes:
             metrics |= cluster_quality(codes, labels, self.data.num_classes)
         if codes.shape[1] < self.data.test.images[0].numel() <= PCA_PIXELS:
             metrics["squared_error_pca"] = self.pca_error(codes.shape[1])

@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
+from lightning_gen.errors import UserError
 from lightning_gen.metrics.feature_pass import FeatureSet
 from lightning_gen.metrics.features import FeatureExtractor
 
@@ -68,6 +69,7 @@ class Metric:
         settings: the metric's settings, for its protocol.
         needs: ``classes``: an extractor that classifies; ``train``: all training images; ``labels``: class labels.
         keep_fake: what to keep of samples; ``None``: the same as for real images.
+        least: the fewest samples that it needs, and with a floor real images too, given the number of features.
     """
 
     compute: Callable[[Comparison], Mapping[str, float] | float]
@@ -76,3 +78,42 @@ class Metric:
     settings: Mapping[str, Any] = field(default_factory=dict)
     needs: frozenset[str] = frozenset()
     keep_fake: frozenset[str] | None = None
+    least: Callable[[int], int] = lambda width: 2
+
+
+def check(
+    name: str, metric: Metric, extractor: FeatureExtractor, count: tuple[int, int], train: bool, labels: bool
+) -> None:
+    """Check, before anything is computed, that a metric has what it needs.
+
+    Args:
+        name: of the metric.
+        metric: the metric.
+        extractor: the extractor of the features.
+        count: the numbers of samples and of real images.
+        train: whether there are both training and held-out images.
+        labels: whether both have class labels.
+
+    Raises:
+        UserError: it lacks something.
+    """
+    if "classes" in metric.needs and not hasattr(extractor, "logits_from_features"):
+        raise UserError(
+            f"evaluation.metrics: {name} needs an extractor that classifies, not {extractor.name}: set "
+            "evaluation/extractor=classifier, or leave it out."
+        )
+    if "train" in metric.needs and not train:
+        raise UserError(f"evaluation.metrics: {name} needs both training and held-out images: leave it out.")
+    if "labels" in metric.needs and not labels:
+        raise UserError(f"evaluation.metrics: {name} needs class labels, and the data set has none: omit it.")
+    least = metric.least(extractor.num_features)
+    if count[0] < least:
+        raise UserError(
+            f"evaluation.metrics: {name} needs {least} samples or more, but evaluation.num_samples={count[0]}: set "
+            f"it to {least} or more, or leave {name} out."
+        )
+    if metric.floor and count[1] < least:
+        raise UserError(
+            f"evaluation.metrics: {name} needs {least} real images or more on each side, but there are {count[1]}: "
+            f"leave {name} out, or use more images."
+        )

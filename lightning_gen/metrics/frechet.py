@@ -159,6 +159,11 @@ def frechet_distance(a: Moments, b: Moments) -> float:
     return max(distance, 0.0)
 
 
+def least_for_infinity(width: int) -> int:
+    """The fewest samples for ``frechet_infinity`` with this many features: its line needs two sizes."""
+    return max(width // 2, 2) + 1
+
+
 def frechet_infinity(features: Tensor, reference: Moments, *, points: int = 15, seed: int = 0) -> float:
     """FID-infinity: the distance extrapolated to infinitely many samples, by a line through distances against 1/n.
 
@@ -179,8 +184,8 @@ def frechet_infinity(features: Tensor, reference: Moments, *, points: int = 15, 
     """
     total, width = features.shape
     smallest = max(total // 10, width // 2, min(100, total // 2), 2)
-    sizes = torch.linspace(smallest, total, points).long().unique()
-    if len(sizes) < 2:
+    sizes = torch.linspace(smallest, max(total, smallest), points).long().unique()
+    if total < least_for_infinity(width):
         raise ValueError(f"FID-infinity from {total} samples of {width} features: too few")
     generator = torch.Generator().manual_seed(seed)
     distances = []

@@ -38,7 +38,7 @@ def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
     """How much closer samples are to the training set than new real images are.
 
     - ``nearest_train_ratio``: median distance of samples to their nearest training image, divided by that of held-out
-      images; about 1 for a model that generalizes, 0 for one that copies.
+      images; about 1 for a model that generalizes, 0 for one that copies; NaN if both are 0.
     - ``data_copying``: the statistic C_T of Meehan et al. 2020 ("A non-parametric test to detect data-copying") over
       the whole space, the z-score of a Mann-Whitney test on those distances. Far below 0 the model copies, far above
       0 it underfits.
@@ -48,9 +48,9 @@ def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
         fake: of samples, to the whole training set; a copy of an image that is left out would not be noticed.
         held_out: of real images that the model has not seen, to the same training set.
     """
-    typical = float(held_out.distance.median())
+    nearest_fake, typical = float(fake.distance.median()), float(held_out.distance.median())
     return {
-        "nearest_train_ratio": float(fake.distance.median()) / typical if typical > 0 else float("inf"),
+        "nearest_train_ratio": nearest_fake / typical if typical > 0 else math.inf if nearest_fake > 0 else math.nan,
         "data_copying": mann_whitney_z(fake.distance, held_out.distance),
         "auth_pct": fake.authentic,
         "auth_pct_floor": held_out.authentic,

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from lightning_gen.errors import NotFinite
 from lightning_gen.objectives.divergences import full_gaussian_kl, gaussian_total_correlation
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
 
@@ -26,6 +27,9 @@ def posterior_statistics(posteriors: Iterable[Distribution], prior: Tensor | Non
         also ``kl_max`` and ``kl_min``, the KL of the most and the least used dimension, for the prior N(0, I); and,
         for the Gaussian with the moments of the aggregated posterior, its ``total_correlation`` and its KL from the
         Gaussian with the moments of the prior, ``aggregate_kl``. All in nats.
+
+    Raises:
+        NotFinite: a posterior is not finite.
     """
     means, covariance, kl, known = [], torch.zeros(()), torch.zeros(()), True
     for q in posteriors:
@@ -39,6 +43,8 @@ def posterior_statistics(posteriors: Iterable[Distribution], prior: Tensor | Non
     result = {"active_units": float((together.var(dim=0) > ACTIVE).sum())}
     if not known:
         return result
+    if not (covariance.isfinite().all() and together.isfinite().all()):
+        raise NotFinite("the posterior of a held-out image")
     count, dim = together.shape
     aggregate = covariance / count + torch.cov(together.T, correction=0).reshape(dim, dim)
     mean, unit = together.mean(dim=0), torch.eye(dim, dtype=torch.float64)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_gen.errors import UserError
 from lightning_gen.metrics.frechet import Moments
 from lightning_gen.pictures import to_float
 
@@ -54,9 +55,17 @@ def probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
         to
             neighbours is the Euclidean distance of the codes as they are.
 
+    Raises:
+        UserError: fewer than five training codes, or of a single class.
+
     Returns:
         ``logistic_regression``, ``nearest_neighbour``, ``5_nearest_neighbours``, each in [0, 1].
     """
+    if len(train) < 5 or len(train_labels.unique()) < 2:
+        raise UserError(
+            f"A probe learns from 5 or more labelled images of 2 or more classes; there are {len(train)} of "
+            f"{len(train_labels.unique())}: use more of them, or another dataset.classes."
+        )
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -79,7 +88,14 @@ def cluster_quality(codes: Tensor, labels: Tensor, num_classes: int, seed: int =
     Returns:
         ``kmeans_accuracy``: for the best one-to-one matching of clusters and classes (Xie et al. 2016, eq. 10);
         ``kmeans_nmi``: normalized mutual information, arithmetic mean. Both in [0, 1].
+
+    Raises:
+        UserError: fewer codes than classes.
     """
+    if len(codes) < num_classes:
+        raise UserError(
+            f"{len(codes)} images cannot form {num_classes} clusters, one per class: use more test images."
+        )
     from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score

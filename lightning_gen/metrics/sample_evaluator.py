@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
-from lightning_gen.metrics.comparison import Comparison, Metric
+from lightning_gen.metrics.comparison import Comparison, Metric, check
 from lightning_gen.metrics.feature_pass import (
     CHUNK,
     FeatureSet,
@@ -91,11 +91,11 @@ class SampleEvaluator:
         self.labels = (reference_labels, other_labels)
         self.num_samples, self.seed, self.batch_size, self.split = num_samples, seed, batch_size, split
         self.metrics = dict(metrics) if isinstance(metrics, Mapping) else named_metrics(metrics)
+        self.num_reference = min(num_reference or len(reference), len(reference))
+        self.num_floor = 0 if other is None else min(num_samples, len(other))
         self._check()
         self.keep = frozenset[str]().union(*(metric.keep for metric in self.metrics.values()))
         self.keep_fake = self.keep.union(*(metric.keep_fake or () for metric in self.metrics.values()))
-        self.num_reference = min(num_reference or len(reference), len(reference))
-        self.num_floor = 0 if other is None else min(num_samples, len(other))
         self.cache_dir = None if cache_dir is None else Path(cache_dir)
         self.fake: FeatureSet | None = None  # of the last call
         if other is not None and self.num_floor < num_samples:
@@ -236,19 +236,16 @@ class SampleEvaluator:
 
     def _check(self) -> None:
         for images in (self.reference,) if self.other is None else (self.reference, self.other):
-            if images.dtype != torch.uint8 or images.ndim != 4 or len(images) < 2:
-                raise ValueError(
-                    f"expected 2 or more uint8 images [N, C, H, W], got {images.dtype} {list(images.shape)}"
+            if images.dtype != torch.uint8 or images.ndim != 4:
+                raise ValueError(f"expected uint8 images [N, C, H, W], got {images.dtype} {list(images.shape)}")
+            if len(images) < 2:
+                raise UserError(
+                    f"an evaluation needs 2 or more images in the training split and in the test split; one of them "
+                    f"has {len(images)}: use more images."
                 )
         if self.num_samples < 2:
             raise UserError(f"evaluation.num_samples={self.num_samples}: set it to 2 or more, for a covariance.")
+        real = min(self.num_reference, len(self.reference) if self.other is None else self.num_floor)
+        has_labels = all(labels is not None for labels in self.labels)
         for name, metric in self.metrics.items():
-            if "classes" in metric.needs and not hasattr(self.extractor, "logits_from_features"):
-                raise UserError(
-                    f"evaluation.metrics: {name} needs an extractor that classifies, not {self.extractor.name}: set "
-                    "evaluation/extractor=classifier, or leave it out."
-                )
-            if "train" in metric.needs and self.other is None:
-                raise UserError(f"evaluation.metrics: {name} needs both training and held-out images: leave it out.")
-            if "labels" in metric.needs and any(labels is None for labels in self.labels):
-                raise UserError(f"evaluation.metrics: {name} needs class labels, and the data set has none: omit it.")
+            check(name, metric, self.extractor, (self.num_samples, real), self.other is not None, has_labels)

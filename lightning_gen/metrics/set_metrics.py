@@ -13,7 +13,7 @@ from lightning_gen.metrics.class_metrics import class_balance, inception_score, 
 from lightning_gen.metrics.classifier import accuracy, train_classifier
 from lightning_gen.metrics.comparison import Classifies, Comparison, Metric
 from lightning_gen.metrics.coverage import precision_recall_density_coverage
-from lightning_gen.metrics.frechet import frechet_distance, frechet_infinity
+from lightning_gen.metrics.frechet import frechet_distance, frechet_infinity, least_for_infinity
 from lightning_gen.metrics.kernel_distance import kernel_distance
 from lightning_gen.metrics.memorization import Nearness, memorization
 from lightning_gen.metrics.two_sample import classifier_two_sample_test, train_on_synthetic_test_on_real
@@ -69,8 +69,10 @@ def _diversity(c: Comparison) -> dict[str, float]:
 def _modes(c: Comparison) -> dict[str, float]:
     net = cast(Classifies, c.extractor)
     seen = net.logits_from_features(cast(Tensor, c.fake.features)).argmax(1)
-    variation, lost = class_balance(seen, c.labels["reference"], net.num_classes)
-    return {"classes_found": float(net.num_classes - lost), "class_total_variation": variation}
+    labels = c.labels["reference"]
+    classes = max(net.num_classes, int(labels.max()) + 1)  # the reference may have classes that training lacks
+    variation, lost = class_balance(seen, labels, classes)
+    return {"classes_found": float(classes - lost), "class_total_variation": variation}
 
 
 def _memorization(c: Comparison) -> dict[str, float]:
@@ -109,15 +111,17 @@ METRICS: dict[str, Metric] = {
         needs=frozenset({"classes", "labels"}),
         keep_fake=frozenset({"features"}),
     ),
-    "fid_infinity": Metric(_fid_infinity, floor=False, settings={"points": 15}),
+    "fid_infinity": Metric(_fid_infinity, floor=False, settings={"points": 15}, least=least_for_infinity),
     "kid": Metric(_kid, settings={"subsets": 100, "subset_size": 1000}),
-    "inception_score": Metric(_inception_score, settings={"splits": 10}, needs=frozenset({"classes"})),
-    "prdc": Metric(_prdc, settings={"k": 5}),
+    "inception_score": Metric(
+        _inception_score, settings={"splits": 10}, needs=frozenset({"classes"}), least=lambda width: 10
+    ),
+    "prdc": Metric(_prdc, settings={"k": 5}, least=lambda width: 6),  # each image and k others
     "per_class": Metric(_per_class, needs=frozenset({"classes"})),
     "memorization": Metric(
         _memorization, keep=frozenset({"features", "images"}), floor=False, needs=frozenset({"train"})
     ),
-    "c2st": Metric(_c2st, settings={"hidden": 20, "steps": 300}),
+    "c2st": Metric(_c2st, settings={"hidden": 20, "steps": 300}, least=lambda width: 4),
     "tstr": Metric(
         _tstr,
         keep=frozenset({"features", "images"}),

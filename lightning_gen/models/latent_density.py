@@ -51,8 +51,10 @@ class GaussianMixture(Density):
         else:
             from sklearn.mixture import GaussianMixture as Mixture
 
-            unit = float(codes.var(dim=0).mean())  # the smallest variance is relative to that of the codes
-            fitted = Mixture(len(self.weights), reg_covar=1e-6 * unit, random_state=seed).fit(codes.numpy())
+            unit = float(codes.var(dim=0).mean())  # the smallest variance is relative to that of the codes,
+            rounding = 1e-12 * (1 + float(codes.square().max()))  # which is 0 if all codes are equal
+            smallest = max(1e-6 * unit, rounding)
+            fitted = Mixture(len(self.weights), reg_covar=smallest, random_state=seed).fit(codes.numpy())
             arrays = (fitted.weights_, fitted.means_, fitted.covariances_)
             weights, means, covariances = (torch.from_numpy(array) for array in arrays)
         values, vectors = torch.linalg.eigh(covariances)

@@ -43,6 +43,14 @@ def test_a_mixture_finds_its_components_and_samples_their_moments():
     torch.testing.assert_close(torch.cov(drawn.T), torch.cov(codes.T), atol=0.6, rtol=0.05)
 
 
+@pytest.mark.parametrize("code", [0.0, 3.0, 1e6])
+def test_a_mixture_of_equal_codes_draws_that_code(code):
+    density = GaussianMixture(2, components=3)
+    density.fit(torch.full((12, 2), code))
+    drawn = density(torch.randn(50, 2), torch.rand(50))
+    torch.testing.assert_close(drawn, torch.full((50, 2), code), atol=1e-4, rtol=1e-4)
+
+
 def test_sampling_and_evaluating_use_the_fitted_prior(run, tmp_path):
     assert "3 components" in call("fit-prior", run.path, "--kind", "gmm", "--components", "3")
     model = load_model(run)

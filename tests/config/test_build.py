@@ -16,6 +16,7 @@ from lightning_gen.config.tree import options_of_groups
 from lightning_gen.config.validate import validate
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.runs.run import Run
 from tests.choices import fit, models
 
 KINDS = {  # of data, by the shape of an image
@@ -92,8 +93,8 @@ def goes(model: str, networks: str, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("model", models())
-def test_models_networks_and_data_train_or_one_line_says_what_goes_together(model):
-    validate(composed(f"model={model}"))
+def test_models_networks_and_data_train_or_one_line_says_what_goes_together(tmp_path, model):
+    validate(Run.create(tmp_path, composed(f"model={model}")).config)
     said = {(networks, kind): outcome(model, networks, kind) for networks in NETWORKS for kind in KINDS}
     for (networks, kind), words in said.items():
         assert (words == "trains") == goes(model, networks, kind), (networks, kind, words)

@@ -52,6 +52,13 @@ def test_labels_stay_with_their_images(tmp_path):
     assert splits.train.classes == ("0", "1", "2")
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_image_has_one_label(tmp_path, shape):
+    parts = {"images": GREY, "labels": LABELS.reshape(shape), "test_images": GREY[:1]}
+    splits = arrays(Decoding(), save(tmp_path / "a.npz", **parts, test_labels=LABELS[:1].reshape(shape)))
+    assert splits.test.labels.tolist() == LABELS[:1].tolist()
+
+
 def test_the_files_own_test_images_are_held_out(tmp_path):
     path = save(tmp_path / "a.npz", x_train=GREY[:15], y_train=LABELS[:15], x_test=GREY[15:], y_test=LABELS[15:])
     splits = arrays(Decoding(), path)

@@ -88,3 +88,20 @@ def test_a_name_where_a_choice_is_meant():
     config = compose([*QUICK, "evaluation.metric=mine"])
     with pytest.raises(UserError, match=r"evaluation/metric=\[mine\]"):
         build_evaluator(config, build_data(config), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("evaluation.metrics=[rae]", "dataset.limit=10"),
+            "rae fits a mixture of 10 Gaussians, which needs more than 10",
+        ),
+        (("evaluation.metrics=[lpips]",), "lpips needs images of at least 32x32 pixels, not 8"),
+        (("evaluation.metrics=[prdc]", "evaluation.num_samples=5"), "set it to 6 or more, or leave prdc out"),
+        (("evaluation.metrics=[kid]", "dataset.limit=1"), "needs 2 or more images in the training split"),
+    ],
+)
+def test_metrics_that_these_images_do_not_allow_are_refused_before_training(overrides, message):
+    with pytest.raises(UserError, match=message):
+        evaluator(*overrides)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lightning_gen.errors import UserError
 from lightning_gen.metrics.make_weights import load_split
 from lightning_gen.metrics.probing import PCA, cluster_quality, probe
 
@@ -53,3 +54,13 @@ def test_a_tie_among_five_neighbours_goes_to_the_nearest():
     labels = torch.tensor([1, 0, 0, 1, 2])
     result = probe(train, labels, torch.tensor([[0.0]]), torch.tensor([1]))
     assert result["nearest_neighbour"] == result["5_nearest_neighbours"] == 1.0
+
+
+def test_too_few_images_or_classes_are_told():
+    codes, labels = torch.rand(6, 2), torch.zeros(6, dtype=torch.long)
+    with pytest.raises(UserError, match="there are 6 of 1: use more of them"):
+        probe(codes, labels, codes, labels)
+    with pytest.raises(UserError, match="there are 4 of 2"):
+        probe(codes[:4], torch.arange(4) % 2, codes, labels)
+    with pytest.raises(UserError, match="6 images cannot form 7 clusters"):
+        cluster_quality(codes, labels, 7)

@@ -1,15 +1,19 @@
 """The evaluator: one pass, the same number whatever runs it, and no trace left on training."""
 
+import math
+import re
 import time
 
 import pytest
 import torch
 
 from lightning_gen.errors import UserError
-from lightning_gen.metrics import SampleEvaluator, packaged_classifier
+from lightning_gen.metrics import SampleEvaluator, packaged_classifier, set_metrics, two_sample
+from lightning_gen.metrics.classifier import train_classifier
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.frechet import Moments, frechet_distance
 from lightning_gen.metrics.make_weights import load_split
+from lightning_gen.metrics.set_metrics import METRICS
 from lightning_gen.pictures import to_float
 from lightning_gen.randomness import Stream, mix
 
@@ -113,6 +117,56 @@ def test_errors(classifier, digits):
 def test_without_other_real_images_there_is_no_floor(classifier, digits):
     metrics, _ = SampleEvaluator(classifier, digits[0][0], num_samples=50)(bootstrap(digits[1][0]))
     assert sorted(metrics) == ["eval/fid_classifier", "eval/fid_classifier_noise"]
+
+
+STRANGE = {  # samplers of images that no good model draws
+    "constant": lambda n, generator: torch.full((n, 1, 8, 8), 0.3),
+    "two images": lambda n, generator: (torch.arange(n) % 2).view(n, 1, 1, 1).expand(n, 1, 8, 8).float(),
+    "nan": lambda n, generator: torch.full((n, 1, 8, 8), torch.nan),
+    "huge": lambda n, generator: 1e38 * torch.randn(n, 1, 8, 8, generator=generator),
+}
+
+
+@pytest.fixture
+def few_epochs(monkeypatch):
+    for module in (set_metrics, two_sample):
+        monkeypatch.setattr(module, "train_classifier", lambda *data, **_: train_classifier(*data, epochs=1))
+
+
+def strange(classifier, real, metric, samples, n):
+    """All metrics of `n` strange samples, with classes in the reference that the classifier and training lack."""
+    other = torch.randint(256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(2), dtype=torch.uint8)
+    labels = {"reference_labels": torch.arange(n) % 12, "other_labels": torch.arange(n) % 3}
+    evaluator = SampleEvaluator(classifier, real(n), other, num_samples=n, metrics=[metric], **labels)
+    values = evaluator(STRANGE[samples])[0]
+    assert evaluator.pictures().keys() == ({"neighbours"} if metric == "memorization" else set())
+    return values
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.usefixtures("few_epochs")
+def test_every_metric_of_strange_samples_is_a_number(classifier, digits, metric):
+    for samples in STRANGE:
+        values = strange(classifier, lambda n: digits[0][0][:n], metric, samples, 40)
+        assert values
+        assert all(isinstance(value, float) and math.isfinite(value) for value in values.values()), (samples, values)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.usefixtures("few_epochs")
+def test_with_few_or_equal_images_a_metric_is_a_number_or_the_key_is_named(classifier, digits, metric):
+    for n in (2, 5, 10):
+        try:
+            values = strange(classifier, lambda n: digits[0][0][:n], metric, "constant", n)
+        except UserError as error:
+            assert re.match(rf"evaluation.metrics: {metric} needs \d+ samples or more", str(error))  # noqa: PT017
+            assert n < METRICS[metric].least(64)
+        else:
+            assert all(isinstance(value, float) for value in values.values())
+            assert n >= METRICS[metric].least(64)
+    alike = strange(classifier, lambda n: digits[0][0][:1].repeat(n, 1, 1, 1), metric, "constant", 40)
+    undefined = {name for name, value in alike.items() if math.isnan(value)}
+    assert undefined == ({"eval/diversity"} if metric == "diversity" else set())  # relative to no diversity
 
 
 @pytest.mark.data

@@ -206,9 +206,11 @@ def quantize(images: Tensor, low: float, high: float) -> tuple[Tensor, list[tupl
 
 def _labels(labels: Any, count: int, where: str) -> Tensor:
     try:
-        numbers = torch.as_tensor(labels).squeeze()
+        numbers = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{where}: the labels are not an array of numbers.") from error
+    if numbers.numel() == count == len(numbers):  # [N, 1], too
+        numbers = numbers.flatten()
     if numbers.shape != (count,):
         shape = list(numbers.shape)
         raise UserError(f"{where}: {count:,} images, but labels of shape {shape}; there must be one for each image.")

@@ -131,6 +131,12 @@ class SaveCheckpoints(StepCallback, Checkpoint):
                 os.replace(self.folder / NEXT, self.folder / LAST)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
+    @property
+    def last(self) -> Path | None:
+        """The path of last.ckpt, if there is one."""
+        path = self.folder / LAST
+        return path if path.exists() else None
+
     def consider_best(self, trainer: Trainer, pl_module: LightningModule, metrics: dict[str, float]) -> None:
         """Write best.ckpt if `monitor` has improved; called with the metrics of each evaluation."""
         value = metrics.get(self.monitor)
@@ -160,8 +166,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         averages = list(self.ema.average.values()) if self.ema else []
         for name, tensors in (("the state of an optimizer", states), ("the average of the weights", averages)):
             if not all(bool(tensor.isfinite().all()) for tensor in tensors if isinstance(tensor, Tensor)):
-                last = self.folder / LAST
-                raise Diverged(name, trainer.global_step, last=last if last.exists() else None)
+                raise Diverged(name, trainer.global_step, last=self.last)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.ckpt_path is not None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.errors import NotFinite, UserError, did_you_mean
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel, Picture
@@ -18,6 +18,7 @@ from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
+from lightning_gen.training.divergence import Diverged
 from lightning_gen.training.loggers import log_picture, record
 
 SETTLED, SETTLED_IMAGES = 10, 20_000  # no warnings in the first tenth of training, nor before this many images
@@ -88,6 +89,7 @@ class Evaluation(StepCallback):
         assert isinstance(pl_module, GenerativeModel)
         if self._done_at == trainer.global_step:
             return
+        self.saver.check(trainer, pl_module)
         report = self._measured(trainer, pl_module, partial(self._report, trainer))
         if report is None:
             return
@@ -117,8 +119,12 @@ class Evaluation(StepCallback):
                 raise UserError(f"{key}={metric} is not measured in this run.{guess} Measured: {known}.")
 
     def _report(self, trainer: Trainer, model: GenerativeModel, **context: Any) -> Report:
-        fit_density(trainer, model, self.ema)
-        report = self.evaluator(model, **context)
+        try:
+            self.evaluator.check(model)
+            fit_density(trainer, model, self.ema)
+            report = self.evaluator(model, **context)
+        except NotFinite as error:
+            raise Diverged(error.found, trainer.global_step, last=self.saver.last) from error
         if trainer.is_global_zero:
             report.pictures = self.evaluator.draw(model) | report.pictures
         return report

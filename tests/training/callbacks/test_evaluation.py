@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from lightning_gen.errors import UserError
 from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.evaluation.held_out import HeldOut
 from lightning_gen.evaluation.likelihood import LikelihoodEvaluator
@@ -102,3 +103,12 @@ def test_a_signal_before_training_leaves_no_run_directory(tmp_path, monkeypatch,
     done = train_command(*QUICK, *OPTIONS, f"hydra.run.dir={tmp_path}/run")
     assert done.returncode == 130
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow.*")
+@pytest.mark.parametrize("model", ["ae", "vae", "wae", "hierarchical_vae"])
+def test_a_run_whose_codes_overflow_between_two_logged_steps_ends_with_one_line(tmp_path, model):
+    options = ("networks=mlp", "trainer.max_steps=2", "evaluation.every_n_steps=1", "trainer.log_every_n_steps=50")
+    with pytest.raises(UserError, match=r"training has diverged\. Lower the learning rate"):
+        train_run(tmp_path, f"model={model}", "model.optimizer.lr=1e20", *options)
+    assert Run.load(tmp_path).read_summary()["status"] == "failed"
