@@ -48,7 +48,7 @@ REFUSED = {  # two choices that do not go together
     *((f"objective={name}", f"posterior={flow}") for name in GAUSSIAN for flow in ("iaf", "planar")),
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
     ("likelihood=optimal_gaussian", "objective=dreg"),
-    ("model=wae", "penalty=consistency"),
+    *((f"model={name}", "penalty=consistency") for name in ("bigan", "wae")),
     *(("divergence=mmd", f"penalty={file.stem}") for file in PENALTIES if file.stem not in ("none", "consistency")),
     *(("augment=ada", f"loss={name}") for name in ("relativistic_average", "relativistic_paired", "wasserstein")),
 }

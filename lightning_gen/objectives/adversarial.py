@@ -34,6 +34,17 @@ class AdversarialLoss(ABC):
     def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """The generator's loss [B]."""
 
+    def inverse(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The loss [B] of an encoder and a generator, who want real to be taken for generated and the reverse.
+
+        Both logits give gradients. It is the generator's loss on generated pairs, plus the same on real ones with
+        their logits mirrored at the decision boundary (Donahue et al. 2017, sec. 3.4); a loss that compares pairs is
+        the generator's alone.
+        """
+        if self.paired:
+            return self.generator(fake, real)
+        return self.generator(fake) + self.generator(2 * (self.threshold or 0.0) - real)
+
     def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
         """The accuracy of each pair [B]: the mean over its real and its generated image.
 

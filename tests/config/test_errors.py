@@ -8,7 +8,7 @@ from tests.helpers import QUICK, train_run
 MISTAKES = {
     "unknown model": (
         ["model=gna"],
-        "model=gna does not exist: use one of ae, classifier, factor_vae, gan, hierarchical_vae, infogan, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
+        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
     ),
     "unknown data set": (
         ["dataset=mnst"],
@@ -56,7 +56,7 @@ MISTAKES = {
         "set model.penalty.r1.weight=0",
     ),
     "a penalty chosen with a dot": (["model.penalty=r1"], "chosen with a slash, model/penalty=r1"),
-    "a part of other models": (["model=vae", "model/penalty=r1"], "but of model=gan, infogan, vae_gan, wae"),
+    "a part of other models": (["model=vae", "model/penalty=r1"], "but of model=bigan, gan, infogan, vae_gan, wae"),
     "values of an option that was not chosen": (["model.loss.hinge=1"], "until model/loss=hinge is chosen"),
     "a key without its group": (["latent_dim=3"], "Did you mean 'model.latent_dim'?"),
     "unknown penalty in a list": (["model/penalty=[r1,lecm]"], "model/penalty=lecm does not exist: use one of"),
@@ -195,6 +195,6 @@ def test_help_shows_the_groups_and_trains_nothing(tmp_path, capsys, monkeypatch,
     app.main(arguments)
     out = capsys.readouterr().out
     assert "model=" in out
-    assert "ae, classifier, " in out
+    assert "ae, bigan, classifier, " in out
     assert "conf/model" not in out
     assert not list(tmp_path.iterdir())
