@@ -6,6 +6,7 @@ torch is imported inside the functions, because the command line asks for the ra
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ def total(values: Tensor) -> Tensor:
     values = values.detach().clone()
     all_reduce_sum(values)
     return values
+
+
+def has_lost_process(error: BaseException) -> bool:
+    """Whether the error says that another process of the run has ended or did not answer in time."""
+    from torch import distributed
+
+    known = isinstance(error, distributed.DistError)
+    return known or (isinstance(error, RuntimeError) and re.search("gloo|NCCL|TCPStore", str(error)) is not None)
 
 
 def all_agree(condition: bool) -> bool:

@@ -43,4 +43,5 @@ def quiet_libraries() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
+WAITED = 75  # the exit code of a process that waited in vain for another of its run
 INTERRUPTED = 130  # the exit code of a run that was asked to stop, as shells have it

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import platform
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 
 CHECKSUM = b"sha256:"
+HOST = platform.node()  # part of the names of temporary files, since other hosts may write to the same folder
 
 
 def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
@@ -27,7 +30,8 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
         content: bytes, text (written as UTF-8), or a function that writes to an open file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    remove_leftovers(path.parent)
+    temporary = path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:
             if callable(content):
@@ -40,6 +44,27 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that processes of this host have left in a folder when they were killed."""
+    for path in folder.glob(".*.tmp"):
+        written_by = re.fullmatch(rf"\..+\.{re.escape(HOST)}\.(\d+)\.[0-9a-f]{{8}}\.tmp", path.name)
+        if written_by and not _is_running(int(written_by[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether a process with this number runs on this host; true where that cannot be asked."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def with_checksum(archive: bytes) -> bytes:

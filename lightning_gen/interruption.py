@@ -72,15 +72,15 @@ class StopRequest:
                 os.write(2, b"Stopping after this step; the checkpoint is being written.\n")
 
     @contextmanager
-    def at_once(self, enabled: bool = True) -> Iterator[None]:
+    def at_once(self) -> Iterator[None]:
         """Inside the block, stop immediately and not after the step: for work whose result may be lost.
 
         Raises:
             KeyboardInterrupt: this process is asked to stop, or was before.
         """
-        if enabled and self.asked:
+        if self.asked:
             raise KeyboardInterrupt
-        self._at_once = enabled
+        self._at_once = True
         try:
             yield
         finally:

@@ -59,7 +59,7 @@ def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     devices = device_count(run.config.trainer)
     if processes == 1 and devices > 1:
         del parts  # each worker builds its own
-        code = launch(run.path, devices)
+        code = launch(run.path, devices, run.config.trainer.process_timeout)
         if code == INTERRUPTED:
             run.write_summary(status="interrupted")
         summary = run.read_summary()

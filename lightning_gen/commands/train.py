@@ -1,9 +1,11 @@
 """The Hydra application behind train.py and `lightning-gen train`."""
 
+import atexit
 import math
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import textwrap
@@ -228,4 +230,6 @@ def quiet_rank() -> list[str]:
     """Under torchrun or srun, keep all processes but the first out of the run directory."""
     if rank_from_environment()[0] == 0:
         return []
-    return [f"hydra.run.dir='{tempfile.mkdtemp()}'"]
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [f"hydra.run.dir='{folder}'"]

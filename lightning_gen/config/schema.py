@@ -63,6 +63,7 @@ class Trainer:
     num_nodes: Count
     strategy: str
     precision: str | int
+    process_timeout: Positive
     float32_matmul_precision: Literal["highest", "high", "medium"]
 
 

@@ -239,12 +239,27 @@ class Run:
         return self.change_summary(lambda summary: summary | parts)
 
     def change_summary(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        """Replace summary.json by `change` of its content; other processes that write it wait."""
+        """Replace summary.json by `change` of its content; other processes that write it wait.
+
+        Raises:
+            UserError: the run directory has been deleted.
+        """
         path = self.path / "summary.json"
+        check_exists(self.path)
         with locked(path):
             summary = change(self.read_summary())
             write_atomically(path, json.dumps(summary, indent=2, default=float) + "\n")
         return summary
+
+
+def check_exists(run_dir: Path) -> None:
+    """Check that a run directory has not been deleted in the meantime, before a part of it is written again.
+
+    Raises:
+        UserError: it is not there any more.
+    """
+    if not (run_dir / "config.yaml").exists():
+        raise UserError(f"{run_dir} has been deleted or moved: the run ends, and nothing more is saved.")
 
 
 def _from_best(best: Path, last: Path) -> str:

@@ -60,6 +60,7 @@ def upgraded(config: DictConfig) -> DictConfig:
         tree["ema"] = {"ramp": 0.05} | tree["ema"]
     if isinstance(tree.get("checkpoint"), dict):
         tree["checkpoint"] = {"every_n_seconds": None, "keep": 1} | tree["checkpoint"]
+        tree["trainer"] = {"process_timeout": 1800} | tree["trainer"]
         tree = {"on_divergence": "stop", "rollback": {"lr_factor": 0.5, "max_times": 3}} | tree
     if isinstance(tree.get("logger"), dict):
         tree["logger"] = _by_name(tree["logger"])

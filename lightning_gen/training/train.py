@@ -108,8 +108,10 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
         status = "interrupted"
         raise KeyboardInterrupt from None
     finally:
-        summary = record_summary(run, parts, status)
-        finish_wandb(run, failed=status == "failed")
+        try:
+            summary = record_summary(run, parts, status)
+        finally:
+            finish_wandb(run, failed=status == "failed")
     return summary
 
 

@@ -1,6 +1,7 @@
 """Build the Lightning Trainer from the config, for a given model."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
@@ -19,6 +21,12 @@ from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+
+# Strategies that take `trainer.process_timeout`, with their other arguments.
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "ddp": {},
+    "ddp_find_unused_parameters_true": {"find_unused_parameters": True},
+}
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -34,6 +42,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         write_atomically(Path(path), with_checksum(buffer.getvalue()))
+
+
+def with_timeout(name: str, seconds: float) -> str | DDPStrategy:
+    """The strategy of this name; processes of those in `STRATEGIES` wait so long for each other."""
+    if name not in STRATEGIES:
+        return name
+    return DDPStrategy(timeout=timedelta(seconds=seconds), **STRATEGIES[name])
 
 
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
@@ -66,7 +81,8 @@ def make_trainer(
         # searched for on disk each time.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1
-    options["strategy"] = strategy_of(config.trainer, model, processes)
+    strategy = strategy_of(config.trainer, model, processes)
+    options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices

@@ -5,7 +5,8 @@ import sys
 import threading
 import time
 
-from lightning_gen.errors import INTERRUPTED, UserError
+from lightning_gen.distributed import has_lost_process
+from lightning_gen.errors import INTERRUPTED, WAITED, UserError
 from lightning_gen.training.launch import PARENT
 
 
@@ -37,6 +38,10 @@ def worker_main(run_dir: str) -> int:
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED
+    except RuntimeError as error:
+        if not has_lost_process(error):
+            raise
+        return WAITED  # the parent knows which one
     return INTERRUPTED if summary["status"] == "interrupted" else 0
 
 

@@ -5,6 +5,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 import signal
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import METRICS, classifier
-from tests.helpers import assert_same, train_run
+from lightning_gen.models.steps import StepModule
+from tests.helpers import assert_same, quick, train_run
 
 GRID = list(itertools.product(("ae", "vae", "gan"), ("mlp", "conv"), ("digits",), (0, 1)))
 STATE = ("state_dict", "optimizer_states", "callbacks")
@@ -156,3 +158,26 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     with pytest.raises(UserError, match=r"the loss is not finite at step \d+.*learning rate"):
         train_run(tmp_path, "model=ae", "networks=mlp", "model.optimizer.lr=1e30", "trainer.max_steps=20")
     assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize("step", [1, 3])  # before a row of metrics.csv, and in an evaluation
+def test_a_run_directory_that_is_deleted_ends_the_run_and_is_not_made_again(
+    tmp_path, train_command, monkeypatch, step
+):
+    original, calls = StepModule.begin_step, []
+
+    def deleting(model):
+        original(model)
+        calls.append(None)
+        if len(calls) == step:
+            shutil.rmtree(tmp_path / "run")
+
+    monkeypatch.setattr(StepModule, "begin_step", deleting)
+    rows = f"trainer.log_every_n_steps={1 if step == 1 else 100}"
+    options = ("model=ae", "networks=mlp", rows, "evaluation.every_n_steps=3", "trainer.max_steps=5")
+    done = train_command(*quick(*options), f"hydra.run.dir={tmp_path}/run")
+    assert done.returncode == 2
+    assert done.stderr.count("has been deleted or moved") == 1
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+    assert len(calls) == step

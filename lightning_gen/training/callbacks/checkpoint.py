@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from torch import Tensor
 
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import fit_density
 from lightning_gen.training.callbacks.interruption import Interruption
@@ -150,6 +151,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
+        check_exists(self.folder.parent)
         self.check(trainer, pl_module)
         self._check_state(trainer)
         fit_density(trainer, pl_module, self.ema)

@@ -14,6 +14,7 @@ from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel, Picture
 from lightning_gen.pictures import grid, save_picture
+from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
@@ -93,6 +94,7 @@ class Evaluation(StepCallback):
         report = self._measured(trainer, pl_module, partial(self._report, trainer))
         if report is None:
             return
+        check_exists(self.run_dir)
         self.metrics, self.protocol = report.metrics, report.protocols
         if trainer.is_global_zero:
             self._save_pictures(trainer, report.pictures)
@@ -132,12 +134,15 @@ class Evaluation(StepCallback):
     def _measured(self, trainer: Trainer, model: GenerativeModel, measure: Callable[..., T]) -> T | None:
         """The result of `measure`; None if the run was asked to stop, which ends the measurement immediately.
 
-        With several processes the measurement is completed first, because each waits for the results of the others.
+        With several processes it ends the run immediately, because each waits for the results of the others. So that
+        no step is lost, last.ckpt is written before.
         """
         alone = trainer.world_size == 1
+        if not alone:
+            self.saver.save_last(trainer, model)
         model.follow_schedules()  # to the images of this step
         try:
-            with evaluation_mode(model, self.ema) as averaged, self.saver.interruption.stop.at_once(alone):
+            with evaluation_mode(model, self.ema) as averaged, self.saver.interruption.stop.at_once():
                 # At the end of training, last.ckpt has the model that is measured; before, `step` identifies it.
                 return measure(model, ema=averaged, checkpoint="last", step=trainer.global_step)
         except KeyboardInterrupt:

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.divergence import Diverged
 from lightning_gen.training.loggers import MetricsCSV, record
@@ -53,6 +54,7 @@ class TrainingLog(StepCallback):
                 values = trainer.strategy.reduce(values, reduce_op="mean")
                 self.latest = dict(zip(names, values.tolist(), strict=True))
             self.check_finite(trainer, model)
+            check_exists(self.run_dir)
             record(trainer, self.latest, model.images_seen)
 
     def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
