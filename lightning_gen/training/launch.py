@@ -50,7 +50,7 @@ def start_worker(run_dir: Path, environment: dict[str, str]) -> subprocess.Popen
 def launch(run_dir: Path, count: int, timeout: float) -> int:
     """Run `count` workers on the run directory; returns the exit code of the first that failed, or 0.
 
-    If one fails, the others are stopped. If one has died, or does not answer the others within `timeout` seconds, it is
+    If one fails, the others are stopped. One that has died, or does not answer the others for `timeout` seconds, is
     named on standard error. Signals that ask to stop are passed on to the workers; Ctrl-C reaches them by itself.
     """
     port = free_port()
@@ -104,7 +104,7 @@ def _lost(codes: list[int | None], timeout: float) -> str:
 
 
 def _code_of(codes: list[int | None]) -> int:
-    """The exit code of the run: that of an interruption, or of a worker that says why it failed, else 1; 0 if none."""
+    """The exit code of the run: that of an interruption, of a worker that has said why it failed, 1, or 0."""
     ended = [code for code in codes if code]
     if INTERRUPTED in ended:
         return INTERRUPTED

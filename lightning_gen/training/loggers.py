@@ -57,6 +57,8 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if not self._last and self.path.exists():  # finds the last row of a run that has ended
+            self._rewrite(self._rows())
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
         again = row["step"] == self._last.get("step")  # training and evaluation share the row of a step
         if again:

@@ -34,6 +34,8 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
     again.drop_after(2)
     again.log_metrics({"loss": 0.3, "images_seen": 24}, step=3)
     assert [(row["step"], row["loss"]) for row in read(path)] == [("1", "1.0"), ("2", "0.5"), ("3", "0.3")]
+    MetricsCSV(path).log_metrics({"nll": 7.0}, step=3)  # an evaluation of a run that has no step left
+    assert read(path)[-1] == {"step": "3", "images_seen": "24", "loss": "0.3", "fid": "", "nll": "7.0"}
 
 
 def test_rows_stay_on_disk_and_not_in_memory(tmp_path):
