@@ -1,5 +1,7 @@
 """The codebook of a VQ-VAE, learned by moving averages (van den Oord et al. 2017, appendix A.1)."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,6 +9,24 @@ from torch.nn import functional as F
 from lightning_gen.distributed import rank_and_world, total
 from lightning_gen.networks.precision import FullPrecision, full_precision, no_autocast
 from lightning_gen.randomness import Noise
+from lightning_gen.ranges import Count, Decay, NonNegative
+
+
+class Quantized(NamedTuple):
+    """The encoder's outputs of a training batch after quantization."""
+
+    vectors: Tensor  # [N, D], with a straight-through gradient to the outputs
+    commitment: Tensor  # ||outputs - vectors||^2, summed over the batch; 0 if the quantizer needs no such loss
+    scalars: dict[str, Tensor]  # to log
+
+
+def usage(counts: Tensor) -> dict[str, Tensor]:
+    """Perplexity and share of the codes that were used, from counts [..., K]; means over the leading dimensions."""
+    share = counts / counts.sum(dim=-1, keepdim=True)
+    return {
+        "train/perplexity": torch.special.entr(share).sum(dim=-1).exp().mean(),
+        "train/codes_used": (share > 0).float().mean(),
+    }
 
 
 class Codebook(FullPrecision):
@@ -15,15 +35,31 @@ class Codebook(FullPrecision):
     A vector is dead if no output was nearest to it for `revive_after` steps. It is then replaced by a random output
     of the current batch, as in the random restarts of Dhariwal et al. 2020, sec. 3.1. All vectors start dead, so the
     first codebook consists of outputs of the first batch. `decay`: the decay of the averages per training step.
+    `commitment`: the weight beta of the commitment loss.
+
+    It is a *quantizer*: a module with the number of codes K, the dimension D of their vectors and `depth`, the number
+    of codes for each output. It has `nearest`, from outputs of the encoder [N, D] to codes [N], or [N, depth];
+    `forward`, from codes to vectors [N, D]; `snapped`, from any vectors to those that codes have; and `quantized`,
+    which does what a training step needs.
     """
+
+    depth = 1
 
     vectors: Tensor
     counts: Tensor
     sums: Tensor
     unused: Tensor
 
-    def __init__(self, num_codes: int, dim: int, decay: float, revive_after: int) -> None:
+    def __init__(
+        self,
+        num_codes: Count,
+        dim: Count,
+        decay: Decay,
+        revive_after: Count,
+        commitment: NonNegative = 0.25,
+    ) -> None:
         super().__init__()
+        self.dim, self.commitment = dim, commitment
         self.num_codes, self.decay, self.revive_after = num_codes, decay, revive_after
         self.register_buffer("vectors", torch.randn(num_codes, dim))
         self.register_buffer("counts", torch.zeros(num_codes))  # averaged number of outputs per step
@@ -39,6 +75,18 @@ class Codebook(FullPrecision):
     def forward(self, codes: Tensor) -> Tensor:
         """Vectors [..., D] of codes int64 [...]."""
         return self.vectors[codes]
+
+    def snapped(self, vectors: Tensor) -> Tensor:
+        """The codebook's vectors that are nearest to vectors [N, D]."""
+        return self(self.nearest(vectors))
+
+    def quantized(self, outputs: Tensor, noise: Noise) -> Quantized:
+        """The vectors nearest to outputs [N, D], with a straight-through gradient; also updates the codebook."""
+        self.revive(outputs, noise)
+        codes = self.nearest(outputs)
+        chosen = self(codes)
+        passed = outputs + (chosen - outputs).detach()
+        return Quantized(passed, (outputs - chosen).square().sum(), usage(self.update(outputs, codes)))
 
     @torch.no_grad()
     def update(self, outputs: Tensor, codes: Tensor) -> Tensor:

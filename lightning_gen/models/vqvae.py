@@ -10,32 +10,31 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.codebook import Codebook
+from lightning_gen.models.quantizers import FSQ, ResidualQuantizer
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.randomness import StepNoise, Stream, mix
-from lightning_gen.ranges import Count, Decay, NonNegative
+from lightning_gen.ranges import NonNegative
 
 
 class VQVAE(GenerativeModel):
     """Minimizes ||x - G(e)||^2 + beta ||E(x) - e||^2, then -log p(c) of the discrete codes c.
 
-    e is the map of the codebook's vectors that are nearest to the encoder's outputs E(x). The gradient with respect
-    to e is passed to E(x) unchanged (straight-through). Both terms are summed over an image and averaged over images
-    (van den Oord et al. 2017, eq. 3; moving averages of the codebook replace its second term).
+    e is the map of quantized outputs of the encoder E(x): with the default quantizer, the codebook's vectors that are
+    nearest to them. The gradient with respect to e is passed to E(x) unchanged (straight-through). Both terms are
+    summed over an image and averaged over images (van den Oord et al. 2017, eq. 3; moving averages of the codebook
+    replace its second term).
 
     In the second stage only the prior p(c) is trained. Before, it is uniform. The codes that `encode` returns are e,
-    [B, D * h * w]; `decode` quantizes its input. In a conditional model only the prior gets the class.
+    [B, D * h * w]; `decode` quantizes its input where the quantizer can. In a conditional model only the prior gets
+    the class.
 
     Args:
-        prior: builds the prior over discrete codes.
-        num_codes: the number K of vectors in the codebook.
-        code_dim: their dimension D.
-        commitment: the weight beta.
-        decay: the decay of the codebook's averages per step.
-        revive_after: after this many steps without use a vector is replaced, see `Codebook`.
+        quantizer: builds the quantizer: a `Codebook`, or one of `quantizers`.
+        prior: builds the prior over discrete codes; they are a sequence of h * w * depth codes, see `Codebook`.
         prior_steps: the number of last steps that form the second stage, or if below 1 their fraction.
 
     Raises:
@@ -52,12 +51,8 @@ class VQVAE(GenerativeModel):
         encoder: EncoderFactory,
         decoder: DecoderFactory,
         optimizer: OptimizerFactory,
+        quantizer: Callable[[], Codebook | FSQ | ResidualQuantizer],
         prior: Callable[..., CodeTransformer],
-        num_codes: Count = 128,
-        code_dim: Count = 16,
-        commitment: NonNegative = 0.25,
-        decay: Decay = 0.99,
-        revive_after: Count = 50,
         prior_steps: NonNegative = 0.4,
         num_classes: int = 0,
         seed: int = 0,
@@ -70,17 +65,25 @@ class VQVAE(GenerativeModel):
         if not isinstance(network, VQEncoder):
             raise UserError("model=vqvae needs a map of features: use networks=vq.")
         width, *sides = network.feature_shape
-        self.map_shape = (code_dim, *sides)
-        positions = sides[0] * sides[1]
-        super().__init__(image_shape, code_dim * positions, seed, num_classes)
-        self.make_optimizer, self.commitment, self.prior_steps = optimizer, commitment, prior_steps
-        self.encoder = nn.Sequential(network, nn.Unflatten(1, (width, *sides)), nn.Conv2d(width, code_dim, 1))
-        self.codebook = Codebook(num_codes, code_dim, decay, revive_after)
+        self.cells = sides[0] * sides[1]
+        with torch.random.fork_rng(devices=[]):  # the encoder's random weights come first
+            dim = quantizer().dim
+        self.map_shape = (dim, *sides)
+        super().__init__(image_shape, dim * self.cells, seed, num_classes)
+        self.make_optimizer, self.prior_steps = optimizer, prior_steps
+        self.encoder = nn.Sequential(network, nn.Unflatten(1, (width, *sides)), nn.Conv2d(width, dim, 1))
+        self.codebook = quantizer()
         self.decoder = decoder(latent_dim=self.latent_dim, image_shape=image_shape, spatial=True)
-        self.prior = prior(num_codes=num_codes, positions=positions, num_classes=num_classes)
+        tokens = self.cells * self.codebook.depth
+        self.prior = prior(num_codes=self.codebook.num_codes, positions=tokens, num_classes=num_classes)
         self.shared_noise = StepNoise(mix(seed, Stream.CODEBOOK))
 
     # -- use -------------------------------------------------------------------------------------------------
+
+    @property
+    def quantizer(self) -> Codebook | FSQ | ResidualQuantizer:
+        """The quantizer, by the name that it has in the config."""
+        return self.codebook
 
     def outputs(self, images: Tensor) -> Tensor:
         """The encoder's outputs, one [D] for each position: [B * h * w, D], in full precision."""
@@ -92,10 +95,10 @@ class VQVAE(GenerativeModel):
 
     def flattened(self, rows: Tensor) -> Tensor:
         """Vectors [B * h * w, D] as flattened maps [B, D * h * w]."""
-        return rows.unflatten(0, (-1, self.prior.positions)).transpose(1, 2).flatten(1)
+        return rows.unflatten(0, (-1, self.cells)).transpose(1, 2).flatten(1)
 
     def discrete(self, images: Tensor) -> Tensor:
-        """The discrete codes of images: indices into the codebook, int64 [B, h * w], row by row."""
+        """The discrete codes of images, int64 [B, h * w * depth], row by row; `depth` codes at each position."""
         return self.codebook.nearest(self.outputs(images)).view(len(images), -1)
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -103,8 +106,7 @@ class VQVAE(GenerativeModel):
 
     def decode(self, latents: Tensor) -> Tensor:
         rows = self.rows(latents[:, : self.latent_dim])  # the decoder knows no labels
-        quantized = self.flattened(self.codebook(self.codebook.nearest(rows)))
-        return full_precision(self.decoder(quantized)).sigmoid()
+        return full_precision(self.decoder(self.flattened(self.codebook.snapped(rows)))).sigmoid()
 
     def sample_latents(
         self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None
@@ -117,7 +119,8 @@ class VQVAE(GenerativeModel):
             labels = torch.randint(self.num_classes, (count,), device=where, generator=generator)
         labels = None if labels is None else labels.to(self.device)
         codes = self.prior.sample(uniform.to(self.device), labels if self.num_classes else None)
-        return self.labelled(self.flattened(self.codebook(codes.flatten())), labels)
+        codes = codes.view(-1, self.codebook.depth) if self.codebook.depth > 1 else codes.flatten()
+        return self.labelled(self.flattened(self.codebook(codes)), labels)
 
     def prior_nll(self, batch: Batch) -> Tensor:
         """-log p(c) of the images' discrete codes: [B], in nats."""
@@ -168,19 +171,8 @@ class VQVAE(GenerativeModel):
     def first_stage(self, images: Tensor) -> Tensor:
         """The reconstruction error plus the commitment term, a scalar; also updates the codebook."""
         outputs = self.outputs(images)
-        self.codebook.revive(outputs, self.shared_noise)
-        codes = self.codebook.nearest(outputs)
-        chosen = self.codebook(codes)
-        passed = outputs + (chosen - outputs).detach()  # straight-through gradient
-        error = squared_error(self.decoder(self.flattened(passed)), images).mean()
-        commitment = (outputs - chosen).square().sum() / len(images)
-        share = self.codebook.update(outputs, codes)
-        share = share / share.sum()
-        scalars = {
-            "train/reconstruction": error,
-            "train/commitment": commitment,
-            "train/perplexity": torch.special.entr(share).sum().exp(),
-            "train/codes_used": (share > 0).float().mean(),
-        }
-        self.log_scalars(scalars)
-        return error + self.commitment * commitment
+        vectors, commitment, scalars = self.codebook.quantized(outputs, self.shared_noise)
+        error = squared_error(self.decoder(self.flattened(vectors)), images).mean()
+        commitment = commitment / len(images)
+        self.log_scalars({"train/reconstruction": error, "train/commitment": commitment, **scalars})
+        return error + self.codebook.commitment * commitment

@@ -13,6 +13,14 @@ MOVED = {
     "lightning_gen.objectives.penalties.LeCam": "lightning_gen.objectives.logit_penalties.LeCam",
     "lightning_gen.objectives.mmd.": "lightning_gen.objectives.divergences.",
 }
+# Old and new names of the keys of `vqvae` that are in the group `model/quantizer` now.
+QUANTIZER = {
+    "num_codes": "num_codes",
+    "code_dim": "dim",
+    "decay": "decay",
+    "revive_after": "revive_after",
+    "commitment": "commitment",
+}
 # Old and new names of keys and groups in overrides; what follows them (`.lr`, `=3`) stays.
 RENAMED = {
     "model.ema_half_life": "ema.half_life",
@@ -22,6 +30,7 @@ RENAMED = {
     "model.conditional": "conditional",
     "model.num_classes": "num_classes",
     "model.encoder_from": "encoder_from",
+    **{f"model.{old}": f"model.quantizer.{new}" for old, new in QUANTIZER.items()},
     **{f"logger.{key}": f"logger.wandb.{key}" for key in ("mode", "project", "entity", "group", "tags")},
 }
 # Values of new groups, for runs that were started before these existed.
@@ -52,7 +61,7 @@ def renamed(override: str) -> str:
 
 def upgraded(config: DictConfig) -> DictConfig:
     """The config of a run of any earlier version in the present form; the argument is not changed."""
-    tree = _with_objective(_with_targets(OmegaConf.to_container(config)))
+    tree = _with_quantizer(_with_objective(_with_targets(OmegaConf.to_container(config))))
     tree = _with_schedules(tree, _batch_of(tree))
     if isinstance(tree.get("model"), dict) and "ema" not in tree:
         tree = _with_groups(tree)
@@ -177,6 +186,20 @@ def _with_objective(tree: dict[str, Any]) -> dict[str, Any]:
         model["objective"] = {"_target_": f"lightning_gen.objectives.bounds.{name}", "samples": samples}
     if isinstance(model.get("source"), dict):  # a model inside the model
         model["source"] = _with_objective(model["source"])
+    return {**tree, "model": model}
+
+
+def _with_quantizer(tree: dict[str, Any]) -> dict[str, Any]:
+    """The keys of `vqvae`'s codebook were keys of the model."""
+    model = tree.get("model")
+    if not isinstance(model, dict):
+        return tree
+    if isinstance(model.get("source"), dict):  # a model inside the model
+        model = model | {"source": _with_quantizer(model["source"])}
+    if "code_dim" in model:
+        former = {new: model[old] for old, new in QUANTIZER.items() if old in model}
+        quantizer = {"_target_": "lightning_gen.models.codebook.Codebook", "_partial_": True, **former}
+        model = {key: value for key, value in model.items() if key not in QUANTIZER} | {"quantizer": quantizer}
     return {**tree, "model": model}
 
 

@@ -12,7 +12,7 @@ MODELS = {
     "wae_gan": ("model=wae", "model/divergence=gan", "model/penalty=[r1,lecam]", "networks=conv"),
     "vae_gan": ("model=vae_gan", "model/penalty=[r1,lecam]", "networks=conv"),
     "hierarchical_vae": ("model=hierarchical_vae", "model/objective=iwae", "networks=conv"),
-    "vqvae": ("model=vqvae", "model.prior_steps=0", "networks.encoder.width=8", "model.revive_after=2"),
+    "vqvae": ("model=vqvae", "model.prior_steps=0", "networks.encoder.width=8", "model.quantizer.revive_after=2"),
 }
 
 

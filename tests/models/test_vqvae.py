@@ -16,8 +16,14 @@ from lightning_gen.randomness import StepNoise
 from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, make_run, resume_run, train_run
 
-SMALL = ("model=vqvae", "model.num_codes=16", "model.code_dim=4", "model.prior.width=16", "model.prior.depth=1")
-SMALL += ("networks.encoder.width=8", "networks.encoder.hidden=4", "model.revive_after=3")
+SMALL = (
+    "model=vqvae",
+    "model.quantizer.num_codes=16",
+    "model.quantizer.dim=4",
+    "model.prior.width=16",
+    "model.prior.depth=1",
+)
+SMALL += ("networks.encoder.width=8", "networks.encoder.hidden=4", "model.quantizer.revive_after=3")
 STOP = "+callbacks.stop={{_target_: tests.models.test_autoencoder.StopAt, step: {}}}"
 
 
@@ -198,10 +204,12 @@ def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop, monke
 
 
 def test_codes_are_revived_and_the_error_falls(tmp_path):
-    options = ("model=vqvae", "model.num_codes=64", "trainer.max_steps=150", "model.prior_steps=0")
+    options = ("model=vqvae", "model.quantizer.num_codes=64", "trainer.max_steps=150", "model.prior_steps=0")
     used = {}
     for revive_after in (10, 10**6):
-        run, summary = train_run(tmp_path / str(revive_after), *options, f"model.revive_after={revive_after}")
+        run, summary = train_run(
+            tmp_path / str(revive_after), *options, f"model.quantizer.revive_after={revive_after}"
+        )
         used[revive_after] = summary["metrics"]["train/perplexity"]
     assert used[10] > 2 * used[10**6]
     table = rows(run)

@@ -24,6 +24,8 @@ IWAE, ELBO = (f"lightning_gen.objectives.bounds.{name}" for name in ("IWAE", "EL
         ("logger.mode=offline", "logger.wandb.mode=offline"),
         ("model.conditioning=projection", "model.conditioning=projection"),  # only begins alike
         ("model.latent_dim=8", "model.latent_dim=8"),
+        ("model.code_dim=8", "model.quantizer.dim=8"),
+        ("model.prior_steps=8", "model.prior_steps=8"),
     ],
 )
 def test_overrides_are_renamed(old, new):
@@ -33,6 +35,15 @@ def test_overrides_are_renamed(old, new):
 def test_a_config_of_now_stays_as_it_is(tmp_path):
     config = make_run(tmp_path, "model=classifier", "networks=mlp").config
     assert upgraded(config) == config
+
+
+def test_the_codebook_of_earlier_runs_is_a_quantizer(tmp_path):
+    config = make_run(tmp_path, "model=vqvae", "model.quantizer.num_codes=64").config
+    old = OmegaConf.to_container(config)
+    quantizer = old["model"].pop("quantizer")
+    quantizer["code_dim"] = quantizer.pop("dim")
+    old["model"] |= {key: value for key, value in quantizer.items() if not key.startswith("_")}
+    assert upgraded(OmegaConf.create(old)) == config
 
 
 @pytest.mark.parametrize(
