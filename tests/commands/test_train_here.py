@@ -151,7 +151,7 @@ def test_it_is_not_for_processes_that_a_launcher_started(monkeypatch):
 def test_several_devices_train_the_directory_that_is_then_loaded(monkeypatch):
     """One process stands in for the two that are launched: they train from the run directory alone."""
 
-    def launch(path, count):
+    def launch(path, count, timeout):
         run = Run.load(path)
         assert count == run.config.trainer.devices == 2
         run.config.trainer.devices = 1
@@ -164,7 +164,7 @@ def test_several_devices_train_the_directory_that_is_then_loaded(monkeypatch):
 
 
 def test_a_process_that_failed(monkeypatch):
-    monkeypatch.setattr("lightning_gen.commands.job.launch", lambda path, count: 1)
+    monkeypatch.setattr("lightning_gen.commands.job.launch", lambda path, count, timeout: 1)
     with pytest.raises(RuntimeError, match="a process of this run ended with exit code 1"):
         lg.train(*quick(*OPTIONS, "trainer.devices=2"))
     assert Run.load("runs/latest").read_summary()["status"] == "failed"
