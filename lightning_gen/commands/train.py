@@ -52,6 +52,7 @@ HELP_END = """
 Keys that are often set: model.latent_dim, dataset.batch_size, dataset.size, trainer.max_steps, trainer.devices,
 trainer.precision, evaluation.every_n_steps, evaluation.num_samples, checkpoint.every_n_steps, seed, hydra.run.dir.
 docs/keys.md lists all of them. --cfg job prints the composed config, --hydra-help the flags of Hydra."""
+WANDB = "wandb_"  # how the names of sweeps/ begin that are files for `wandb sweep`
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
 _command = ""  # the command line as typed
@@ -132,6 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         if {"--help", "-h"} & set(flags):
             print(help_text())
             return
+        refuse_wandb_sweeps(overrides)
         sys.argv = [program, *with_resume(present_names(overrides)), *quiet_rank(), *flags]
         hydra_main()
     except KeyboardInterrupt:
@@ -219,6 +221,17 @@ def with_resume(arguments: list[str]) -> list[str]:
     if not (run / "config.yaml").is_file():
         raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
     return [*overrides_of(run, rest), *rest, f"resume={quoted(run)}", f"hydra.run.dir={quoted(run)}"]
+
+
+def refuse_wandb_sweeps(arguments: list[str]) -> None:
+    """Raise a UserError for `sweeps=NAME` where the file is a sweep for wandb's own program."""
+    for argument in arguments:
+        key, _, name = argument.lstrip("+").partition("=")
+        if key == "sweeps" and name.startswith(WANDB):
+            raise UserError(
+                f"sweeps={name} is for wandb, not for train.py -m: run `wandb sweep sweeps/{name}.yaml`, then the "
+                "`wandb agent` command that it prints."
+            )
 
 
 def quoted(path: Path) -> str:

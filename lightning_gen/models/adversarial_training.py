@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import torch
+from pytorch_lightning import Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import Tensor, nn
 
@@ -148,11 +149,11 @@ class AdversarialModel(GenerativeModel):
         elif self.clip_limit is not None:
             nn.utils.clip_grad_value_(parameters, self.clip_limit)
 
-    def on_fit_start(self) -> None:
+    def check_training(self, trainer: Trainer) -> None:
         """Raise a UserError for clipping with a fused optimizer in half precision, which cannot work together."""
-        super().on_fit_start()
-        fused = any(optimizer.defaults.get("fused") for optimizer in self.trainer.optimizers)
-        if self.trainer.precision == "16-mixed" and fused and self.clip_limit is not None:
+        super().check_training(trainer)
+        fused = any(optimizer.defaults.get("fused") for optimizer in self.configure_optimizers())
+        if trainer.precision == "16-mixed" and fused and self.clip_limit is not None:
             raise UserError(
                 f"trainer.gradient_clip_val with trainer.precision=16-mixed needs {self.not_fused}, because a fused "
                 "optimizer unscales gradients itself, after they are clipped."

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
@@ -101,11 +102,11 @@ class Autoencoder(GenerativeModel):
 
     # -- training --------------------------------------------------------------------------------------------
 
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        if 0 < self.trainer.max_steps < self.pretraining.steps:
+    def check_training(self, trainer: Trainer) -> None:
+        super().check_training(trainer)
+        if 0 < trainer.max_steps < self.pretraining.steps:
             raise UserError(
-                f"trainer.max_steps={self.trainer.max_steps} is less than the {self.pretraining.steps} steps of the "
+                f"trainer.max_steps={trainer.max_steps} is less than the {self.pretraining.steps} steps of the "
                 "layer-wise stages: set it higher, or model.pretrain.steps_per_layer lower."
             )
 

@@ -103,7 +103,7 @@ class GenerativeModel(StepModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer | list[torch.optim.Optimizer]:
         """One optimizer of all parameters; adversarial models have one for each player."""
-        return self.make_optimizer(self.parameters())
+        return self.make_optimizer(self.parameters()) if hasattr(self, "make_optimizer") else []
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         """The modules whose weights an exponential moving average tracks, by their attribute names."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -219,10 +220,10 @@ class GAN(AdversarialModel):
         loss = self.with_class_loss(loss, self.auxiliary_weights[1], judged.classes, labels, "fake")
         return loss + self.generated_loss(judged, codes)
 
-    def on_fit_start(self) -> None:
+    def check_training(self, trainer: Trainer) -> None:
         """Raise a UserError if devices do not divide the generator batch, or the loss excludes the augmentation."""
-        super().on_fit_start()
-        size, processes = self.generator_batch_size, self.trainer.world_size
+        super().check_training(trainer)
+        size, processes = self.generator_batch_size, trainer.world_size
         if size is not None and size % processes:
             raise UserError(
                 f"model.generator_batch_size={size} counts the images of all devices and is not divisible by "

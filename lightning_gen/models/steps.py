@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
@@ -50,9 +50,29 @@ class StepModule(LightningModule):
         """Whether the current step is complete; false while batches are being accumulated."""
         return self.step != self._step_begun
 
+    def check_training(self, trainer: Trainer) -> None:
+        """Check, before anything is trained, that this trainer can train the model; subclasses check more.
+
+        Raises:
+            UserError: the model lacks a training step or an optimizer.
+        """
+        name = type(self).__name__
+        if type(self).training_step is LightningModule.training_step:
+            raise UserError(f"{name} has no training_step(self, batch, batch_idx), which returns the loss: add it.")
+        try:
+            made = self.configure_optimizers()
+        except ValueError as error:  # no parameters
+            raise UserError(f"{name} cannot make its optimizer: {error}.") from error
+        if not made:
+            raise UserError(
+                f"{name} has no optimizer: set self.make_optimizer to the argument `optimizer`, or add "
+                "configure_optimizers, which returns one."
+            )
+
     # -- hooks of Lightning, in the order of a step ----------------------------------------------------------
 
     def on_fit_start(self) -> None:
+        self.check_training(self.trainer)
         self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
         self._step_begun = None
 
@@ -69,8 +89,11 @@ class StepModule(LightningModule):
             self.begin_step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        name = f"{type(self).__name__}.training_step"
+        if self.automatic_optimization and not outputs:
+            raise UserError(f"{name} returned None, so nothing is trained: it must return the loss, a scalar.")
         if not self.images_seen:
-            raise UserError(f"{type(self).__name__}.training_step must call self.count_images(batch) for each batch.")
+            raise UserError(f"{name} must call self.count_images(batch) for each batch.")
 
     def begin_step(self) -> None:
         """Called before a step's first batch: sets noise, schedules and learning rates, clears logged scalars."""
@@ -84,6 +107,11 @@ class StepModule(LightningModule):
 
     def on_before_backward(self, loss: Tensor) -> None:
         """Record the first step whose loss is not finite, without waiting for the device."""
+        if not loss.requires_grad:
+            raise UserError(
+                f"{type(self).__name__}.training_step: the loss does not depend on the weights; compute it without "
+                ".detach(), .item() and torch.no_grad()."
+            )
         at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
         self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
 

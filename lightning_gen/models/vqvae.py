@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
@@ -136,14 +137,17 @@ class VQVAE(GenerativeModel):
     @property
     def prior_starts(self) -> int:
         """The first step of the second stage."""
-        steps, last = self.prior_steps, self.trainer.max_steps
+        return self._prior_starts(self.trainer.max_steps)
+
+    def _prior_starts(self, last: int) -> int:
+        steps = self.prior_steps
         return last - (round(steps * last) if steps < 1 else int(steps))
 
-    def on_fit_start(self) -> None:
-        super().on_fit_start()
-        if self.trainer.max_steps > 0 and self.prior_starts <= 0:
+    def check_training(self, trainer: Trainer) -> None:
+        super().check_training(trainer)
+        if trainer.max_steps > 0 and self._prior_starts(trainer.max_steps) <= 0:
             raise UserError(
-                f"model.prior_steps={self.prior_steps} of trainer.max_steps={self.trainer.max_steps} leaves no steps "
+                f"model.prior_steps={self.prior_steps} of trainer.max_steps={trainer.max_steps} leaves no steps "
                 "for the first stage: set it lower, or to a fraction such as 0.4."
             )
 

@@ -176,13 +176,24 @@ class Penalties(nn.ModuleDict):
         self.latest: dict[str, Tensor] = {}  # the latest mean of each, to log
 
     def forward(self, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The sum of the penalties due at the discriminator's update of this index: a scalar, in full precision."""
+        """The sum of the penalties due at the discriminator's update of this index: a scalar, in full precision.
+
+        Raises:
+            UserError: a penalty returns something else than a tensor.
+        """
         total = torch.zeros((), device=seen.real.device)
         with no_autocast(seen.real):  # or the gradient inside a penalty would be in half precision
             for name, penalty in self.items():
                 assert isinstance(penalty, Penalty)
                 if index % penalty.interval == 0:
-                    value = penalty(seen).mean()
+                    value = penalty(seen)
+                    if not isinstance(value, Tensor):
+                        kind, given = type(penalty).__name__, type(value).__name__
+                        raise UserError(
+                            f"model.penalty.{name}: {kind}.forward must return a tensor, one value for each image [B], "
+                            f"but returned a {given}."
+                        )
+                    value = value.mean()
                     total = total + penalty.interval * value
                     self.latest[name] = value.detach()
         return total

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.errors import UserError
 from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
@@ -68,6 +70,7 @@ def prepare(run: Run, stop: StopRequest | None = None) -> Parts:
     model.lowered = lowered_rates(run.rollbacks)
     callbacks = build_callbacks(run, model, evaluator, stop)
     trainer = make_trainer(config, model, run.path, callbacks.in_order(), build_loggers(run))
+    model.check_training(trainer)
     return Parts(data, model, callbacks, trainer, checkpoint, stop)
 
 
@@ -104,6 +107,8 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
             callbacks.evaluation.on_train_end(trainer, parts.model)
             callbacks.saver.save_last(trainer, parts.model)
         status = "interrupted" if parts.stop.asked else "completed"
+    except MisconfigurationException as error:  # such as a training_step that returns a number
+        raise UserError(" ".join(str(error).split())) from error
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, and what Lightning makes of it
         status = "interrupted"
         raise KeyboardInterrupt from None

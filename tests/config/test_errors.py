@@ -19,7 +19,21 @@ MISTAKES = {
     "a group set to nothing": (["schedule=null"], "is the name of one of its files, such as model=vae"),
     "unknown recipe": (["experiment=gan_rnig8"], "experiment=gan_rnig8 does not exist: use one of"),
     "unknown debugging": (["debug=qiuck"], "debug=qiuck does not exist: use one of quick. Did you mean 'quick'?"),
-    "unknown sweep": (["-m", "sweeps=foo"], "sweeps=foo does not exist: use one of"),
+    "unknown sweep": (["-m", "sweeps=foo"], "does not exist: use one of gan_learning_rate, gan_table."),
+    "a sweep of wandb": (["-m", "sweeps=wandb_gan"], "run `wandb sweep sweeps/wandb_gan.yaml`"),
+    "adaptive augmentation without a boundary": (
+        ["model/augment=ada", "model/loss=wasserstein"],
+        "model/loss=wasserstein has no boundary",
+    ),
+    "no steps for the first stage": (["model=vqvae", "model.prior_steps=9000"], "model.prior_steps=9000"),
+    "no steps after layer-wise training": (
+        ["model=ae", "networks=mlp", "model.pretrain.steps_per_layer=9000"],
+        "trainer.max_steps=6000 is less than",
+    ),
+    "a generator batch that devices do not divide": (
+        ["trainer.devices=3", "dataset.batch_size=63", "model.generator_batch_size=64"],
+        "model.generator_batch_size=64",
+    ),
     "configs that are not there": (["--config-dir", "/nope"], "'/nope' not found"),
     "unknown schedule": (["schedule=cosin"], "Did you mean 'cosine'?"),
     "unknown average": (["ema=avrage"], "Did you mean 'average'?"),

@@ -5,12 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 
 from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.steps import StepModule
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.training_log import TrainingLog
-from tests.helpers import assert_same, resume_run, train_run
+from lightning_gen.training.train import prepare, train
+from tests.helpers import assert_same, make_run, resume_run, train_run
 
 
 def rows(run):
@@ -42,9 +45,100 @@ def test_a_scalar_is_the_mean_over_the_step_and_steps_share_nothing():
 def test_a_model_that_forgets_to_count_images_is_told():
     model = at_step(0)
     with pytest.raises(UserError, match=r"must call self\.count_images\(batch\)"):
-        model.on_train_batch_end(None, None, 0)
+        model.on_train_batch_end({"loss": torch.zeros(())}, None, 0)
     model.images_seen = 8
-    model.on_train_batch_end(None, None, 0)
+    model.on_train_batch_end({"loss": torch.zeros(())}, None, 0)
+
+
+class Own(GenerativeModel):
+    """A user's model, which is right."""
+
+    def __init__(self, image_shape, encoder, decoder, optimizer, seed=0):
+        super().__init__(image_shape, latent_dim=2, seed=seed)
+        self.make_optimizer, self.decoder = optimizer, decoder(latent_dim=2, image_shape=image_shape)
+
+    def decode(self, latents):
+        return self.decoder(latents).sigmoid()
+
+    def training_step(self, batch, batch_idx):
+        self.count_images(batch)
+        return (self.decode(torch.zeros(len(batch.images), 2)) - batch.images).square().mean()
+
+
+class NoStep(Own):
+    training_step = LightningModule.training_step
+
+
+class NoOptimizer(Own):
+    def configure_optimizers(self):
+        return None
+
+
+class ForgottenOptimizer(Own):
+    def __init__(self, optimizer, **options):
+        super().__init__(optimizer=optimizer, **options)
+        del self.make_optimizer
+
+
+class NothingToTrain(Own):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.decoder = torch.nn.Unflatten(1, (1, 1, 2))
+
+
+class ReturnsNothing(Own):
+    def training_step(self, batch, batch_idx):
+        super().training_step(batch, batch_idx)
+
+
+class ReturnsANumber(Own):
+    def training_step(self, batch, batch_idx):
+        return float(super().training_step(batch, batch_idx))
+
+
+class ReturnsADetachedLoss(Own):
+    def training_step(self, batch, batch_idx):
+        return super().training_step(batch, batch_idx).detach()
+
+
+def own_run(path, kind):
+    run = make_run(path, "model=wae", "networks=mlp", "trainer.max_steps=2", "evaluation.every_n_steps=2")
+    node = {"_target_": f"{__name__}.{kind.__name__}", "name": "own", "optimizer": run.config.model.optimizer}
+    run.config.model = run.record.model = node
+    return run
+
+
+def test_a_model_of_ones_own_trains(tmp_path):
+    assert train(own_run(tmp_path, Own))["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (NoStep, r"NoStep has no training_step\(self, batch, batch_idx\)"),
+        (NoOptimizer, "NoOptimizer has no optimizer: set self.make_optimizer"),
+        (ForgottenOptimizer, "ForgottenOptimizer has no optimizer: set self.make_optimizer"),
+        (NothingToTrain, "cannot make its optimizer: optimizer got an empty parameter list"),
+    ],
+)
+def test_what_a_model_of_ones_own_lacks_is_told_before_training(tmp_path, kind, message):
+    with pytest.raises(UserError, match=message):
+        prepare(own_run(tmp_path, kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (ReturnsNothing, "training_step returned None, so nothing is trained"),
+        (ReturnsANumber, "training_step"),
+        (ReturnsADetachedLoss, "the loss does not depend on the weights"),
+    ],
+)
+def test_a_training_step_that_trains_nothing_is_told(tmp_path, kind, message):
+    run = own_run(tmp_path, kind)
+    with pytest.raises(UserError, match=message):
+        train(run)
+    assert run.read_summary()["status"] == "failed"
 
 
 def test_accumulated_batches_draw_noise_of_their_own():

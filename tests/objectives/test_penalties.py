@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_gen.errors import UserError
 from lightning_gen.objectives import logit_penalties, penalties
 from lightning_gen.objectives.penalties import DiscriminatorPass
 from lightning_gen.randomness import StepNoise
@@ -142,3 +143,12 @@ def test_penalties_add_up_each_at_its_interval():
         assert float(total) == pytest.approx(due * NORM**2)
         assert float(both.latest["rarely"]) == pytest.approx(0.1 * NORM**2)
     assert float(penalties.Penalties({})(seen(linear), 0)) == 0
+
+
+def test_a_penalty_that_returns_a_number_is_told():
+    class Number(penalties.Penalty):
+        def forward(self, seen):
+            return 1.0
+
+    with pytest.raises(UserError, match=r"model\.penalty\.own: Number\.forward must return a tensor"):
+        penalties.Penalties({"own": Number(1.0)})(seen(linear), 0)
