@@ -190,8 +190,8 @@ class Penalties(nn.ModuleDict):
                     if not isinstance(value, Tensor):
                         kind, given = type(penalty).__name__, type(value).__name__
                         raise UserError(
-                            f"model.penalty.{name}: {kind}.forward must return a tensor, one value for each image [B], "
-                            f"but returned a {given}."
+                            f"model.penalty.{name}: {kind}.forward must return a tensor, one value for each image "
+                            f"[B], but returned a {given}."
                         )
                     value = value.mean()
                     total = total + penalty.interval * value
