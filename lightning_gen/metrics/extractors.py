@@ -14,6 +14,7 @@ from lightning_gen.metrics.classifier import (
     cached_classifier,
     classifier_body,
     packaged_classifier,
+    run_body,
 )
 from lightning_gen.metrics.dinov2 import DinoV2Extractor
 from lightning_gen.metrics.features import FeatureExtractor, hash_tensors
@@ -53,7 +54,7 @@ class RandomExtractor(FeatureExtractor):
         self.freeze()
 
     def extract(self, images: Tensor) -> Tensor:
-        return self.body(images * 2 - 1)
+        return run_body(self.body, images * 2 - 1)
 
 
 class PixelExtractor(FeatureExtractor):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_gen import distributed
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
 from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, my_chunks
-from lightning_gen.metrics.features import FeatureExtractor, adapt_channels
+from lightning_gen.metrics.features import FeatureExtractor, adapt_channels, full_float32
 from lightning_gen.metrics.frechet import Moments, frechet_distance
 from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.pictures import to_float, to_uint8
@@ -45,14 +45,33 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity (SSIM) of images [N, C, H, W] in [0, 1], [N] (Wang et al. 2004).
 
     The window is their Gaussian one of 11 pixels. For images with a side of 11 pixels or less it is a uniform window
-    of 7 pixels, or of the side if that is smaller.
+    of 7 pixels, or of the side if that is smaller. Borders are reflected, as in torchmetrics.
     """
-    side = min(a.shape[-2:])
-    odd = min(7, side - 1 + side % 2)
-    window: dict[str, Any] = {"gaussian_kernel": False, "kernel_size": odd} if side <= 11 else {}
-    values = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none", **window)
-    assert isinstance(values, Tensor)
-    return values.reshape(len(a))
+    rows, columns = (_window_means(side, min(a.shape[-2:])).to(a) for side in a.shape[-2:])
+    with full_float32():
+        mean_a, mean_b, aa, bb, ab = (rows @ part @ columns.T for part in (a, b, a * a, b * b, a * b))
+    variance_a, variance_b = (aa - mean_a**2).clamp_min(0), (bb - mean_b**2).clamp_min(0)
+    luminance = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    structure = (2 * (ab - mean_a * mean_b) + 0.03**2) / (variance_a + variance_b + 0.03**2)
+    return (luminance * structure).flatten(1).mean(1)
+
+
+@cache
+def _window_means(length: int, shorter: int) -> Tensor:
+    """The matrix [length, length] that takes the weighted mean of the window around each pixel along one side.
+
+    A product with it is many times as fast on a CPU as a convolution with a window of one channel.
+    """
+    if shorter > 11:
+        weights = torch.exp(-((torch.arange(11) - 5) / 1.5).square() / 2)
+    else:
+        weights = torch.ones(min(7, shorter - 1 + shorter % 2))
+    reach = len(weights) // 2
+    near = torch.arange(length)[:, None] + torch.arange(-reach, reach + 1)  # [length, window]
+    last = length - 1
+    reflected = last - (last - near.abs()).abs()
+    weights = (weights / weights.sum()).expand(length, -1)
+    return torch.zeros(length, length).scatter_add_(1, reflected, weights)
 
 
 def build_lpips() -> Score:

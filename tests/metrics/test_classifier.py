@@ -14,6 +14,7 @@ from lightning_gen.metrics.classifier import (
     accuracy,
     cached_classifier,
     packaged_classifier,
+    run_body,
     train_classifier,
 )
 from lightning_gen.metrics.feature_pass import seeded_subset
@@ -156,3 +157,9 @@ def test_to_uint8_rounds_clamps_and_survives_nan():
     assert to_uint8(values).tolist() == [0, 0, 0, 1, 255, 255, 0, 255]
     every = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_uint8(to_float(every)), every)
+
+
+def test_the_fast_pooling_gives_the_bits_of_the_network(digits):
+    net = packaged_classifier("digits")
+    images = net.prepare(to_float(digits[1][0])) * 2 - 1
+    assert torch.equal(run_body(net.body, images), net.body(images))

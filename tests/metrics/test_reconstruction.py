@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import packaged_classifier
@@ -25,6 +26,15 @@ def test_ssim_of_constant_images_is_their_luminance_term(size):
     assert ssim(a, b).tolist() == pytest.approx([expected] * 2, rel=1e-3)
     noise = torch.rand(3, 3, size, size)
     assert ssim(noise, noise).tolist() == pytest.approx([1.0] * 3, abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 1, 28, 28), (5, 3, 12, 40), (5, 1, 11, 30), (5, 3, 8, 8), (5, 1, 2, 2)])
+def test_ssim_equals_torchmetrics(shape):
+    a = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    b = (a + 0.3 * a.flip(0)).clamp(0, 1)
+    small = {"gaussian_kernel": False, "kernel_size": 1 if shape[-1] == 2 else 7} if min(shape[-2:]) <= 11 else {}
+    reference = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none", **small)
+    torch.testing.assert_close(ssim(a, b), reference.reshape(5), atol=2e-6, rtol=0)
 
 
 def test_a_perfect_and_an_offset_reconstruction(digits):

@@ -34,6 +34,17 @@ def test_nearest_neighbours_by_hand(monkeypatch):
         radii(points, 3)
 
 
+def test_neighbours_that_float32_cannot_tell_apart_are_in_order():
+    points = 1 + 1e-4 * torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
+    points[40], points[41] = points[7], points[7] + 1e-6  # a duplicate, and what is nearly one
+    distances = torch.cdist(points.double(), points.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    for k in (1, 3):
+        values, index = nearest(points, points, k, skip=torch.arange(300))
+        expected, order = distances.fill_diagonal_(torch.inf).sort(dim=1, stable=True)
+        torch.testing.assert_close(values, expected[:, :k], rtol=1e-9, atol=1e-12)
+        assert torch.equal(index, order[:, :k])
+
+
 def test_duplicates_are_at_distance_zero_far_from_the_origin():
     x = normal(200, 64, 0, shift=1000.0)
     distances, indices = nearest(x, x)
