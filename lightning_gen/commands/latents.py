@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lightning_gen.evaluation.code_pictures import latent_pictures
 from lightning_gen.files import shortest
+from lightning_gen.models.use import codes_of
 from lightning_gen.pictures import grid, save_picture
 from lightning_gen.runs.loading import load_encoder_and_data
 from lightning_gen.runs.run import Run
@@ -13,7 +14,8 @@ def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
     """Plot the codes of the test images into latents/ of the run directory; returns the paths, one per line."""
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)
-    pictures = latent_pictures(model, data.test_batches(model.device), data.test.classes, projection)
+    codes = codes_of(model, data.test_batches(model.device))
+    pictures = latent_pictures(model, codes, data.test.classes, projection)
     paths = []
     for name, picture in pictures.items():
         path = run.path / "latents" / f"{Path(checkpoint).stem}_{projection if name == 'latents' else name}.png"

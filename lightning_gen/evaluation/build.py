@@ -18,6 +18,7 @@ from lightning_gen.evaluation.evaluator import Evaluator, Measure
 from lightning_gen.evaluation.fitted_priors import COMPONENTS
 from lightning_gen.evaluation.likelihood import build_likelihood
 from lightning_gen.evaluation.rae_distances import four_distances
+from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.comparison import Metric
 from lightning_gen.metrics.extractors import build_extractor, default_kind
 from lightning_gen.metrics.features import FeatureExtractor
@@ -37,12 +38,16 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     """
     options = config.evaluation
     check_projection(options.projection)
-    shared = {"likelihood": build_likelihood(options), "projection": options.projection}
+    cache_dir = Path(options.cache_dir).expanduser()
+    shared = {
+        "likelihood": build_likelihood(options),
+        "projection": options.projection,
+        "cache": ResultCache(cache_dir),
+    }
     if data.train.images.is_floating_point():  # points need no features
         note = "evaluation of points, without features"
         return Evaluator(options.name, note, data, _point_evaluator(options, data), **shared)
     check_names(options, data)
-    cache_dir = Path(options.cache_dir).expanduser()
     extractor, note = _extractor(options, data, cache_dir)
     evaluator = _sample_evaluator(options, data, extractor, device, cache_dir)
     return Evaluator(options.name, note, data, evaluator, _of_encoder(options), **shared)

@@ -1,17 +1,15 @@
 """Pictures of the codes: a scatter plot of held-out images' codes, and images decoded over a plane of codes."""
 
 import importlib.util
-from collections.abc import Iterable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.use import codes_of
+from lightning_gen.models.use import Codes
 
 PROJECTIONS = ("pca", "tsne", "umap")
 NEIGHBOUR_POINTS = 2000  # t-SNE and UMAP of more points take minutes
@@ -87,10 +85,10 @@ def plane(model: GenerativeModel, codes: Tensor) -> Tensor:
 
 
 def latent_pictures(
-    model: GenerativeModel, batches: Iterable[Batch], classes: tuple[str, ...], projection: str
+    model: GenerativeModel, found: Codes, classes: tuple[str, ...], projection: str
 ) -> dict[str, Image.Image | tuple[Tensor, int]]:
     """`latents`, a scatter plot of the codes of held-out images, and for codes of two dimensions `plane`."""
-    codes, labels = codes_of(model, batches)
+    codes, labels = found
     shown = codes
     if projection != "pca" and codes.shape[1] > 2:
         shown, labels = codes[:NEIGHBOUR_POINTS], None if labels is None else labels[:NEIGHBOUR_POINTS]

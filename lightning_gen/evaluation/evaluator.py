@@ -12,11 +12,12 @@ from lightning_gen.errors import NotFinite, UserError
 from lightning_gen.evaluation.code_pictures import latent_pictures
 from lightning_gen.evaluation.held_out import HeldOut
 from lightning_gen.evaluation.likelihood import LikelihoodEvaluator
+from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.protocol import Metrics, Numbers, Protocols, versions
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.models.base import GenerativeModel, Picture
-from lightning_gen.models.use import in_precision
+from lightning_gen.models.use import Codes, codes_of, in_precision
 
 Measure = Callable[[GenerativeModel, ImageDataModule, SampleEvaluator, dict[str, Any]], Numbers]
 """Measures a model; the last argument is added to the protocol of each number."""
@@ -27,11 +28,12 @@ SHOWN = 64  # the number of held-out images in a model's pictures
 
 @dataclass
 class Report:
-    """The metrics of an evaluation by name, the protocol of each, and pictures."""
+    """The metrics of an evaluation by name, the protocol of each, pictures, and the codes of held-out images."""
 
     metrics: Metrics = field(default_factory=dict)
     protocols: Protocols = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
+    codes: Codes | None = None
 
     def add(self, numbers: Numbers) -> None:
         """Add numbers; the number of an existing name is kept."""
@@ -47,7 +49,7 @@ class Evaluator:
 
     `note`: a line that says which features were chosen, and why. `of_encoder`: measures for models that both encode
     and sample. `likelihood`: the test likelihood, for models that have densities. `projection`: the projection of
-    codes for their picture; None: no picture.
+    codes for their picture; None: no picture. `cache` keeps results of real images.
     """
 
     name: str
@@ -57,9 +59,10 @@ class Evaluator:
     of_encoder: tuple[Measure, ...] = ()
     likelihood: LikelihoodEvaluator | None = None
     projection: str | None = None
+    cache: ResultCache | None = None
 
     def __post_init__(self) -> None:
-        self.held_out = HeldOut(self.data)
+        self.held_out = HeldOut(self.data, self.cache)
 
     @torch.no_grad()
     def __call__(self, model: GenerativeModel, **context: Any) -> Report:
@@ -72,9 +75,9 @@ class Evaluator:
             context: added to the protocol of each number, such as `ema`, `checkpoint` and `step`.
         """
         context = {"evaluation": self.name, "batch_norm": "running statistics", "versions": versions(), **context}
-        report = Report()
         self.check(model)
-        report.add(self.held_out(model, context))
+        report = Report(codes=self.held_out.codes(model))
+        report.add(self.held_out(model, context, report.codes))
         if not model.can_sample:
             return report
         report.add(self.sample_evaluator(model.sample, **context))
@@ -101,13 +104,16 @@ class Evaluator:
         return ({}, {}) if self.likelihood is None else self.likelihood(model, self.data, **context)
 
     @torch.no_grad()
-    def draw(self, model: GenerativeModel) -> dict[str, Picture]:
-        """Pictures of a model in evaluation mode: its own, and those of its codes if it has an encoder."""
+    def draw(self, model: GenerativeModel, codes: Codes | None = None) -> dict[str, Picture]:
+        """Pictures of a model in evaluation mode: its own, and those of its codes if it has an encoder.
+
+        `codes`: of the held-out images, if a report of the same model has them already.
+        """
         batch = self._first(model)
         pictures = model.pictures(batch.images, batch.labels)
         if model.can_encode and self.projection is not None:
-            held_out = in_precision(model, self.data.test_batches(model.device))
-            pictures |= latent_pictures(model, held_out, self.data.test.classes, self.projection)
+            codes = codes or codes_of(model, in_precision(model, self.data.test_batches(model.device)))
+            pictures |= latent_pictures(model, codes, self.data.test.classes, self.projection)
         return pictures
 
     def distance_name(self) -> str:

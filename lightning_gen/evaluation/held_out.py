@@ -9,26 +9,30 @@ from torch import Tensor
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.probing import PCA, cluster_quality
 from lightning_gen.metrics.protocol import Metrics, Numbers, numbers
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.use import codes_of, in_precision
+from lightning_gen.models.use import Codes, codes_of, in_precision
 from lightning_gen.randomness import StepNoise, Stream, mix
 
 PCA_PIXELS = 1024  # for larger images the decomposition of the covariance takes minutes
 
 
 class HeldOut:
-    """Evaluates models on all held-out images of `data`; every process computes the same numbers."""
+    """Evaluates models on all held-out images of `data`; every process computes the same numbers.
 
-    def __init__(self, data: ImageDataModule) -> None:
-        self.data = data
+    `cache` keeps the error of PCA, which depends on the images only.
+    """
+
+    def __init__(self, data: ImageDataModule, cache: ResultCache | None = None) -> None:
+        self.data, self.cache = data, cache or ResultCache(None)
         self._pca_errors: dict[int, float] = {}  # by the number of components
 
-    def __call__(self, model: GenerativeModel, context: dict[str, Any]) -> Numbers:
+    def __call__(self, model: GenerativeModel, context: dict[str, Any], codes: Codes | None = None) -> Numbers:
         """The model's own metrics and those of its codes; `context` is added to the protocol of each."""
         whole = model.held_out_metrics(lambda: self._batches(model))
-        values = self.means(model) | whole | self.code_metrics(model)
+        values = self.means(model) | whole | self.code_metrics(codes or self.codes(model))
         return numbers(values, images="held-out images", n_real=len(self.data.test), split="test", **context)
 
     def means(self, model: GenerativeModel) -> Metrics:
@@ -44,11 +48,17 @@ class HeldOut:
                 sums[name] = sums[name] + values.double().sum().cpu()
         return {name: float(total) / len(self.data.test) for name, total in sums.items()}
 
-    def code_metrics(self, model: GenerativeModel) -> Metrics:
-        """How clusters of codes agree with the classes, and the error of a PCA with as many dimensions."""
+    def codes(self, model: GenerativeModel) -> Codes | None:
+        """The codes of all held-out images and their labels; None for models that do not both encode and sample."""
         if not (model.can_encode and model.can_sample):
+            return None
+        return codes_of(model, self._batches(model))
+
+    def code_metrics(self, found: Codes | None) -> Metrics:
+        """How clusters of codes agree with the classes, and the error of a PCA with as many dimensions."""
+        if found is None:
             return {}
-        codes, labels = codes_of(model, self._batches(model))
+        codes, labels = found
         metrics: Metrics = {}
         if labels is not None and len(codes) >= self.data.num_classes:
             metrics |= cluster_quality(codes, labels, self.data.num_classes)
@@ -59,7 +69,11 @@ class HeldOut:
     def pca_error(self, width: int) -> float:
         """The squared error of `width` principal components that are fitted to training images; computed once."""
         if width not in self._pca_errors:
-            self._pca_errors[width] = PCA(self.data.train.images, width).squared_error(self.data.test.images)
+            train, test = self.data.train.images, self.data.test.images
+            found = self.cache(
+                f"pca-{width}", [train, test], lambda: {"squared_error": PCA(train, width).squared_error(test)}
+            )
+            self._pca_errors[width] = float(found["squared_error"])
         return self._pca_errors[width]
 
     def _batches(self, model: GenerativeModel) -> Iterator[Batch]:

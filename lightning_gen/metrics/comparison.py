@@ -9,6 +9,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor
 
 from lightning_gen.errors import UserError
+from lightning_gen.metrics.cache import Arrays, as_tensors
 from lightning_gen.metrics.feature_pass import FeatureSet
 from lightning_gen.metrics.features import FeatureExtractor
 
@@ -19,6 +20,9 @@ class Classifies(Protocol):
     num_classes: int
 
     def logits_from_features(self, features: Tensor) -> Tensor: ...
+
+
+Store = Callable[[str, Callable[[], Arrays]], dict[str, Tensor]]
 
 
 @dataclass
@@ -32,7 +36,8 @@ class Comparison:
         seed: for a metric's random numbers.
         real: further real sets that metrics need: ``train`` and ``held_out``, with features and images.
         labels: class labels of those sets, if they have any.
-        kept: results of real images that a metric keeps between calls.
+        kept: results of ``once``.
+        store: how ``once`` keeps results on disk; ``None``: in memory only.
     """
 
     fake: FeatureSet
@@ -41,7 +46,20 @@ class Comparison:
     seed: int = 0
     real: dict[str, FeatureSet] = field(default_factory=dict)
     labels: dict[str, Tensor] = field(default_factory=dict)
-    kept: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    store: Store | None = None
+
+    def once(self, name: str, compute: Callable[[], Arrays]) -> dict[str, Tensor]:
+        """A result of real images only, on the CPU: computed at the first call, and kept for later runs too.
+
+        Args:
+            name: of the result; with settings of the metric that it depends on, if any.
+            compute: tensors or numbers by name.
+        """
+        if name not in self.kept:
+            store = (lambda _, compute: as_tensors(compute())) if self.store is None else self.store
+            self.kept[name] = store(name, compute)
+        return self.kept[name]
 
     def named(self, metric: str) -> str:
         """The metric's name with this extractor, for example ``fid_classifier``."""

@@ -8,7 +8,9 @@ from torch import Tensor
 from lightning_gen.metrics.neighbours import radii, squared_distance_blocks
 
 
-def precision_recall_density_coverage(fake: Tensor, real: Tensor, k: int = 5) -> dict[str, float]:
+def precision_recall_density_coverage(
+    fake: Tensor, real: Tensor, k: int = 5, real_radii: Tensor | None = None
+) -> dict[str, float]:
     """Fidelity and diversity, by balls around each image that reach to its k-th nearest neighbour.
 
     precision: the fraction of samples inside some real image's ball; recall: the fraction of real images inside some
@@ -19,6 +21,7 @@ def precision_recall_density_coverage(fake: Tensor, real: Tensor, k: int = 5) ->
         fake: features of samples [N, d].
         real: features of real images [M, d].
         k: the neighbour that sets the radius of a ball; the results depend on k, N and M.
+        real_radii: the radii of the real images' balls [M] if they are known, ``radii(real, k)``.
 
     Returns:
         ``precision``, ``recall``, ``density``, ``coverage``: all in [0, 1] except density, which can exceed 1.
@@ -26,7 +29,8 @@ def precision_recall_density_coverage(fake: Tensor, real: Tensor, k: int = 5) ->
     Raises:
         ValueError: k or fewer images on one side.
     """
-    real_radii, fake_radii = radii(real, k).square(), radii(fake, k).square()
+    fake_radii = radii(fake, k).square()
+    real_radii = (radii(real, k) if real_radii is None else real_radii.to(fake_radii.device)).square()
     balls_around = torch.zeros(len(fake), dtype=torch.long, device=real_radii.device)
     recalled = torch.zeros_like(balls_around[0])
     covered = torch.zeros_like(balls_around[0])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen import distributed
+from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import Moments
 from lightning_gen.pictures import to_float, to_uint8
@@ -128,6 +129,35 @@ def feature_pass(
                 features[start : start + len(part)] = values
             start += len(part)
     return _gather(FeatureSet(moments, features, kept_images), "images" in keep, source, n)
+
+
+def real_set(
+    cache: ResultCache,
+    images: Tensor,
+    images_hash: str,
+    index: Tensor,
+    extractor: FeatureExtractor,
+    keep: Collection[str],
+    batch_size: int = CHUNK,
+) -> FeatureSet:
+    """``feature_pass`` over the real images [N, C, H, W] at ``index`` [n], from the cache if it has the features."""
+    with_features = "features" in keep
+    wanted = ("features",) if with_features else ()
+
+    def compute() -> dict[str, Tensor]:
+        source = from_images(images, index)
+        made = feature_pass(source, len(index), extractor, keep=wanted, batch_size=batch_size, device=cache.device)
+        features = {} if made.features is None else {"features": made.features}
+        return {"sum": made.moments.sum, "outer": made.moments.outer, **features}
+
+    key: list[Tensor | str] = [images_hash, index, *extractor.protocol().values(), str(batch_size)]
+    found = cache(f"{extractor.name}-n{len(index)}-{'features' if with_features else 'moments'}", key, compute)
+    moments = Moments.empty(extractor.num_features, cache.device)
+    moments.n = len(index)
+    moments.sum.copy_(found["sum"])
+    moments.outer.copy_(found["outer"])
+    kept = images[index.to(images.device)].cpu() if "images" in keep else None
+    return FeatureSet(moments, found["features"].to(cache.device) if with_features else None, kept)
 
 
 def _gather(mine: FeatureSet, with_images: bool, source: Source, n: int) -> FeatureSet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,18 +115,6 @@ class Moments:
         centred = covariance.double().to(total.sum.device) * (n - 1)
         total.outer = centred + torch.outer(total.sum, total.sum) / n
         return total
-
-
-def cached_moments(path: Path, compute: Callable[[], Moments], device: torch.device) -> Moments:
-    """Moments from the file if every process sees it, else computed together and written by the first."""
-    # All or none: ``compute`` sums over the processes and would hang if one of them stayed away.
-    if distributed.all_agree(path.exists()):
-        return Moments.load(path, device)
-    moments = compute()
-    if distributed.rank_and_world()[0] == 0:
-        moments.save(path)
-    # As a later run reads them: an empty cache and a full one give the same numbers to the last bit.
-    return Moments.from_statistics(moments.mean, moments.covariance, moments.n, device)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:

@@ -57,4 +57,4 @@ def kernel_distance(
 
 
 def _cubic(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.mT / x.shape[-1] + 1) ** 3
+    return (x @ y.mT).div_(x.shape[-1]).add_(1).pow_(3)

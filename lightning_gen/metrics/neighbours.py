@@ -29,7 +29,7 @@ def squared_distance_blocks(queries: Tensor, points: Tensor) -> Iterator[tuple[s
 
 
 def _centred(queries: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, relative to the mean of the points. MPS has no float64, so there the work is done on the CPU."""
+    """Both in float64, relative to the mean of the points; on the CPU instead of MPS, which has no float64."""
     if queries.device.type == "mps":
         queries, points = queries.cpu(), points.cpu()
     centre = points.double().mean(0)

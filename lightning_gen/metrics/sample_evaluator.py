@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
+from lightning_gen.metrics.cache import Arrays, ResultCache
 from lightning_gen.metrics.comparison import Comparison, Metric, check
 from lightning_gen.metrics.feature_pass import (
     CHUNK,
@@ -21,12 +22,12 @@ from lightning_gen.metrics.feature_pass import (
     Sampler,
     Source,
     feature_pass,
-    from_images,
     from_sampler,
+    real_set,
     seeded_subset,
 )
 from lightning_gen.metrics.features import FeatureExtractor
-from lightning_gen.metrics.frechet import cached_moments, frechet_distance
+from lightning_gen.metrics.frechet import frechet_distance
 from lightning_gen.metrics.memorization import neighbour_picture
 from lightning_gen.metrics.protocol import Numbers, versions
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
@@ -60,7 +61,7 @@ class SampleEvaluator:
         batch_size: the number of images in one pass of the extractor.
         seed: the seed of samples and of random subsets. The global random generators are not used.
         device: where the extractor runs.
-        cache_dir: a folder for the moments of real images, named by content; ``None``: in memory only.
+        cache_dir: a folder for results of real images, named by content; ``None``: in memory only.
         split: the split of ``reference``. With ``train``, ``other`` is held out; otherwise ``other`` is for training.
 
     Raises:
@@ -96,8 +97,9 @@ class SampleEvaluator:
         self._check()
         self.keep = frozenset[str]().union(*(metric.keep for metric in self.metrics.values()))
         self.keep_fake = self.keep.union(*(metric.keep_fake or () for metric in self.metrics.values()))
-        self.cache_dir = None if cache_dir is None else Path(cache_dir)
+        self.cache = ResultCache(cache_dir, self.device)
         self.fake: FeatureSet | None = None  # of the last call
+        self._hashes: dict[str, str] = {}
         if other is not None and self.num_floor < num_samples:
             log.warning("the floor has only %d images, not %d: there are no more", self.num_floor, num_samples)
 
@@ -134,8 +136,8 @@ class SampleEvaluator:
     @cached_property
     def real(self) -> Comparison:
         """The sets of real images that samples are compared with."""
-        reference = self._real_set(self.reference, self.num_reference, Stream.REFERENCE)
-        comparison = Comparison(reference, reference, self.extractor, self.seed)
+        reference = self._real_set(self.reference, self._chosen(self.reference, self.num_reference, Stream.REFERENCE))
+        comparison = Comparison(reference, reference, self.extractor, self.seed, store=self._stored)
         if self.labels[0] is not None:
             comparison.labels["reference"] = self.labels[0].cpu()
         if self.other is not None and any("train" in metric.needs for metric in self.metrics.values()):
@@ -147,18 +149,20 @@ class SampleEvaluator:
         """The metrics of other real images (``_floor``) and of uniform noise (``_noise``): the ends of the scale."""
         found: dict[str, Number] = {}
         if self.other is not None:
-            floor = replace(self.real, fake=self._real_set(self.other, self.num_floor, Stream.FLOOR))
+            other, chosen = self.other, self._chosen(self.other, self.num_floor, Stream.FLOOR)
             with_floor = [name for name, metric in self.metrics.items() if metric.floor]
-            found |= self._measure(with_floor, floor, REAL, self.num_floor, "_floor")
+            floor = cache(lambda: self._real_set(other, chosen))
+            found |= self._bound(with_floor, floor, REAL, self.num_floor, "_floor")
         if "fid" in self.metrics:
-            noise = self._pass(from_sampler(self._noise, mix(self.seed, Stream.UNIFORM)), self.num_samples)
-            found |= self._measure(["fid"], replace(self.real, fake=noise), UNIFORM, self.num_samples, "_noise")
+            uniform = from_sampler(self._noise, mix(self.seed, Stream.UNIFORM))
+            noise = cache(lambda: self._pass(uniform, self.num_samples))
+            found |= self._bound(["fid"], noise, UNIFORM, self.num_samples, "_noise")
         return found
 
     @cached_property
     def real_hash(self) -> str:
         """The first 12 hex digits of the SHA-256 hash of the reference images."""
-        return content_hash(self.reference)[:12]
+        return self._hash(self.reference)[:12]
 
     def _add_splits(self, comparison: Comparison, other: Tensor) -> None:
         """Add all training images and at most n held-out images, for the metrics that need them."""
@@ -167,20 +171,31 @@ class SampleEvaluator:
         pick = seeded_subset(len(held_out[0]), self.num_samples, mix(self.seed, Stream.FLOOR)).sort().values
         everything = torch.arange(len(train[0]))
         for name, (images, labels), index in (("train", train, everything), ("held_out", held_out, pick)):
-            comparison.real[name] = self._pass(from_images(images, index), len(index), self.keep)
+            comparison.real[name] = self._real_set(images, index)
             if labels is not None:
                 comparison.labels[name] = labels.cpu()[index]
 
-    def _real_set(self, images: Tensor, n: int, stream: Stream) -> FeatureSet:
+    def _chosen(self, images: Tensor, n: int, stream: Stream) -> Tensor:
+        """Indices [n] of a random subset; all images are in order, so that every seed has the same cache key."""
         index = seeded_subset(len(images), n, mix(self.seed, stream))
-        if n == len(images):
-            index = index.sort().values  # all images: the same cache key for every seed
-        source = from_images(images, index)
-        if self.cache_dir is None or self.keep:  # the cache holds moments only
-            return self._pass(source, n, self.keep)
-        key = content_hash(images, index, self.extractor.name, self.extractor.weights_hash)[:24]
-        path = self.cache_dir / f"{self.extractor.name}-n{n}-{key}.npz"
-        return FeatureSet(cached_moments(path, lambda: self._pass(source, n).moments, self.device))
+        return index.sort().values if n == len(images) else index
+
+    def _real_set(self, images: Tensor, index: Tensor) -> FeatureSet:
+        return real_set(self.cache, images, self._hash(images), index, self.extractor, self.keep, self.batch_size)
+
+    def _hash(self, images: Tensor) -> str:
+        """The SHA-256 of the reference or of the other images, computed once."""
+        which = "reference" if images is self.reference else "other"
+        if which not in self._hashes:
+            self._hashes[which] = content_hash(images)
+        return self._hashes[which]
+
+    def _stored(self, name: str, compute: Callable[[], Arrays]) -> dict[str, Tensor]:
+        """A result that only the real images and the protocol decide, from the cache."""
+        hashes = [self._hash(images) for images in (self.reference, self.other) if images is not None]
+        numbers = (self.num_samples, self.num_reference, self.seed, self.batch_size)
+        key = [*hashes, *self.extractor.protocol().values(), self.split, *map(str, numbers)]
+        return self.cache(f"{self.extractor.name}-{name}", key, compute)
 
     def _noise(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.rand(n, *self.reference.shape[1:], generator=generator)
@@ -219,17 +234,31 @@ class SampleEvaluator:
             "settings": metric.settings,
         }
 
-    def _measure(
-        self, names: Iterable[str], comparison: Comparison, images: str, n: int, suffix: str = ""
+    def _measure(self, names: Iterable[str], comparison: Comparison, images: str, n: int) -> dict[str, Number]:
+        found: dict[str, Number] = {}
+        for name in names:
+            protocol = self.protocol(name, self.metrics[name], images, n)
+            found |= {key: (value, protocol) for key, value in self._values(name, comparison).items()}
+        return found
+
+    def _bound(
+        self, names: Iterable[str], fake: Callable[[], FeatureSet], images: str, n: int, suffix: str
     ) -> dict[str, Number]:
+        """The metrics of real images or noise in place of samples; those of this package from the cache."""
         found: dict[str, Number] = {}
         for name in names:
             metric = self.metrics[name]
-            values = metric.compute(comparison)
+            compute = partial(lambda name: self._values(name, replace(self.real, fake=fake())), name)
+            own = metric is not METRICS.get(name)  # of the user: its code may change
+            values = compute() if own else self._stored(f"{name}{suffix}", compute)
             protocol = self.protocol(name, metric, images, n)
-            several = values if isinstance(values, Mapping) else {name: values}
-            found |= {f"{key}{suffix}": (float(value), protocol) for key, value in several.items()}
+            found |= {f"{key}{suffix}": (float(value), protocol) for key, value in values.items()}
         return found
+
+    def _values(self, name: str, comparison: Comparison) -> dict[str, float]:
+        values = self.metrics[name].compute(comparison)
+        several = values if isinstance(values, Mapping) else {name: values}
+        return {key: float(value) for key, value in several.items()}
 
     def _pass(self, source: Source, n: int, keep: Collection[str] = ()) -> FeatureSet:
         return feature_pass(source, n, self.extractor, keep=keep, batch_size=self.batch_size, device=self.device)

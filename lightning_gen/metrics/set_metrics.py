@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import cast
 
 import torch
@@ -16,6 +17,7 @@ from lightning_gen.metrics.coverage import precision_recall_density_coverage
 from lightning_gen.metrics.frechet import frechet_distance, frechet_infinity, least_for_infinity
 from lightning_gen.metrics.kernel_distance import kernel_distance
 from lightning_gen.metrics.memorization import Nearness, memorization
+from lightning_gen.metrics.neighbours import radii
 from lightning_gen.metrics.two_sample import classifier_two_sample_test, train_on_synthetic_test_on_real
 
 
@@ -39,7 +41,10 @@ def _inception_score(c: Comparison) -> dict[str, float]:
 
 
 def _prdc(c: Comparison) -> dict[str, float]:
-    return precision_recall_density_coverage(*c.features(), **METRICS["prdc"].settings)
+    fake, real = c.features()
+    k = METRICS["prdc"].settings["k"]
+    real_radii = c.once(f"radii-k{k}", lambda: {"radii": radii(real, k)})["radii"]
+    return precision_recall_density_coverage(fake, real, k, real_radii)
 
 
 def _per_class(c: Comparison) -> dict[str, float]:
@@ -77,9 +82,9 @@ def _modes(c: Comparison) -> dict[str, float]:
 
 def _memorization(c: Comparison) -> dict[str, float]:
     train, held_out = (cast(Tensor, c.real[name].features) for name in ("train", "held_out"))
-    if "held_out" not in c.kept:
-        c.kept["held_out"] = Nearness.of(held_out, train)
-    return memorization(Nearness.of(c.features()[0], train), c.kept["held_out"])
+    known = c.once("held-out-nearness", lambda: asdict(Nearness.of(held_out, train)))
+    floor = Nearness(known["distance"].to(train.device), float(known["authentic"]))
+    return memorization(Nearness.of(c.features()[0], train), floor)
 
 
 def _c2st(c: Comparison) -> dict[str, float]:

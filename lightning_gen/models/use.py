@@ -12,6 +12,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.gan import GAN
 from lightning_gen.randomness import mix
 
+Codes = tuple[Tensor, Tensor | None]  # codes [N, Z], and the labels [N] if there are any
 CHUNK = 250  # images drawn at once; another number would give other images for the same seed
 
 
@@ -22,7 +23,7 @@ def in_precision(model: GenerativeModel, batches: Iterable[Batch]) -> Iterator[B
 
 
 @torch.no_grad()
-def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> tuple[Tensor, Tensor | None]:
+def codes_of(model: GenerativeModel, batches: Iterable[Batch]) -> Codes:
     """Codes, float [N, Z], and labels, int64 [N] or None, on the CPU."""
     codes, labels = [], []
     for batch in batches:

@@ -76,10 +76,15 @@ def test_the_distance_must_be_measured_to_be_watched():
         evaluator_and_model("model=gan", "evaluation.metrics=[kid]")[0].distance_name()
 
 
-def test_principal_components_are_fitted_once_a_width(monkeypatch):
+def test_principal_components_are_fitted_once_a_width_and_data_set(tmp_path, monkeypatch):
     fitted = []
     monkeypatch.setattr(held_out, "PCA", lambda images, width: fitted.append(width) or PCA(images, width))
-    evaluator, model = evaluator_and_model("model=ae", "model.latent_dim=3")
-    errors = [evaluator.held_out(model, {})[0]["eval/squared_error_pca"] for _ in range(2)]
-    assert errors[0] == errors[1] == PCA(evaluator.data.train.images, 3).squared_error(evaluator.data.test.images)
+    options = ("model=ae", "model.latent_dim=3", f"evaluation.cache_dir={tmp_path}")
+    errors = []
+    for _ in range(2):
+        evaluator, model = evaluator_and_model(*options)
+        errors += [evaluator.held_out(model, {})[0]["eval/squared_error_pca"] for _ in range(2)]
+    assert set(errors) == {PCA(evaluator.data.train.images, 3).squared_error(evaluator.data.test.images)}
     assert fitted == [3]
+    evaluator_and_model(*options, "dataset.limit=700")[0].held_out.pca_error(3)
+    assert fitted == [3, 3]

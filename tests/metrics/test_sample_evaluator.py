@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from lightning_gen.errors import UserError
-from lightning_gen.metrics import SampleEvaluator, packaged_classifier, set_metrics, two_sample
+from lightning_gen.metrics import (
+    SampleEvaluator,
+    feature_pass,
+    packaged_classifier,
+    sample_evaluator,
+    set_metrics,
+    two_sample,
+)
 from lightning_gen.metrics.classifier import train_classifier
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.frechet import Moments, frechet_distance
@@ -91,18 +98,56 @@ def test_a_diverged_model_gets_a_number(classifier, digits):
     assert metrics["eval/fid_classifier"] > 10
 
 
-def test_reference_moments_are_cached_by_content(classifier, digits, tmp_path, monkeypatch):
+ALL = ("fid", "diversity", "modes", "kid", "prdc", "memorization", "per_class")
+
+
+def cached(classifier, digits, folder, **options):
+    labels = {"reference_labels": digits[0][1], "other_labels": digits[1][1]}
+    return make(classifier, digits, metrics=ALL, cache_dir=folder, num_samples=60, **labels, **options)
+
+
+def test_results_of_real_images_are_cached_and_a_full_cache_gives_the_bits_of_an_empty_one(
+    classifier, digits, tmp_path, monkeypatch
+):
     sampler = bootstrap(digits[1][0])
-    first = make(classifier, digits, cache_dir=tmp_path)(sampler)[0]
-    assert len(list(tmp_path.glob("*.npz"))) == 2  # the reference and the floor
+    first = cached(classifier, digits, tmp_path / "cache")
+    found = first(sampler)
+    files = list((tmp_path / "cache").iterdir())
     passes = []
-    original = SampleEvaluator._pass
-    monkeypatch.setattr(SampleEvaluator, "_pass", lambda *args: passes.append(1) or original(*args))
-    second = make(classifier, digits, cache_dir=tmp_path)(sampler)[0]
-    assert len(passes) == 2  # noise and samples
-    assert second == pytest.approx(first, rel=1e-9)
-    make(classifier, digits, cache_dir=tmp_path, num_reference=500)(sampler)
-    assert len(list(tmp_path.glob("*.npz"))) == 3
+    original = feature_pass.feature_pass
+    for module in (feature_pass, sample_evaluator):
+        monkeypatch.setattr(module, "feature_pass", lambda *a, **k: passes.append(1) or original(*a, **k))
+    second = cached(classifier, digits, tmp_path / "cache")
+    assert second(sampler) == found
+    assert len(passes) == 1  # the samples
+    assert list(second.pictures()) == ["neighbours"]
+    assert torch.equal(second.pictures()["neighbours"][0], first.pictures()["neighbours"][0])
+    assert list((tmp_path / "cache").iterdir()) == files
+    assert cached(classifier, digits, None)(sampler) == found
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"num_reference": 500}, {"split": "test"}])
+def test_another_protocol_has_other_files(classifier, digits, tmp_path, change):
+    sampler = bootstrap(digits[1][0])
+    cached(classifier, digits, tmp_path / "cache")(sampler)
+    changed = cached(classifier, digits, tmp_path / "cache", **change)(sampler)
+    assert changed == cached(classifier, digits, None, **change)(sampler)
+
+
+def test_a_damaged_file_is_told_and_computed_again(classifier, digits, tmp_path, capsys):
+    sampler = bootstrap(digits[1][0])
+    found = cached(classifier, digits, tmp_path)(sampler)
+    files = sorted(tmp_path.iterdir())
+    for index, file in enumerate(files):  # cut short, empty, one bit turned
+        content = bytearray(file.read_bytes())
+        content[len(content) // 3] ^= 4
+        file.write_bytes([content[:-40], b"", content][index % 3])
+    assert cached(classifier, digits, tmp_path)(sampler) == found
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == len(files)
+    assert all("is damaged: its content is computed again" in line for line in told)
+    assert cached(classifier, digits, tmp_path)(sampler) == found
+    assert capsys.readouterr().err == ""
 
 
 def test_errors(classifier, digits):

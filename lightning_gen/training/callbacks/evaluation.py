@@ -128,7 +128,7 @@ class Evaluation(StepCallback):
         except NotFinite as error:
             raise Diverged(error.found, trainer.global_step, last=self.saver.last) from error
         if trainer.is_global_zero:
-            report.pictures = self.evaluator.draw(model) | report.pictures
+            report.pictures = self.evaluator.draw(model, report.codes) | report.pictures
         return report
 
     def _measured(self, trainer: Trainer, model: GenerativeModel, measure: Callable[..., T]) -> T | None:
