@@ -60,6 +60,8 @@ class MetricsCSV(Logger):
         if not self._last and self.path.exists():  # finds the last row of a run that has ended
             self._rewrite(self._rows())
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
+        if not self._last and self.path.exists():
+            self._rewrite(self._rows())  # a resumed run with no step left to do: find the last row
         again = row["step"] == self._last.get("step")  # training and evaluation share the row of a step
         if again:
             row = {**self._last, **row}
