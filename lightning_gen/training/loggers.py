@@ -27,6 +27,7 @@ class MetricsCSV(Logger):
 
     A resumed run continues the file: rows after the step that training resumes from are dropped. A row is on disk
     when `log_metrics` returns, and only the last one is kept in memory. A new column rewrites the file atomically.
+    Values without `images_seen` are those of Lightning's callbacks; they join the row of the step in which they come.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,6 +36,7 @@ class MetricsCSV(Logger):
         self.columns: list[str] = ["step", "images_seen"]
         self._last: dict[str, str] = {}  # the last row
         self._last_at = 0  # where it begins in the file
+        self._waiting: dict[str, str] = {}  # values for the next row
         if path.exists():
             with open(path, newline="") as file:
                 self.columns = list(csv.DictReader(file).fieldnames or self.columns)
@@ -60,8 +62,14 @@ class MetricsCSV(Logger):
         if not self._last and self.path.exists():  # finds the last row of a run that has ended
             self._rewrite(self._rows())
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
-        if not self._last and self.path.exists():
-            self._rewrite(self._rows())  # a resumed run with no step left to do: find the last row
+        last = int(self._last.get("step", 0))
+        if "images_seen" in metrics:
+            row, self._waiting = {**self._waiting, **row}, {}
+        elif step is None or step < last:  # a callback of Lightning counts the steps before this one
+            row["step"] = str(last)
+        else:  # it reports at the beginning of a step
+            self._waiting |= row
+            return
         again = row["step"] == self._last.get("step")  # training and evaluation share the row of a step
         if again:
             row = {**self._last, **row}

@@ -34,7 +34,9 @@ def test_metrics_csv_survives_new_columns_and_resumes(tmp_path):
     again.drop_after(2)
     again.log_metrics({"loss": 0.3, "images_seen": 24}, step=3)
     assert [(row["step"], row["loss"]) for row in read(path)] == [("1", "1.0"), ("2", "0.5"), ("3", "0.3")]
-    MetricsCSV(path).log_metrics({"nll": 7.0}, step=3)  # an evaluation of a run that has no step left
+    MetricsCSV(path).log_metrics(
+        {"nll": 7.0, "images_seen": 24}, step=3
+    )  # an evaluation of a run that has no step left
     assert read(path)[-1] == {"step": "3", "images_seen": "24", "loss": "0.3", "fid": "", "nll": "7.0"}
 
 
@@ -44,7 +46,7 @@ def test_rows_stay_on_disk_and_not_in_memory(tmp_path):
     tracemalloc.start()
     for step in range(1, 2001):
         log.log_metrics({"loss": step / 7, "images_seen": step}, step=step)
-        log.log_metrics({"fid": step / 3}, step=step)
+        log.log_metrics({"fid": step / 3, "images_seen": step}, step=step)
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held < 50_000  # bytes; 2,000 rows would be about a million

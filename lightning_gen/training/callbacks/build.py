@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
 
 from lightning_gen.config.build import build
 from lightning_gen.errors import UserError
@@ -99,6 +99,10 @@ def _checked(name: str, callback: Callback) -> Callback:
             )
     if isinstance(callback, EarlyStopping):
         callback._check_on_train_epoch_end = False
+    if isinstance(callback, LearningRateMonitor):  # a step sets its learning rates after the callbacks have begun
+        log = callback.on_train_batch_start
+        callback.on_train_batch_end = lambda trainer, *_: log(trainer)  # type: ignore[method-assign]
+        callback.on_train_batch_start = lambda *_: None  # type: ignore[method-assign]
     return callback
 
 

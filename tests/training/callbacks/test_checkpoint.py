@@ -1,5 +1,6 @@
 """What is watched is measured, what is kept is finite, and a stop never splits a step."""
 
+import csv
 import math
 import os
 import signal
@@ -42,9 +43,42 @@ def test_a_callback_whose_work_a_key_does_is_refused_by_name(tmp_path, kind, ins
         train_run(tmp_path, *TINY, CALLBACK.format(kind), "trainer.max_steps=2")
 
 
-def test_learning_rate_monitor_and_profiler_report_into_the_run_directory(tmp_path):
+def columns(path, *names):
+    with open(path / "metrics.csv") as file:
+        return [[float(row[name]) if row[name] else None for name in names] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("model", ["ae", "gan"])
+def test_learning_rate_monitor_adds_the_rate_of_each_step(tmp_path, model):
     own = CALLBACK.format("LearningRateMonitor")
-    run, _ = train_run(tmp_path, *TINY, own, "trainer.profiler=simple", "trainer.max_steps=2")
+    key = "model.optimizer.lr" if model == "ae" else "model.generator_optimizer.lr"
+    options = ("networks=mlp", "schedule.warmup_steps=4", "trainer.log_every_n_steps=2", f"{key}=1e-3")
+    train_run(tmp_path, f"model={model}", *options, own, "trainer.max_steps=6")
+    assert columns(tmp_path, "step", "lr-Adam") == [[0, None], [2, 4e-4], [4, 8e-4], [6, 1e-3]]
+
+
+def test_device_stats_monitor_adds_its_columns_to_the_rows(tmp_path):
+    pytest.importorskip("psutil")
+    own = CALLBACK.format("DeviceStatsMonitor")
+    train_run(tmp_path, *TINY, own, "trainer.log_every_n_steps=2", "trainer.max_steps=5")
+    names = [f"DeviceStatsMonitor.on_train_batch_{when}/cpu_vm_percent" for when in ("start", "end")]
+    found = columns(tmp_path, "step", *names)
+    assert [step for step, *_ in found] == [0, 2, 4, 5]
+    assert [0 < value < 100 for _, *values in found[1:3] for value in values] == [True] * 4
+
+
+def test_timer_stops_the_run_between_two_steps_over_all_its_parts(tmp_path):
+    own = CALLBACK.format("Timer, duration: {seconds: 1}")
+    _, summary = train_run(tmp_path, *TINY, own, "trainer.max_steps=1000000", "evaluation.every_n_steps=1000000")
+    step = summary["progress"]["step"]
+    assert (summary["status"], 0 < step < 1000000) == ("completed", True)
+    resumed, summary = resume_run(tmp_path, 1000000)  # its time is up
+    assert summary["progress"]["step"] <= step + 1
+    assert resumed.read_checkpoint()["callbacks"]["Timer"]["time_elapsed"]["train"] >= 1
+
+
+def test_the_profiler_reports_into_the_run_directory(tmp_path):
+    run, _ = train_run(tmp_path, *TINY, "trainer.profiler=simple", "trainer.max_steps=2")
     assert "run_training_batch" in (run.path / "fit-profile.txt").read_text()
 
 
