@@ -42,29 +42,31 @@ def _reflected(position: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return before.long(), inside - before
 
 
-def warp(images: Tensor, inverse: Tensor) -> Tensor:
+def warp(images: Tensor, inverse: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """The images [B, C, H, W] moved by the inverse of `inverse` [B, 3, 3], with bilinear interpolation.
 
     The value at each position is that of `images` at `inverse` times the position; outside, images are mirrored.
     Equal to `F.grid_sample(..., padding_mode="reflection", align_corners=True)`, which has no second derivative.
+    `size`: the height and width of the result around the same centre; None: those of `images`.
     """
     height, width = images.shape[2:]
-    x, y = (torch.arange(size, device=images.device) - (size - 1) / 2 for size in (width, height))
+    rows, columns = size or (height, width)
+    x, y = (torch.arange(side, device=images.device) - (side - 1) / 2 for side in (columns, rows))
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy")).flatten(1)  # [2, H * W]
     source = inverse[:, :2, :2] @ grid + inverse[:, :2, 2:]  # [B, 2, H * W]
     left, right_part = _reflected(source[:, 0] + (width - 1) / 2, width)
     top, lower_part = _reflected(source[:, 1] + (height - 1) / 2, height)
     flat = images.flatten(2)
 
-    def at(rows: Tensor, columns: Tensor) -> Tensor:
-        index = (rows * width + columns).unsqueeze(1).expand(-1, images.shape[1], -1)
+    def at(row: Tensor, column: Tensor) -> Tensor:
+        index = (row * width + column).unsqueeze(1).expand(-1, images.shape[1], -1)
         return flat.gather(2, index)
 
     right, bottom = (left + 1).clamp(max=width - 1), (top + 1).clamp(max=height - 1)
     to_right, down = right_part.unsqueeze(1), lower_part.unsqueeze(1)  # [B, 1, H * W]
     upper = at(top, left) * (1 - to_right) + at(top, right) * to_right
     lower = at(bottom, left) * (1 - to_right) + at(bottom, right) * to_right
-    return (upper * (1 - down) + lower * down).view_as(images)
+    return (upper * (1 - down) + lower * down).view(*images.shape[:2], rows, columns)
 
 
 def colour_scaling(along: Tensor, across: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ MOVED = {
     "lightning_gen.loggers.": "lightning_gen.training.loggers.",
     "lightning_gen.objectives.penalties.Consistency": "lightning_gen.objectives.logit_penalties.Consistency",
     "lightning_gen.objectives.penalties.LeCam": "lightning_gen.objectives.logit_penalties.LeCam",
+    "lightning_gen.objectives.augmentation.AdaptiveAugment": "lightning_gen.objectives.adaptive.AdaptiveAugment",
     "lightning_gen.objectives.mmd.": "lightning_gen.objectives.divergences.",
 }
 # Old and new names of the keys of `vqvae` that are in the group `model/quantizer` now.
@@ -38,6 +39,7 @@ NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
 # How a class behaved before it had an option, by its present `_target_`. Runs trained that way continue that way.
 BEFORE: dict[str, dict[str, Any]] = {
     "lightning_gen.models.gan.GAN": {"auxiliary_on_fakes": False},
+    "lightning_gen.objectives.adaptive.AdaptiveAugment": {"low_pass": False},
     "lightning_gen.networks.biggan.BigGANDecoder": {"normalize_embedding": True},
     "lightning_gen.networks.r3gan.R3GANEncoder": {"taps": [1, 2, 1], "projection": "plain"},
     "lightning_gen.networks.r3gan.R3GANDecoder": {"taps": [1, 2, 1]},
@@ -151,7 +153,11 @@ def _with_schedules(node: Any, batch: int) -> Any:
     if target == "lightning_gen.objectives.bounds.Capacity" and "steps" in node:
         images = [0, node.pop("steps") * batch]
         return {**node, "capacity": {"values": [0.0, node["capacity"]], "images": images}}
-    if target == "lightning_gen.objectives.augmentation.AdaptiveAugment" and "final_p" in node:
+    if target == "lightning_gen.objectives.adaptive.AdaptiveAugment" and "transformations" in node:
+        letters = node.pop("transformations")
+        names = {"blit": "b", "geometry": "g", "colour": "c"}
+        node["groups"] = {name: float(letter in letters) for name, letter in names.items()}
+    if target == "lightning_gen.objectives.adaptive.AdaptiveAugment" and "final_p" in node:
         final, images = node.pop("final_p"), node.pop("ramp_images", 20_000_000)
         if final is not None:
             node["p"] = {"values": [node.get("p", 0.0), final], "images": [0, images], "shape": "cosine"}
