@@ -97,9 +97,9 @@ class AdaptiveAugment(Augmentation):
             real images, relative to the loss's decision boundary, and averaged over about four batches as in the
             paper. None: no adaptation.
         speed_images: how many images it takes `p` to go from 0 to 1.
-        groups: the factor of each group, 0 where it is missing: `blit` (flips, quarter turns, whole
-            pixels), `geometry` (scaling, rotation, stretching, shifts by parts of pixels), `colour`, `filter` (gains of four
-            bands of frequencies), `noise` and `cutout`.
+        groups: the factor of each group, 0 where it is missing: `blit` (flips, quarter turns, whole pixels),
+            `geometry` (scaling, rotation, stretching, parts of pixels), `colour`, `filter` (gains of four bands of
+            frequencies), `noise` and `cutout`.
         p: the probability at the start; without a target, always. It may then follow a schedule, as in R3GAN (Huang
             et al. 2024).
         low_pass: move images with the paper's filter against aliasing; False: with bilinear interpolation alone.
