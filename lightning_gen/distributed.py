@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+BUCKET = 25 * 2**20  # bytes of gradients in one message, as in DistributedDataParallel
 
 
 def rank_from_environment() -> tuple[int, int]:
@@ -70,6 +73,42 @@ def all_agree(condition: bool) -> bool:
     votes = torch.tensor([float(condition)])
     all_reduce_sum(votes)
     return int(votes.item()) == rank_and_world()[1]
+
+
+def average_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace the gradients of the parameters by their means over the processes, in a few large messages.
+
+    Every process must have gradients for the same parameters.
+    """
+    world = rank_and_world()[1]
+    if world == 1:
+        return
+    import torch
+    from torch import distributed
+
+    sent = []
+    for gradients in buckets([p.grad for p in parameters if p.grad is not None]):
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).div_(world)
+        sent.append((gradients, flat, distributed.all_reduce(flat, async_op=True)))
+    for gradients, flat, work in sent:
+        assert work is not None
+        work.wait()
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+def buckets(tensors: Sequence[Tensor], size: int = BUCKET) -> list[list[Tensor]]:
+    """The tensors in order, in groups of one type and of at most `size` bytes, unless a single one is larger."""
+    groups: list[list[Tensor]] = []
+    room = 0
+    for tensor in tensors:
+        if not groups or tensor.dtype != groups[-1][0].dtype or tensor.nbytes > room:
+            groups.append([])
+            room = size
+        groups[-1].append(tensor)
+        room -= tensor.nbytes
+    return groups
 
 
 def mean_over_processes(values: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Training of models with several players, such as a generator and a discriminator: a step is a list of phases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -9,8 +10,10 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.core.optimizer import LightningOptimizer, do_nothing_closure
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
 from lightning_gen.networks.shapes import ImageShape
@@ -111,7 +114,7 @@ class AdversarialModel(GenerativeModel):
         Meanwhile the other players' parameters get no gradients, but gradients pass through them to their inputs.
         """
         self.phase = phase.name
-        with self.toggled_optimizer(optimizer):
+        with self.toggled_optimizer(optimizer), self.own_gradients():
             optimizer.zero_grad()
             for batch in batches:
                 loss = phase.loss(batch, index) / len(batches)
@@ -119,8 +122,24 @@ class AdversarialModel(GenerativeModel):
                 # otherwise second derivatives would be in half precision.
                 with torch.autocast(self.device.type, enabled=False):
                     self.manual_backward(loss)
+            average_gradients(p for module in phase.modules for p in module.parameters())
             optimizer.step()
         phase.after()
+
+    @contextmanager
+    def own_gradients(self) -> Iterator[None]:
+        """Inside, each process has the gradients of its own images.
+
+        DistributedDataParallel expects a gradient for every parameter in every backward pass, or searches the graph
+        for those that have none. Here a pass is of one player, whose gradients are averaged after its last batch.
+        """
+        wrapper = self.trainer.strategy.model
+        if not isinstance(wrapper, DistributedDataParallel):
+            yield
+            return
+        with wrapper.no_sync():
+            yield
+        wrapper.require_forward_param_sync = True  # the next step begins with the buffers of the first process
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [phase.optimizer() for phase in reversed(self.phases)]

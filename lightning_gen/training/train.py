@@ -1,13 +1,12 @@
 """Check everything, then train, evaluate and record one run: `prepare` and `train`."""
 
 import gc
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer, seed_everything
+from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -97,7 +96,6 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
 
 def _train(run: Run, parts: Parts) -> dict[str, Any]:
     trainer, callbacks = parts.trainer, parts.callbacks
-    _say_what_is_not_synchronized(trainer, parts.model)
     status = "failed"
     try:
         log_config(trainer, run.recorded())
@@ -132,17 +130,6 @@ def log_config(trainer: Trainer, config: Any) -> None:
 
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-
-
-def _say_what_is_not_synchronized(trainer: Trainer, model: LightningModule) -> None:
-    has_batch_norm = any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    on_gpu = trainer.strategy.root_device.type == "cuda"
-    if trainer.world_size > 1 and trainer.is_global_zero and has_batch_norm and not on_gpu:
-        print(
-            "note: batch norm is synchronized only on GPUs; here each process has its own statistics "
-            "(networks.decoder.norm=none avoids batch norm).",
-            file=sys.stderr,
-        )
 
 
 def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:

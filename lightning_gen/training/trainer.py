@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
+from lightning_gen.networks.batch_norm import synchronize
 from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 
@@ -54,13 +55,12 @@ def with_timeout(name: str, seconds: float) -> str | DDPStrategy:
 def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
     """The name of the strategy; `auto` is resolved for this model.
 
-    With several optimizers, each backward pass leaves out the other networks' parameters; so does layer-wise
-    pretraining. Plain ddp does not allow that.
+    Plain ddp expects a gradient for every parameter. Models with several players average the gradients of each player
+    themselves; layer-wise pretraining needs the search for parameters without a gradient.
     """
     if trainer.strategy != "auto" or processes == 1:
         return trainer.strategy
-    whole = model.automatic_optimization and not model.leaves_parameters_out
-    return "ddp" if whole else "ddp_find_unused_parameters_true"
+    return "ddp_find_unused_parameters_true" if model.leaves_parameters_out else "ddp"
 
 
 def make_trainer(
@@ -80,7 +80,10 @@ def make_trainer(
         # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
         # searched for on disk each time.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    options["sync_batchnorm"] = bool(options["sync_batchnorm"]) and accelerator == "cuda" and processes > 1
+    synchronized = bool(options["sync_batchnorm"]) and processes > 1
+    options["sync_batchnorm"] = synchronized and accelerator == "cuda"
+    if synchronized and accelerator == "cpu":  # torch's own is for GPUs only
+        synchronize(model)
     strategy = strategy_of(config.trainer, model, processes)
     options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
     options["accelerator"] = accelerator

@@ -40,21 +40,37 @@ PENALIZED = (  # means over all processes, labels, several batches an update
 )
 
 
+NORMALIZED = ("model=gan", "networks=conv", "networks.encoder.norm=batch")
+NORMALIZED += ("networks.encoder.width=8", "networks.decoder.width=8", "model.d_steps=2")
+
+
 @pytest.mark.parametrize(
     "options",
-    [("model=ae",), ("model=vae",), ("model=gan",), ("model=ae", *STAGES), BATCHWISE, DISCREPANCY, PENALIZED],
-    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties"],
+    [
+        ("model=ae",),
+        ("model=vae",),
+        ("model=gan",),
+        ("model=ae", *STAGES),
+        BATCHWISE,
+        DISCREPANCY,
+        PENALIZED,
+        NORMALIZED,
+    ],
+    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties", "batch norm"],
 )
 def test_devices_do_not_change_the_result(tmp_path, train_command, forked_workers, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
     shared = SHARED if options == ("model=vae",) else ()  # it has an encoder too
-    options = (*options, *shared, "networks=mlp", "trainer.max_steps=20", "trainer.precision=64-true")
+    networks = () if "networks=conv" in options else ("networks=mlp",)
+    options = (*options, *networks, *shared, "trainer.max_steps=20", "trainer.precision=64-true")
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
         done = train_command(*quick(*options, devices, f"hydra.run.dir={tmp_path / name}"))
         assert done.returncode == 0, done.stderr
     one, two = Run.load(tmp_path / "one"), Run.load(tmp_path / "two")
     a, b = one.read_checkpoint(), two.read_checkpoint()
-    batches = 4 if "model.d_steps=2" in options else 1  # times two that are accumulated
+    batches = (2 if "model.d_steps=2" in options else 1) * (
+        2 if "trainer.accumulate_grad_batches=2" in options else 1
+    )
     assert (a["global_step"], a["images_seen"]) == (b["global_step"], b["images_seen"]) == (20, 320 * batches)
     assert_same(a["state_dict"], b["state_dict"], tolerance=1e-9)
     assert (two.path / "neighbours").is_dir() == bool(shared)
