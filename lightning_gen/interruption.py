@@ -2,7 +2,9 @@
 
 import errno
 import os
+import select
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ class StopRequest:
         self._process = os.getpid()
         self._before: dict[int, Any] = {}
         self._streams: list[tuple[str, TextIO, TextIO]] = []
+        self._wake: int | None = None  # closing it ends the thread that watches the readers of the output
 
     def __enter__(self) -> "StopRequest":
         self._depth += 1
@@ -42,6 +45,7 @@ class StopRequest:
                 guarded: Any = _Guarded(stream, self)
                 self._streams.append((name, stream, guarded))
                 setattr(sys, name, guarded)
+            self._watch_readers()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -54,12 +58,34 @@ class StopRequest:
             if getattr(sys, name) is guarded:
                 setattr(sys, name, stream)
         self._before, self._streams = {}, []
+        if self._wake is not None:
+            os.close(self._wake)
+            self._wake = None
 
     def handle_signals(self) -> None:
         """Install the signal handlers, again if Lightning has installed its own in the meantime."""
         for number, before in self._before.items():
             if before is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores the terminal's end
                 signal.signal(number, self._on_signal)
+
+    def _watch_readers(self) -> None:
+        """In a thread, wait for the end of the process that reads the output. Writing alone would notice it late."""
+        pipes = [number for number in (1, 2) if _is_pipe(number)]
+        if not pipes or not hasattr(select, "poll"):
+            return
+        woken, self._wake = os.pipe()
+        poll = select.poll()
+        poll.register(woken, 0)
+        for number in pipes:
+            poll.register(number, 0)  # reports only that the other end is closed
+
+        def wait() -> None:
+            ended = [number for number, _ in poll.poll()]
+            if woken not in ended:
+                os.kill(os.getpid(), signal.SIGTERM)
+            os.close(woken)
+
+        threading.Thread(target=wait, daemon=True).start()
 
     def request(self) -> None:
         """Ask this process to stop."""
@@ -93,6 +119,14 @@ class StopRequest:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.request()
+
+
+def _is_pipe(number: int) -> bool:
+    """Whether a file descriptor is open and a pipe."""
+    try:
+        return stat.S_ISFIFO(os.fstat(number).st_mode)
+    except OSError:
+        return False
 
 
 class _Guarded:

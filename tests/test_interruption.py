@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -65,3 +66,22 @@ def test_a_closed_pipe_asks_to_stop_instead_of_raising_an_error(name, monkeypatc
                 print("a line that nobody reads", file=getattr(sys, name), flush=True)
             assert stop.asked
         assert getattr(sys, name) is stream
+
+
+def test_the_end_of_the_reader_asks_to_stop_while_nothing_is_written():
+    """As in `python train.py ... | head -1`."""
+    program = "import time; from lightning_gen.interruption import StopRequest\n"
+    program += "stop = StopRequest()\nwith stop:\n    print('begun', flush=True)\n    try:\n"
+    program += "        with stop.at_once(): time.sleep(600)\n    except KeyboardInterrupt: pass\n"
+    program += "import sys; sys.exit(0 if stop.asked else 1)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"begun\n"
+    process.stdout.close()
+    assert process.wait(timeout=30) == 0
+
+
+def test_the_watch_ends_with_the_context():
+    program = "import threading, time; from lightning_gen.interruption import StopRequest\n"
+    program += "for _ in range(3):\n    with StopRequest() as stop: assert threading.active_count() == 2\n"
+    program += "    time.sleep(0.1)\n    assert threading.active_count() == 1 and not stop.asked"
+    subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ import torch
 from lightning_gen.runs.run import Run
 from tests.helpers import assert_same, quick
 
-KILLS, LONGEST = 20, 6.0  # seconds that a process lives at most before it is killed
-COMMON = ("networks=mlp", "trainer.max_steps=1000", "evaluation.every_n_steps=150", "checkpoint.every_n_steps=40")
+KILLS = 20
+COMMON = ("networks=mlp", "trainer.max_steps=600", "evaluation.every_n_steps=150", "checkpoint.every_n_steps=40")
 CHAINS = (
     ("model=gan", "model.d_steps=2", "trainer.log_every_n_steps=7", "schedule.warmup_steps=300"),
     ("model=vae", "trainer.accumulate_grad_batches=3", "evaluation.nll.k=5", "evaluation.nll.images=50"),
@@ -65,10 +66,15 @@ def test_killed_runs_end_as_others_do(tmp_path):
     draw, killed_at, chain = random.Random(0), [], 0
     while len(killed_at) < KILLS:
         options = (*CHAINS[chain % len(CHAINS)], f"seed={chain}")
-        run_dir = tmp_path / f"killed{chain}"
+        straight_dir, run_dir = tmp_path / f"straight{chain}", tmp_path / f"killed{chain}"
+        begin = time.monotonic()
+        process = start(straight_dir, options)
+        process.join()
+        seconds = time.monotonic() - begin
+        assert process.exitcode == 0, straight_dir.with_suffix(".log").read_text()
         process = start(run_dir, options)
         while len(killed_at) < KILLS:
-            process.join(draw.uniform(0, LONGEST))
+            process.join(draw.uniform(0, 0.6 * seconds))
             if process.exitcode is not None:
                 break
             process.kill()
@@ -77,10 +83,6 @@ def test_killed_runs_end_as_others_do(tmp_path):
             process = start(run_dir, options)
         process.join()
         assert process.exitcode == 0, run_dir.with_suffix(".log").read_text()
-        straight_dir = tmp_path / f"straight{chain}"
-        process = start(straight_dir, options)
-        process.join()
-        assert process.exitcode == 0, straight_dir.with_suffix(".log").read_text()
         killed, straight = Run.load(run_dir), Run.load(straight_dir)
         for which in ("last", "best"):
             for part in PARTS:
