@@ -57,6 +57,20 @@ def compare(
 
 
 @app.command()
+def leaderboard(
+    runs: Annotated[list[Path], typer.Argument(metavar="SWEEP...", help="The folder of a search, or any runs.")],
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Order by this metric, such as eval/kid; several: by the Pareto front.")
+    ] = None,
+    plots: Annotated[bool, typer.Option(help="Write plots into the folder leaderboard/.")] = True,
+) -> None:
+    """Print the trials of a search in order, with the best one's command, and plot what the search found."""
+    from lightning_gen.commands.leaderboard import show_leaderboard
+
+    show_leaderboard(runs, metric or [], plots)
+
+
+@app.command()
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,

@@ -1,15 +1,20 @@
 """The searches of sweeps/ run as their heads say."""
 
+import math
 import shlex
 from pathlib import Path
 
+import pytest
 import yaml
 
+from lightning_gen.commands.leaderboard import show_leaderboard
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
+from lightning_gen.search.space import read_space
 from tests.helpers import QUICK
 
 ROOT = Path(__file__).parents[1]
+SEARCHES = sorted(file.stem for file in (ROOT / "sweeps").glob("*.yaml") if not file.stem.startswith("wandb"))
 SHORT = ("networks=mlp", "trainer.max_steps=1", "evaluation.num_samples=20")
 
 
@@ -52,9 +57,23 @@ def test_wandb_sweep_file(tmp_path, train_command):
     assert Run.load(tmp_path).config.model.generator_optimizer.lr == 5e-5
 
 
-def test_every_value_of_a_search_exists():
-    for file in (ROOT / "sweeps").glob("*.yaml"):
-        search = yaml.safe_load(file.read_text()).get("hydra", {}).get("sweeper", {}).get("params", {})
-        for key, values in search.items():
-            for value in str(values).split(","):
-                compose([f"{key}={value}"])
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_value_of_a_search_exists(name):
+    """Each value of each key composes; of an interval, both ends do."""
+    params = yaml.safe_load((ROOT / "sweeps" / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    space, fixed = read_space(params, [])
+    assert not fixed
+    for key, values in space.items():
+        for value in getattr(values, "choices", None) or (values.low, values.high):
+            compose([f"sweeps={name}", f"{key}={value}"])
+
+
+@pytest.mark.parametrize("name", ["gan_search", "vae_beta", "ae_width", "gan_losses"])
+def test_two_trials_of_each_search(name, tmp_path, train_command):
+    """The searches start as their heads say, and the leaderboard reads what they leave."""
+    options = ["sweep.trials=2", "sweep.repeat_best=0", "sweep.seeds=1", "networks=mlp"]
+    done = train_command("-m", f"sweeps={name}", *QUICK, *SHORT, *options, f"hydra.sweep.dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    board = show_leaderboard([tmp_path], [], plots=False)
+    assert [entry.status for entry in board.entries] == ["completed"] * 2
+    assert all(math.isfinite(value) for entry in board.entries for value in entry.values)

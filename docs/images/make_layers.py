@@ -13,6 +13,7 @@ WHAT = {
     "cli": "arguments of the commands",
     "commands": "train, evaluate, sample, compare, ...",
     "training": "Trainer, devices, loggers, callbacks",
+    "search": "studies, trials, leaderboards",
     "evaluation": "metrics of a model",
     "runs": "run directories: load, resume, compare",
     "models": "one LightningModule per family",

@@ -5,7 +5,7 @@ import sys
 
 from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import rank_from_environment
-from lightning_gen.errors import INTERRUPTED, quiet_libraries
+from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
 from lightning_gen.interruption import StopRequest
 from lightning_gen.runs.run import Run
 from lightning_gen.training.devices import device_count
@@ -45,7 +45,12 @@ def _job(run: Run, stop: StopRequest) -> float:
             parts = prepare(run, stop)
         if rank == 0:
             run.save()
-        return _train(run, parts, rank, processes)
+        try:
+            return _train(run, parts, rank, processes)
+        except UserError as error:
+            if rank == 0:
+                run.write_summary(error=str(error))
+            raise
     finally:
         run.release()
 

@@ -62,7 +62,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         out.print(f"samples  {shortest(grids[-1])}")
     if summary["status"] == "completed" and grids:
         out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
-    elif summary["status"] != "completed":
+    elif summary["status"] not in ("completed", "pruned"):
         out.print(f"resume   python train.py resume={shlex.quote(where)}")
     if any((run.path / "wandb").glob("offline-run-*")):
         out.print(f"upload   wandb sync {where}/wandb/offline-run-*")

@@ -33,7 +33,7 @@ from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.files import shortest
-from lightning_gen.runs.resume import overrides_of, resumed_config
+from lightning_gen.runs.resume import keys_of, overrides_of, resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
 from lightning_gen.runs.upgrade import renamed, with_objective_group, with_schedules
@@ -70,11 +70,15 @@ def hydra_main(config: DictConfig) -> float:
         if _wants_traceback():
             raise
         print(f"error: {error}", file=sys.stderr)  # the other jobs of a multirun continue
-        _failures.append(2)
+        if config.sweep.trial is None:  # a search records its failed trials itself
+            _failures.append(2)
     except JobFailed as failure:
-        _failures.append(failure.code)
+        if config.sweep.trial is None:
+            _failures.append(failure.code)
     except KeyboardInterrupt:
-        if in_multirun():
+        if config.sweep.trial is not None:
+            print("all trials: the same command continues the search")
+        elif in_multirun():
             print(f"all jobs python train.py resume={shlex.quote(shortest(Path(HydraConfig.get().sweep.dir)))}")
         raise
     return math.nan
@@ -92,6 +96,9 @@ def one_job(config: DictConfig, command: str) -> float:
     directory = Path(hydra_config.runtime.output_dir)
     typed: Any = OmegaConf.to_container(hydra_config.overrides.task)  # without interpolation
     overrides = [str(override) for override in typed]
+    searched = set(hydra_config.sweeper.get("params") or {}) - keys_of(overrides)
+    if hydra_config.mode == RunMode.RUN and searched and not config.resume:
+        raise UserError("This is a sweep: start it with -m, as in python train.py -m sweeps=NAME.")
     with open_dict(config):
         config.command = literal(command)
     if config.resume and is_multirun(Path(config.resume)):

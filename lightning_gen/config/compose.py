@@ -21,12 +21,14 @@ from lightning_gen.errors import UserError
 requeued_command: str | None = None  # the command line, which a job that is put back into a queue repeats
 
 
-def run_name() -> str:
-    """The name of a new run directory: the time, and random letters to distinguish runs of the same second.
+def run_name(given: str | None = None) -> str:
+    """The name of a new run directory: the given one, or the time and random letters, for runs of the same second.
 
     In a job of SLURM that runs a command line, it is the job's number and a hash of the command line: a job that is
     put back into the queue finds its run.
     """
+    if given is not None:
+        return given
     if requeued_command is not None and in_batch_job():
         parts = [os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ]
         job = "_".join(parts) if len(parts) == 2 else os.environ["SLURM_JOB_ID"]

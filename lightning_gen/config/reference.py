@@ -123,7 +123,7 @@ def page() -> str:
     parts = [HEAD, "\n## The run\n", _table(keys_of(root / "train.yaml", GROUPS[0]), "")]
     for folder in sorted({file.parent for file in root.rglob("*.yaml")} - {root}):
         group = folder.relative_to(root).as_posix()
-        if group in ("experiment", "debug"):
+        if group.split("/")[0] in ("experiment", "debug", "hydra"):
             continue
         parts.append(f"\n## `{group}=`\n")
         for file in sorted(folder.glob("*.yaml")):

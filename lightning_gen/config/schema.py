@@ -139,6 +139,28 @@ class Evaluation:
 
 
 @dataclass
+class Sweep:
+    """The settings of a search."""
+
+    name: str | None
+    metrics: list[str] | None
+    modes: list[Literal["min", "max"]] | None
+    sampler: Literal["tpe", "cmaes", "nsga2", "qmc", "random", "grid"]
+    sampler_options: dict[str, Any] | None
+    pruner: Literal["none", "median", "percentile", "hyperband", "wilcoxon"]
+    pruner_options: dict[str, Any] | None
+    trials: Count
+    seconds: Positive | None
+    seeds: Count
+    parallel: Count
+    enqueue: list[str]
+    repeat_best: Natural
+    seed: Natural
+    storage: str | None
+    trial: Natural | None
+
+
+@dataclass
 class Root:
     """conf/train.yaml."""
 
@@ -149,6 +171,7 @@ class Root:
     on_divergence: Literal["stop", "rollback"]
     rollback: Rollback
     evaluation: Evaluation
+    sweep: Sweep
     model: Any
     dataset: Any
     schedule: Any
@@ -164,7 +187,7 @@ class Root:
     extra: dict[str, Any] = field(default_factory=dict)  # keys of a config group that a user added
 
 
-GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Rollback, Likelihood, Evaluation)
+GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Rollback, Likelihood, Evaluation, Sweep)
 
 
 def check(config: DictConfig) -> None:

@@ -36,7 +36,7 @@ def options_of_groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(config_dir().rglob("*.yaml")):
         group = file.parent.relative_to(config_dir()).as_posix()
-        if group != "." and file.stem != "base":
+        if group.split("/")[0] not in (".", "hydra") and file.stem != "base":
             found.setdefault(group, []).append(file.stem)
     return found
 
@@ -52,6 +52,8 @@ def all_keys() -> list[str]:
 
     for file in config_dir().rglob("*.yaml"):
         group = file.parent.relative_to(config_dir()).parts
+        if group[:1] == ("hydra",):
+            continue
         node = OmegaConf.to_container(OmegaConf.load(file))
         package = {"hardware": "trainer"}.get(group[0], ".".join(group)) if group else ""
         walk(node, f"{package}." if package else "")

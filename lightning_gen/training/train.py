@@ -104,7 +104,8 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
             parts.model.to(trainer.strategy.root_device)
             callbacks.evaluation.on_train_end(trainer, parts.model)
             callbacks.saver.save_last(trainer, parts.model)
-        status = "interrupted" if parts.stop.asked else "completed"
+        pruned = callbacks.pruning is not None and callbacks.pruning.pruned
+        status = "interrupted" if parts.stop.asked else "pruned" if pruned else "completed"
     except MisconfigurationException as error:  # such as a training_step that returns a number
         raise UserError(" ".join(str(error).split())) from error
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, and what Lightning makes of it
@@ -149,6 +150,7 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "progress": progress,
         "protocol": evaluation.protocol,
         "provenance": provenance(run, trainer),
+        "warnings": evaluation.warnings,
         "status": status,
     }
     return run.write_summary(**parts_of_summary) if trainer.is_global_zero else parts_of_summary

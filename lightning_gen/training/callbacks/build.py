@@ -1,6 +1,7 @@
 """Builds the callbacks of a run; each is given the other callbacks that it needs."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 from pytorch_lightning import Callback
@@ -21,6 +22,9 @@ from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.progress import StepProgress
 from lightning_gen.training.callbacks.random_state import RandomState
 from lightning_gen.training.callbacks.training_log import TrainingLog
+
+if TYPE_CHECKING:
+    from lightning_gen.training.callbacks.pruning import Pruning
 
 # Callbacks of Lightning that do not work here, and the key to use instead.
 INSTEAD = {
@@ -46,6 +50,7 @@ class Callbacks:
     others: list[Callback]
     progress: StepProgress | None
     saver: SaveCheckpoints
+    pruning: "Pruning | None"  # acts on evaluations, not on steps
 
     def in_order(self) -> list[Callback]:
         """All callbacks in the order in which they act after a step: average, log, evaluate, show, save."""
@@ -77,13 +82,24 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
     progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
     others = [_checked(name, build(node)) for name, node in config.callbacks.items()]
-    evaluation.listeners = others
+    pruning = _pruning(run, evaluation, saver.monitor)
+    evaluation.listeners = [*others, *([pruning] if pruning else [])]
     if config.checkpoint.monitor is not None:
         evaluation.watched["checkpoint.monitor"] = saver.monitor
     for name, callback in zip(config.callbacks, others, strict=True):
         if isinstance(callback, EarlyStopping):
             evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
-    return Callbacks(interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver)
+    return Callbacks(interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver, pruning)
+
+
+def _pruning(run: Run, evaluation: Evaluation, metric: str) -> "Pruning | None":
+    """What ends this run early, if it is a trial of a search with a pruner that compares evaluations."""
+    sweep = run.config.get("sweep")
+    if not sweep or sweep.trial is None or sweep.pruner == "none" or sweep.seeds > 1:
+        return None
+    from lightning_gen.training.callbacks.pruning import Pruning  # imports Optuna, which no other run needs
+
+    return Pruning(run, evaluation, metric)
 
 
 def _checked(name: str, callback: Callback) -> Callback:

@@ -51,6 +51,8 @@ class Evaluation(StepCallback):
         self.watched: dict[str, str] = {}  # metrics that config keys name, checked in the first evaluation
         self.listeners: list[Callback] = []  # what Lightning calls after a validation
         self.ended = False  # whether the evaluation at the end has begun
+        self.skip_likelihood = False  # at the end
+        self.warnings: list[str] = []  # of the last evaluation
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -71,7 +73,7 @@ class Evaluation(StepCallback):
             return
         self.saver.save_last(trainer, pl_module)  # if the process is killed during the evaluation, no step is lost
         self.run(trainer, pl_module)
-        if trainer.global_step > 0:
+        if trainer.global_step > 0 and not self.skip_likelihood:
             self.measure_likelihood(trainer, pl_module)
         self.saver.save_last(trainer, pl_module, again=True)
 
@@ -100,7 +102,8 @@ class Evaluation(StepCallback):
             self._save_pictures(trainer, report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
         if self._settled(trainer, pl_module):
-            for complaint in pl_module.complaints(self.metrics):
+            self.warnings = pl_module.complaints(self.metrics)
+            for complaint in self.warnings:
                 if trainer.is_global_zero:
                     print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
         self._done_at = trainer.global_step

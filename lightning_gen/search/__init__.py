@@ -1,0 +1,1 @@
+"""Searches over configs with Optuna: spaces, studies, and the loop that runs the trials."""

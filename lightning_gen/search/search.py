@@ -1,0 +1,331 @@
+"""The loop of a search: ask Optuna for a trial, train it as a run, tell what came out, until the budget is spent."""
+
+import math
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig
+from optuna.trial import Trial, TrialState
+
+from lightning_gen.errors import UserError
+from lightning_gen.files import shortest
+from lightning_gen.runs.run import Run
+from lightning_gen.search.results import value_of
+from lightning_gen.search.space import Space, as_overrides, read_space, values_of_run
+from lightning_gen.search.study import better_first, budget, make_sampler, objectives, open_study
+from lightning_gen.search.workers import is_orphan, this_process
+
+ATTEMPTS = 3  # a trial that was killed so often is given up
+HOPELESS = 3  # so many failures at the start, and the search stops
+BEGINNING = 60  # seconds in which another machine has surely begun a trial
+ENDED = ("completed", "pruned")  # statuses of runs that need no more training
+OVER_BUDGET = "over budget"  # the status of a trial that two machines began at the same moment
+
+
+@dataclass
+class Job:
+    """One training of a trial: the folder of its run below the search, and its overrides."""
+
+    subdir: str
+    overrides: list[str]
+
+
+def search(config: DictConfig, launcher: Launcher, params: dict[str, Any], arguments: Sequence[str]) -> float | None:
+    """Run a search to the end of its budget and return the best value; None with several metrics.
+
+    The same command continues a search: trials that were interrupted are resumed from their checkpoints, and no
+    trial is lost or repeated. The command may run several times at once.
+
+    Args:
+        config: the composed config; `config.sweep` has the settings.
+        launcher: what runs the jobs.
+        params: the space of the sweep's file.
+        arguments: the overrides of the command line.
+
+    Raises:
+        UserError: a setting is wrong, or the first trials all failed.
+    """
+    space, fixed = read_space(params, arguments)
+    directory = Path(config.hydra.sweep.dir).resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    the_search = Search(config, launcher, space, fixed, directory)
+    the_search.run()
+    return the_search.conclude()
+
+
+class Search:
+    """One worker of a search; see `search`."""
+
+    def __init__(
+        self, config: DictConfig, launcher: Launcher, space: Space, fixed: list[str], directory: Path
+    ) -> None:
+        self.config, self.settings = config, config.sweep
+        self.launcher, self.space, self.fixed, self.directory = launcher, space, fixed, directory
+        self.lock = FileLock(directory / "search.lock")
+        self.metrics = objectives(config)
+        if len(self.metrics) == 1 and self.settings.metrics and config.checkpoint.monitor is None:
+            metric, mode = self.metrics[0]
+            self.fixed = [*fixed, f"checkpoint.monitor={metric}", f"checkpoint.mode={mode}"]
+        with self.lock:
+            self.study = open_study(config, directory, space)
+            self.trials = budget(config, space)
+            self._check_same()
+            self._enqueue()
+
+    def run(self) -> None:
+        """Train trials until the budget is spent or nothing is left for this worker."""
+        while batch := self._next_batch():
+            for number in range(self.settings.seeds):
+                self._train(batch, number)
+            for trial in batch:
+                self._tell(trial)
+            self._give_up_if_hopeless()
+
+    def conclude(self) -> float | None:
+        """Repeat the best trial with fresh seeds if asked for, and print the result."""
+        if len(self.metrics) > 1:
+            print(
+                f"{len(self.study.best_trials)} trials on the Pareto front: lightning-gen leaderboard {self._where}"
+            )
+            return None
+        ranking = better_first(self.study)
+        if not ranking:
+            print("No trial has been completed.")
+            return None
+        best = ranking[0]
+        print(f"best: trial {best.number}, {self._names} {best.values[0]:.4g}, {_shown(best)}")
+        if self.settings.repeat_best:
+            self._repeat(best)
+        print(f"all trials: lightning-gen leaderboard {self._where}")
+        return float(best.values[0])
+
+    # -- which trials ---------------------------------------------------------------------------------------
+
+    def _check_same(self) -> None:
+        """Check that the study, if it exists, is this search and not another one."""
+        now = {
+            "space": {key: repr(values) for key, values in self.space.items()},
+            "metrics": [list(pair) for pair in self.metrics],
+            "fixed": sorted(o for o in self.fixed if not o.lstrip("+").startswith(("sweep.", "sweeps=", "hydra"))),
+            "seeds": int(self.settings.seeds),
+        }
+        before = self.study.user_attrs.get("search")
+        if before is None:
+            self.study.set_user_attr("search", now)
+            return
+        for part in now:
+            if before.get(part) != now[part]:
+                raise UserError(
+                    f"{self._where} contains a search with another {part}: {before.get(part)} there, {now[part]} "
+                    f"here. Choose another name for this one: sweep.name=NAME."
+                )
+
+    def _enqueue(self) -> None:
+        """Put the values of earlier runs first in the queue, once."""
+        done = list(self.study.user_attrs.get("enqueued", []))
+        for path in self.settings.enqueue:
+            if str(path) not in done:
+                values = values_of_run(Path(path), self.space)
+                if not values:
+                    raise UserError(f"sweep.enqueue: {path} has no value that lies in the space of this search.")
+                self.study.enqueue_trial(values, user_attrs={"from": str(path)})
+                done.append(str(path))
+                self.study.set_user_attr("enqueued", done)
+
+    def _next_batch(self) -> list[Trial]:
+        batch: list[Trial] = []
+        while len(batch) < self.settings.parallel and (trial := self._next()) is not None:
+            batch.append(trial)
+        return batch
+
+    def _next(self) -> Trial | None:
+        """An interrupted trial of this machine, or else a new one; None if the budget is spent."""
+        with self.lock:
+            trials = self.study.get_trials(deepcopy=False)
+            for frozen in trials:
+                if frozen.state == TrialState.RUNNING and self._is_abandoned(frozen):
+                    trial = Trial(self.study, frozen._trial_id)
+                    for key in self.space.keys() - frozen.params.keys():  # killed before it had all its values
+                        trial._suggest(key, self.space[key])
+                    if self._attempt(trial):
+                        return trial
+            begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+            spent = sum(trial.user_attrs.get("seconds", 0.0) for trial in begun)
+            if len(begun) >= self.trials or (self.settings.seconds and spent >= self.settings.seconds):
+                return None
+            self.study.sampler = make_sampler(self.config, self.space, len(begun))
+            trial = self.study.ask(self.space)
+            if trial.number >= self.trials:
+                trial.set_user_attr("status", OVER_BUDGET)
+                self.study.tell(trial, state=TrialState.FAIL)
+                return None
+            self._attempt(trial)
+            return trial
+
+    def _is_abandoned(self, trial: optuna.trial.FrozenTrial) -> bool:
+        worker = trial.user_attrs.get("worker")
+        if worker is not None:
+            return is_orphan(worker)
+        # Without a worker it was killed as it began; in a shared database, another machine may be about to begin it.
+        age = time.time() - (trial.datetime_start.timestamp() if trial.datetime_start else 0)
+        return self.settings.storage is None or age > BEGINNING
+
+    def _attempt(self, trial: Trial) -> bool:
+        """Take a trial for this worker; a trial that was killed too often is given up."""
+        attempts = trial.user_attrs.get("attempts", 0) + 1
+        if attempts > ATTEMPTS:
+            self._fail(trial, "killed")
+            return False
+        trial.set_user_attr("attempts", attempts)
+        trial.set_user_attr("worker", this_process())
+        return True
+
+    # -- one trial ------------------------------------------------------------------------------------------
+
+    def _job(self, trial: Trial, number: int) -> Job:
+        several = self.settings.seeds > 1
+        subdir = f"{trial.number}/seed_{self.config.seed + number}" if several else str(trial.number)
+        overrides = [*as_overrides(trial.params), f"sweep.trial={trial.number}"]
+        return Job(subdir, [*overrides, *([f"seed={self.config.seed + number}"] if several else [])])
+
+    def _train(self, batch: list[Trial], number: int) -> None:
+        """Train the trials of a batch with their seed of this number, and record the results."""
+        going = [trial for trial in batch if "status" not in trial.user_attrs]
+        jobs = [self._job(trial, number) for trial in going]
+        begun = time.monotonic()
+        for trial, result, job in zip(going, self._launch(jobs), jobs, strict=True):
+            values = trial.user_attrs.get("values", [])
+            seconds = trial.user_attrs.get("seconds", 0.0) + (time.monotonic() - begun) / max(len(jobs), 1)
+            trial.set_user_attr("seconds", round(seconds, 2))
+            status, found = self._outcome(self.directory / job.subdir, result)
+            if status == "completed" and not all(map(math.isfinite, found)):
+                status = "nan"
+            if status != "completed":
+                trial.set_user_attr("status", status)
+            elif len(values) <= number:
+                trial.set_user_attr("values", [*values, found])
+            if warned := _summary(self.directory / job.subdir).get("warnings"):
+                trial.set_user_attr("warnings", warned)  # such as a collapse
+            if status == "completed" and self.settings.seeds > 1 and len(self.metrics) == 1:
+                trial.report(found[0], number)
+                if number + 1 < self.settings.seeds and trial.should_prune():
+                    trial.set_user_attr("status", "pruned")
+
+    def _launch(self, jobs: list[Job]) -> list[JobReturn | None]:
+        """Run the jobs that are not completed yet; None for those that are."""
+        results: list[JobReturn | None] = [None] * len(jobs)
+        todo = [index for index, job in enumerate(jobs) if _status(self.directory / job.subdir) not in ENDED]
+        if not todo:
+            return results
+        calls = []
+        for index in todo:
+            job = jobs[index]
+            path = self.directory / job.subdir
+            subdir = [f"hydra.sweep.subdir={job.subdir}"]
+            calls.append([*self.fixed, *job.overrides, *subdir, *_resume(path)])
+        for index, result in zip(todo, self.launcher.launch(calls, initial_job_idx=0), strict=True):
+            results[index] = result
+        return results
+
+    def _outcome(self, path: Path, result: JobReturn | None) -> tuple[str, list[float]]:
+        """How a run ended and its values of the metrics."""
+        if result is not None and result.status == JobStatus.FAILED:
+            error = getattr(result, "_return_value", None)
+            print(f"error: {path.name}: {type(error).__name__}: {error}", file=sys.stderr)
+            return "failed", []
+        status = _status(path)
+        if status in ("running", "failed", ""):
+            return "nan" if "has diverged" in _summary(path).get("error", "") else "failed", []
+        summary = _summary(path)
+        if len(self.metrics) == 1:
+            return status, [value_of(summary, summary.get("best", {}).get("metric", ""))]
+        return status, [value_of(summary, name) for name, _ in self.metrics]
+
+    def _tell(self, trial: Trial) -> None:
+        status = trial.user_attrs.get("status")
+        if status == "interrupted":  # it stays open: the same command continues it
+            return
+        if status == "pruned":
+            self.study.tell(trial, state=TrialState.PRUNED)
+        elif status is not None:
+            self._fail(trial, status)
+        else:
+            values = [statistics.fmean(column) for column in zip(*trial.user_attrs["values"], strict=True)]
+            self.study.tell(trial, values)
+        ended = self.study.get_trials(deepcopy=False)
+        result = ", ".join(f"{value:.4g}" for value in ended[trial.number].values or [])
+        result = f"{status} {result}" if status else f"{self._names} {result}"
+        count = sum(one.state.is_finished() for one in ended)
+        print(f"trial {trial.number} ({count} of {self.trials}): {result}, {_shown(trial)}", file=sys.stderr)
+
+    def _fail(self, trial: Trial, status: str) -> None:
+        trial.set_user_attr("status", status)
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def _give_up_if_hopeless(self) -> None:
+        ended = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()]
+        if len(ended) >= HOPELESS and all(trial.user_attrs.get("status") == "failed" for trial in ended):
+            raise UserError(
+                f"The first {len(ended)} trials failed, so the search stops. Correct what they say, and remove "
+                f"{self._where} or choose another sweep.name."
+            )
+
+    def _repeat(self, best: optuna.trial.FrozenTrial) -> None:
+        """Train the best trial with fresh seeds; those that are done already are not repeated."""
+        first = self.config.seed + self.settings.seeds
+        jobs = [
+            Job(f"repeats_of_{best.number}/seed_{seed}", [*as_overrides(best.params), f"seed={seed}"])
+            for seed in range(first, first + self.settings.repeat_best)
+        ]
+        results = self._launch(jobs)
+        found = [
+            self._outcome(self.directory / job.subdir, result) for job, result in zip(jobs, results, strict=True)
+        ]
+        values = [value[0] for status, value in found if status == "completed" and math.isfinite(value[0])]
+        self.study.set_user_attr("repeated", {"trial": best.number, "values": values})
+        if values:
+            spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+            print(f"again, with {len(values)} fresh seeds: {statistics.fmean(values):.4g}{spread}")
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(metric for metric, _ in self.metrics)
+
+    @property
+    def _where(self) -> str:
+        return shortest(self.directory)
+
+
+def _shown(trial: Trial | optuna.trial.FrozenTrial) -> str:
+    """The values of a trial, numbers shortened."""
+    params = trial.params.items()
+    return " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params)
+
+
+def _resume(path: Path) -> list[str]:
+    """The override that continues the run at a path. What was killed before its first checkpoint starts again."""
+    if not (path / "config.yaml").exists():
+        return []
+    if not any((path / "checkpoints").glob("*.ckpt")):
+        shutil.rmtree(path)
+        return []
+    return [f"resume='{path}'"]
+
+
+def _status(path: Path) -> str:
+    """The status of the run at a path; empty if there is none."""
+    return str(_summary(path).get("status", ""))
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    return Run.load(path).read_summary() if (path / "config.yaml").exists() else {}

@@ -1,0 +1,123 @@
+"""The leaderboard orders any folder of runs, and says how to train the best one again."""
+
+import json
+import shlex
+
+import pytest
+
+from lightning_gen.commands.leaderboard import draw, show_leaderboard
+from lightning_gen.config.compose import compose
+from lightning_gen.errors import UserError
+from lightning_gen.runs.run import Run
+from lightning_gen.search.leaderboard import as_study, leaderboard, short_names
+from tests.helpers import make_run
+
+
+def run_of(path, overrides, status="completed", metrics=None, best=None, curve=()):
+    """A run directory as training would leave it."""
+    run = make_run(path, *overrides)
+    run.overrides = list(overrides)
+    run.save()
+    run.write_summary(status=status, metrics=metrics or {}, best=best or {})
+    rows = "".join(f"{step},{step},{value}\n" for step, value in curve)
+    (path / "metrics.csv").write_text(f"step,images_seen,eval/psnr\n{rows}")
+    return run
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Four settings, one of them with two seeds and one pruned."""
+    made = []
+    for index, (lr, seed, psnr, status) in enumerate(
+        [
+            (1e-3, 0, 20.0, "completed"),
+            (1e-3, 1, 22.0, "completed"),
+            (1e-2, 0, 25.0, "completed"),
+            (1e-1, 0, 30.0, "pruned"),
+            (2e-3, 0, 23.0, "completed"),
+            (5e-3, 0, 24.0, "completed"),
+        ]
+    ):
+        overrides = ["model=ae", f"model.optimizer.lr={lr}", f"seed={seed}", "sweep.trial=null"]
+        best = {"metric": "eval/psnr", "value": psnr, "step": 20}
+        metrics = {"eval/psnr": psnr - 1, "eval/ssim": 1 / psnr}
+        made.append(run_of(tmp_path / str(index), overrides, status, metrics, best, [(10, psnr - 2), (20, psnr)]))
+    return made
+
+
+def test_order(runs):
+    board = leaderboard(runs)
+    assert (board.metrics, board.modes) == (["eval/psnr"], ["max"])
+    assert [entry.values for entry in board.entries] == [
+        [25.0],
+        [24.0],
+        [23.0],
+        [21.0],
+        [30.0],
+    ]  # 21: mean of two seeds
+    assert [entry.status for entry in board.entries] == ["completed"] * 4 + ["pruned"]
+    assert board.front() == [board.entries[0]]
+    assert board.entries[0].curves == [[(10, 23.0), (20, 25.0)]]
+
+
+def test_pareto_front_of_two_metrics(runs):
+    board = leaderboard(runs, ["eval/psnr", "eval/ssim"])
+    # ssim falls as psnr rises, so none of the completed ones beats another
+    assert len(board.front()) == 4
+
+
+def test_printed_table_and_command(runs, tmp_path, capsys):
+    show_leaderboard([tmp_path], [], plots=False)
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].split()[:4] == ["*", "2", "25", "completed"]
+    command = next(line.removeprefix("best  ") for line in printed.splitlines() if line.startswith("best"))
+    words = shlex.split(command)
+    assert words[:2] == ["python", "train.py"]
+    assert compose(words[2:]).model.optimizer.lr == 1e-2
+
+
+def test_plots(runs, tmp_path):
+    board = leaderboard(runs)
+    drawn = draw(board, as_study(board), tmp_path / "leaderboard")
+    assert drawn == ["curves", "importances", "parallel", "slices"]
+    assert all((tmp_path / "leaderboard" / f"{name}.png").stat().st_size > 5000 for name in drawn)
+
+
+def test_importances_find_the_key_that_matters(tmp_path):
+    runs = []
+    for index in range(16):
+        lr, width = 10.0 ** -(1 + index % 4), 8 * (1 + index // 4)
+        overrides = ["model=ae", "networks=mlp", f"model.optimizer.lr={lr}", f"networks.encoder.widths=[{width}]"]
+        runs.append(run_of(tmp_path / str(index), overrides, best={"metric": "eval/psnr", "value": float(index % 4)}))
+    study = as_study(leaderboard(runs))
+    from lightning_gen.commands.leaderboard import importances
+
+    found = importances(study)
+    assert found["lr"] > 0.9
+    assert sum(found.values()) == pytest.approx(1.0)
+
+
+def test_runs_without_a_common_metric(tmp_path):
+    one = run_of(tmp_path / "0", ["model=ae"], best={"metric": "eval/psnr", "value": 1.0})
+    other = run_of(tmp_path / "1", ["model=vae"], best={"metric": "eval/elbo", "value": 1.0})
+    with pytest.raises(UserError, match="--metric"):
+        leaderboard([one, other])
+
+
+def test_short_names():
+    keys = ["model.generator_optimizer.lr", "model.discriminator_optimizer.lr", "model.latent_dim", "model/loss"]
+    assert list(short_names(keys).values()) == [
+        "generator_optimizer.lr",
+        "discriminator_optimizer.lr",
+        "latent_dim",
+        "model/loss",
+    ]
+
+
+def test_a_search_reads_back(tmp_path):
+    """A run that never began a step has no summary metrics; it is listed as what it is."""
+    run = make_run(tmp_path / "0", "model=ae")
+    assert json.loads((run.path / "summary.json").read_text())["status"] == "running"
+    board = leaderboard([Run.load(run.path)], ["eval/psnr"])
+    assert board.entries[0].status == "running"
+    assert board.front() == []
