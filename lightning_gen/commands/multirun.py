@@ -1,4 +1,4 @@
-"""resume=SWEEP continues a grid that was stopped: finished jobs are skipped, others are resumed, or begun."""
+"""resume=SWEEP continues a grid or a search: finished jobs are skipped, others are resumed, or begun."""
 
 import math
 import re
@@ -16,7 +16,10 @@ from lightning_gen.runs.run import Run, saved_overrides
 from lightning_gen.runs.trust import check_targets, foreign_variables
 
 RECORD = "multirun.yaml"  # written by Hydra when a multirun starts
-GRID = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+SWEEPERS = {  # whose jobs can be continued, and the override that chooses each
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper": "hydra/sweeper=basic",
+    "hydra_plugins.lightning_gen_search.Search": "hydra/sweeper=search",
+}
 
 
 def is_multirun(directory: Path) -> bool:
@@ -47,13 +50,13 @@ def overrides_of_multirun(directory: Path, new: list[str]) -> list[str]:
         sweeper = str(record.hydra.sweeper._target_)
     except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException, AttributeError) as error:
         raise UserError(f"{path} cannot be read: {(str(error).splitlines() or [''])[0]}") from error
-    if sweeper != GRID:
-        raise UserError(f"{directory} is a search by {sweeper}: only grids can be continued by resume.")
+    if sweeper not in SWEEPERS:
+        raise UserError(f"{directory} was started by {sweeper}, whose jobs cannot be continued by resume.")
     typed = [str(override) for override in started]
     variables = [name for override in typed for name in foreign_variables(override)]
     if variables:
         raise UserError(f"{path} reads the environment variable {variables[0]}: allow it with LIGHTNING_GEN_TRUST.")
-    return [*(o for o in typed if not re.match(r"\+*resume=", o)), *new, "hydra.mode=MULTIRUN"]
+    return [*(o for o in typed if not re.match(r"\+*resume=", o)), *new, SWEEPERS[sweeper], "hydra.mode=MULTIRUN"]
 
 
 def job_directory(multirun: Path, overrides: list[str], default: Path) -> Path | None:

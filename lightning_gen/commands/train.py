@@ -76,9 +76,7 @@ def hydra_main(config: DictConfig) -> float:
         if config.sweep.trial is None:
             _failures.append(failure.code)
     except KeyboardInterrupt:
-        if config.sweep.trial is not None:
-            print("all trials: the same command continues the search")
-        elif in_multirun():
+        if in_multirun():
             print(f"all jobs python train.py resume={shlex.quote(shortest(Path(HydraConfig.get().sweep.dir)))}")
         raise
     return math.nan

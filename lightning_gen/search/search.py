@@ -14,11 +14,11 @@ import optuna
 from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from optuna.trial import Trial, TrialState
 
 from lightning_gen.errors import UserError
-from lightning_gen.files import shortest
+from lightning_gen.files import shortest, write_atomically
 from lightning_gen.runs.run import Run
 from lightning_gen.search.results import value_of
 from lightning_gen.search.space import Space, as_overrides, read_space, values_of_run
@@ -55,9 +55,12 @@ def search(config: DictConfig, launcher: Launcher, params: dict[str, Any], argum
     Raises:
         UserError: a setting is wrong, or the first trials all failed.
     """
-    space, fixed = read_space(params, arguments)
+    space, fixed = read_space(params, [a for a in arguments if not a.lstrip("+").startswith("resume=")])
     directory = Path(config.hydra.sweep.dir).resolve()
     directory.mkdir(parents=True, exist_ok=True)
+    record = directory / "multirun.yaml"  # as Hydra's own sweeper writes, for resume=FOLDER
+    if not record.exists():
+        write_atomically(record, OmegaConf.to_yaml(config))
     the_search = Search(config, launcher, space, fixed, directory)
     the_search.run()
     return the_search.conclude()

@@ -78,4 +78,4 @@ def test_what_does_not_go_is_told(tmp_path, train_command, task, more, told):
 
 def test_a_search_is_not_a_grid(tmp_path, train_command):
     folder = record(tmp_path / "search", ["seed=0"], "their.Sweeper")
-    assert "a search by their.Sweeper: only grids" in train_command(f"resume={folder}").stderr
+    assert "was started by their.Sweeper" in train_command(f"resume={folder}").stderr

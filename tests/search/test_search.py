@@ -1,5 +1,7 @@
 """A search trains each trial once, whatever interrupts it, and records how each ended."""
 
+import sys
+
 import optuna
 import pytest
 from optuna.trial import TrialState
@@ -80,6 +82,16 @@ def test_interrupted_trial_is_resumed(tmp_path, search, monkeypatch):
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
     assert study.trials[0].user_attrs["attempts"] == 2
     assert (tmp_path / "0" / "metrics.csv").read_text() == rows  # nothing was trained twice
+
+
+def test_resume_of_the_folder_goes_on(tmp_path, search, train_command, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_gen.search.search.Search._give_up_if_hopeless", lambda _: sys.exit(130))
+        search(RATES, "sweep.trials=2")
+    assert [trial.state for trial in study_of(tmp_path).trials] == [TrialState.COMPLETE]
+    done = train_command(f"resume={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert [trial.state for trial in study_of(tmp_path).trials] == [TrialState.COMPLETE] * 2
 
 
 def test_another_search_in_the_same_folder_is_refused(search):
