@@ -15,6 +15,7 @@ PROGRAM = re.compile(r"(?:\$ )?((?:python train\.py|lightning-gen|make)(?: .*)?)
 PLACEHOLDERS = {
     "RUN": "runs/latest",
     "DIR": "pictures",
+    "FOLDER": "runs/latest",
     "FILE": "images",  # documents write FILE.npz
     "KIND": "gmm",
     "N": "2",

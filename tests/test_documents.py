@@ -15,6 +15,7 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from typer.testing import CliRunner
@@ -63,15 +64,24 @@ def essence(shown: Command) -> frozenset[str]:
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:
-    """The jobs of a multirun that between them have every value: all first values, then each other value once."""
+    """The jobs of a multirun that between them have every value: all first values, then each other value once.
+
+    Of an interval, both ends stand for all of it.
+    """
     values = [
-        [f"{o.get_key_element()}={value}" for value in o.sweep_string_iterator()]
+        [f"{o.get_key_element()}={value}" for value in ends(o) or o.sweep_string_iterator()]
         if o.is_sweep_override()
         else [str(o.input_line)]
         for o in OverridesParser.create().parse_overrides(overrides)
     ]
     first = [options[0] for options in values]
     return [first] + [[*first[:i], v, *first[i + 1 :]] for i, options in enumerate(values) for v in options[1:]]
+
+
+def ends(override: Override) -> list[float | int | None]:
+    """The ends of an interval; [] for other values."""
+    value = override.value()
+    return [value.start, value.end] if isinstance(value, IntervalSweep) else []
 
 
 def composed(overrides: list[str], folder: Path) -> DictConfig:
@@ -130,6 +140,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_run(folder / "runs/digits/gan/1", "model=gan", "conditional=true", *common)
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(40) % 2)
+    (folder / "runs/sweeps").mkdir()
+    (folder / "runs/sweeps/gan_search").symlink_to(folder / "runs/digits/gan")
     (folder / "pictures").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / "pictures" / f"{number}.png")
