@@ -51,6 +51,7 @@ REFUSED = {  # two choices that do not go together
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
     ("likelihood=optimal_gaussian", "objective=dreg"),
     *((f"model={name}", "penalty=consistency") for name in ("bigan", "wae")),
+    *((f"model={name}", "penalty=path_length") for name in ("bigan", "gan", "infogan", "vae_gan", "wae")),  # mlp
     *(("divergence=mmd", f"penalty={file.stem}") for file in PENALTIES if file.stem not in ("none", "consistency")),
     *(("augment=ada", f"loss={name}") for name in ("relativistic_average", "relativistic_paired", "wasserstein")),
 }

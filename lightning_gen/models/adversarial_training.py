@@ -17,7 +17,7 @@ from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
 from lightning_gen.networks.shapes import ImageShape
-from lightning_gen.objectives.penalties import DiscriminatorPass, Penalties, Penalty
+from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalties, Penalty
 
 PhaseLoss = Callable[[Any, int], Tensor]  # (a batch, index of the update since training began) -> scalar
 
@@ -69,6 +69,11 @@ class AdversarialModel(GenerativeModel):
     def play(self, *phases: Phase) -> None:
         """Set the phases of a step. A single phase uses Lightning's automatic optimization."""
         assert phases[-1].repeats == 1
+        for name in self.penalty.of(GeneratorPass):
+            if not self.has_styles():
+                raise UserError(
+                    f"model/penalty={name} needs a generator with styles: set model=gan networks=stylegan2."
+                )
         self.phases = phases
         self.automatic_optimization = len(phases) == 1
         self.batches_per_step = max(phase.repeats for phase in phases)
@@ -84,13 +89,19 @@ class AdversarialModel(GenerativeModel):
         """The batch as the losses get it: subclasses add the random numbers that all phases of a step share."""
         return batch
 
-    def penalized(self, loss: Tensor, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The discriminator's loss plus the penalties that are due at its update number `index`."""
-        if not self.penalty:
+    def penalized(self, loss: Tensor, seen: DiscriminatorPass | GeneratorPass, index: int) -> Tensor:
+        """A player's loss plus the penalties that are due at its update number `index`."""
+        names = self.penalty.of(type(seen))
+        if not names:
             return loss
         penalty = self.penalty(seen, index)
-        self.log_scalars({f"train/penalty_{name}": value for name, value in self.penalty.latest.items()})
+        latest = {name: value for name, value in self.penalty.latest.items() if name in names}
+        self.log_scalars({f"train/penalty_{name}": value for name, value in latest.items()})
         return loss + penalty
+
+    def has_styles(self) -> bool:
+        """Whether the model has a generator with styles, and applies penalties on it."""
+        return False
 
     # -- training --------------------------------------------------------------------------------------------
 

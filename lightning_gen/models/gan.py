@@ -1,7 +1,7 @@
 """The generative adversarial network (Goodfellow et al. 2014), in two phases: discriminator and generator."""
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import Trainer
@@ -21,7 +21,7 @@ from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
-from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
+from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalty
 from lightning_gen.pictures import scatter
 from lightning_gen.randomness import GeneratorNoise, Noise
 from lightning_gen.ranges import Count, NonNegative
@@ -109,10 +109,17 @@ class GAN(AdversarialModel):
     def decode(self, latents: Tensor) -> Tensor:
         return self.generate(latents).clamp(0, 1)
 
-    def generate(self, latents: Tensor) -> Tensor:
-        """Images from latents, as the discriminator gets them: a linear output may leave [0, 1]."""
-        truncated = {} if self.truncation is None or not self.truncates_styles else {"truncation": self.truncation}
-        return self.to_image(full_precision(self.generator(latents, **truncated)))
+    def generate(self, latents: Tensor, noise: Noise | None = None) -> Tensor:
+        """Images from latents, as the discriminator gets them: a linear output may leave [0, 1].
+
+        `noise`: that of a training step, for a generator that draws random numbers of its own.
+        """
+        options: dict[str, Any] = {}
+        if self.truncation is not None and self.truncates_styles:
+            options["truncation"] = self.truncation
+        if noise is not None and getattr(self.generator, "takes_noise", False):
+            options["noise"] = noise
+        return self.to_image(full_precision(self.generator(latents, **options)))
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
@@ -132,7 +139,7 @@ class GAN(AdversarialModel):
     def fakes(self, count: int, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Generated images [count, C, H, W] and their codes, from this step's noise, with labels int64 [count]."""
         codes = self.draw(self.noise, count)
-        return self.generate(self.labelled(codes, labels)), codes
+        return self.generate(self.labelled(codes, labels), self.noise), codes
 
     def generated_loss(self, judged: Judged, codes: Tensor) -> Tensor | float:
         """What a subclass adds to the losses of both players, from generated images and their codes; here 0."""
@@ -218,7 +225,21 @@ class GAN(AdversarialModel):
         loss = self.loss.generator(judged.logits, real_logits).mean()
         self.log_scalars({"train/loss_generator": loss})
         loss = self.with_class_loss(loss, self.auxiliary_weights[1], judged.classes, labels, "fake")
-        return loss + self.generated_loss(judged, codes)
+        loss = loss + self.generated_loss(judged, codes)
+        return self.penalized_generator(loss, self.labelled(codes, labels), index)
+
+    def has_styles(self) -> bool:
+        return hasattr(self.generator, "synthesize")
+
+    def penalized_generator(self, loss: Tensor, latents: Tensor, index: int) -> Tensor:
+        """The generator's loss plus the penalties on the generator that are due at its update number `index`."""
+        network: Any = self.generator
+
+        def images(styles: Tensor) -> Tensor:
+            return 2 * self.to_image(full_precision(network.synthesize(styles, self.noise))) - 1
+
+        seen = GeneratorPass(latents, lambda codes: network.styles(codes, noise=self.noise), images, self.noise)
+        return self.penalized(loss, seen, index)
 
     def check_training(self, trainer: Trainer) -> None:
         """Raise a UserError if devices do not divide the generator batch, or the loss excludes the augmentation."""

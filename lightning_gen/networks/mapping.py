@@ -31,7 +31,8 @@ class Mapping(nn.Module):
         self.layers = nn.ModuleList(EqualLinear(a, b, rate=0.01) for a, b in itertools.pairwise(sizes))
         self.register_buffer("w_avg", None if w_avg_decay is None else torch.zeros(style_dim))
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, follow: bool = True) -> Tensor:
+        """The style; while training, `w_avg` follows it if `follow` is true."""
         codes, labels = split_labels(latents, self.num_classes)
         parts = [codes] if codes.shape[1] else []
         if self.embedding is not None and labels is not None:
@@ -39,7 +40,7 @@ class Mapping(nn.Module):
         x = torch.cat([unit_moment(part) for part in parts], dim=1)
         for layer in self.layers:
             x = leaky(layer(x))
-        if self.training and self.w_avg is not None and self.w_avg_decay is not None:
+        if follow and self.training and self.w_avg is not None and self.w_avg_decay is not None:
             with torch.no_grad():
                 self.w_avg.lerp_(mean_over_processes(x.float().mean(dim=0)), 1 - self.w_avg_decay)
         return x

@@ -19,7 +19,8 @@ from lightning_gen.networks.equalized import (
 )
 from lightning_gen.networks.mapping import LabelProjection, Mapping
 from lightning_gen.networks.shapes import ImageShape, halvings
-from lightning_gen.ranges import Count, Decay
+from lightning_gen.randomness import Noise
+from lightning_gen.ranges import Count, Decay, Fraction
 
 
 def _choice(key: str, value: str, known: tuple[str, ...]) -> None:
@@ -96,7 +97,7 @@ class HalvingBlock(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """A modulated 3x3 convolution, optional fixed noise, a bias and a leaky ReLU."""
+    """A modulated 3x3 convolution, optional noise, a bias and a leaky ReLU."""
 
     def __init__(self, channels: int, out: int, style_dim: int, up: bool, noise: tuple[int, int] | None) -> None:
         super().__init__()
@@ -106,10 +107,12 @@ class StyledConv(nn.Module):
         if noise:
             self.register_buffer("noise", torch.randn(noise))
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, fresh: Noise | None = None) -> Tensor:
         x = self.conv(x, style)
         if self.strength is not None:
-            x = x + (self.noise * self.strength).to(x.dtype)  # type: ignore[operator]
+            own: Tensor = self.noise  # type: ignore[assignment]
+            maps = own if fresh is None else fresh.normal((len(x), 1, *own.shape), x.device)
+            x = x + (maps * self.strength).to(x.dtype)
         return leaky(x + self.bias.to(x.dtype)[:, None, None])
 
 
@@ -138,15 +141,15 @@ class StyleGAN2Decoder(nn.Module):
         style_dim: size of the style.
         mapping_layers: layers of the mapping network.
         architecture: `skip` sums the images of all resolutions; `orig` uses that of the last one only.
-        noise: `none`, or `fixed`: maps drawn once, with a learned strength per layer. There is no new noise at each
-            call, so that an image is a function of its latent, and training a function of seed and step.
+        noise: `none`; `fixed`: maps drawn once, with a learned strength per layer; `fresh`: in training, new maps at
+            each call, as published. Sampling uses the maps drawn once, so that an image is a function of its latent.
+        style_mixing: in training, the part of the images that take the styles of their upper layers, from a random
+            layer on, from another code, drawn from N(0, I) (Karras et al. 2019, sec. 3.1).
         w_avg_decay: of the running mean of the styles of training; None: keep none.
-
-    `forward` with a `truncation` psi uses w_avg + psi (w - w_avg) as the style w (Karras et al. 2019, app. B), where
-    w_avg is that mean.
     """
 
     truncates_styles = True
+    takes_noise = True
 
     def __init__(
         self,
@@ -159,16 +162,19 @@ class StyleGAN2Decoder(nn.Module):
         mapping_layers: int = 2,
         architecture: str = "skip",
         noise: str = "none",
+        style_mixing: Fraction = 0.0,
         w_avg_decay: Decay | None = 0.995,
     ) -> None:
         super().__init__()
         _choice("decoder.architecture", architecture, ("skip", "orig"))
-        _choice("decoder.noise", noise, ("none", "fixed"))
+        _choice("decoder.noise", noise, ("none", "fixed", "fresh"))
         channels = channels_by_size(image_shape, channel_base, channel_max)
         image_channels, height, width = image_shape
         up = len(channels) - 1
         sides = [(height >> i, width >> i) for i in reversed(range(up + 1))]
-        maps = sides if noise == "fixed" else [None] * len(sides)
+        maps = [None] * len(sides) if noise == "none" else sides
+        self.fresh, self.style_mixing = noise == "fresh", style_mixing
+        self.code_dim, self.num_styles = latent_dim, 2 * len(sides)
         self.mapping = Mapping(latent_dim, num_classes, style_dim, mapping_layers, w_avg_decay)
         self.constant = nn.Parameter(torch.randn(channels[0], *sides[0]))
         self.first = StyledConv(channels[0], channels[0], style_dim, up=False, noise=maps[0])
@@ -183,17 +189,46 @@ class StyleGAN2Decoder(nn.Module):
         self.to_image = nn.ModuleList(ToImage(b, image_channels, style_dim) for b in shown)
         self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
 
-    def forward(self, latents: Tensor, truncation: float | None = None) -> Tensor:
+    def forward(self, latents: Tensor, truncation: float | None = None, noise: Noise | None = None) -> Tensor:
+        """The raw image; see `styles` and `synthesize`."""
+        return self.synthesize(self.styles(latents, truncation, noise), noise)
+
+    def styles(self, latents: Tensor, truncation: float | None = None, noise: Noise | None = None) -> Tensor:
+        """The style w of each layer, [B, L, style_dim]; with the `noise` of a training step, styles are mixed.
+
+        `truncation` psi uses w_avg + psi (w - w_avg) as w (Karras et al. 2019, app. B), where w_avg is the running
+        mean of w.
+        """
         style = self.mapping(latents)
         if truncation is not None:
             style = torch.lerp(self.mapping.mean_style().to(style), style, truncation)
-        x = self.first(self.constant.expand(len(latents), -1, -1, -1), style)
+        styles = style.unsqueeze(1).expand(-1, self.num_styles, -1)
+        if not self.style_mixing or noise is None:
+            return styles
+        codes = noise.normal((len(latents), self.code_dim), latents.device).to(latents)
+        other = self.mapping(torch.cat([codes, latents[:, self.code_dim :]], dim=1), follow=False).unsqueeze(1)
+        mixes, where = noise.uniform((len(latents), 2), latents.device).unbind(dim=1)
+        first = torch.where(mixes < self.style_mixing, 1 + (where * (self.num_styles - 1)).floor(), self.num_styles)
+        return torch.where(
+            (torch.arange(self.num_styles, device=first.device) >= first[:, None])[..., None], other, styles
+        )
+
+    def synthesize(self, styles: Tensor, noise: Noise | None = None) -> Tensor:
+        """The raw image [B, C, H, W] of the styles of each layer [B, L, style_dim].
+
+        A layer that shows the image shares the style of the convolution after it. `noise`: that of a training step.
+        """
+        fresh = noise if self.fresh else None
+        layers = styles.unbind(dim=1)
+        x = self.first(self.constant.expand(len(styles), -1, -1, -1), layers[0], fresh)
         states = [x]
-        for up, same in zip(self.up, self.same, strict=True):
-            states.append(same(up(states[-1], style), style))
+        for i, (up, same) in enumerate(zip(self.up, self.same, strict=True)):
+            states.append(same(up(states[-1], layers[2 * i + 1], fresh), layers[2 * i + 2], fresh))
+        shown = len(self.to_image)
         image, *others = (
-            layer(x, style) for layer, x in zip(self.to_image, states[-len(self.to_image) :], strict=True)
+            layer(x, style)
+            for layer, x, style in zip(self.to_image, states[-shown:], layers[1::2][-shown:], strict=True)
         )
         for other in others:
             image = resampling.double(image, self.kernel) + other  # type: ignore[arg-type]
-        return image  # [B, C, H, W]
+        return image

@@ -1,4 +1,4 @@
-"""Penalties on a discriminator, which bound its gradients, its logits or its weights.
+"""Penalties on a discriminator, which bound its gradients, its logits or its weights, and on a generator.
 
 Each is a module that takes a `DiscriminatorPass` and returns the weighted penalty of each image [B]. A penalty with
 `interval` n is computed only at every n-th discriminator update and then counts n times (lazy regularization, Karras
@@ -40,17 +40,28 @@ class DiscriminatorPass:
     input_scale: float = 2.0  # the discriminator scales images from [0, 1] to [-1, 1]; 1 for codes
 
 
+@dataclass
+class GeneratorPass:
+    """One update of a generator with styles, as a penalty on it sees it."""
+
+    latents: Tensor  # [B, Z (+ K)]
+    styles: Callable[[Tensor], Tensor]  # latents -> styles of each layer [B, L, D]
+    images: Callable[[Tensor], Tensor]  # styles -> images [B, C, H, W] in [-1, 1]
+    noise: Noise  # random numbers of this training step
+
+
 class Penalty(FullPrecision, ABC):
     """Base class of the penalties: a weight, and the interval between the updates at which it is computed."""
 
     images_only = False  # true: not for a discriminator of codes
+    takes: type = DiscriminatorPass  # or GeneratorPass: which player's update it is a part of
 
     def __init__(self, weight: NonNegative, interval: Count = 1) -> None:
         super().__init__()
         self.weight, self.interval = weight, interval
 
     @abstractmethod
-    def forward(self, seen: DiscriminatorPass) -> Tensor:
+    def forward(self, seen: Any) -> Tensor:
         """The weighted penalty of each image [B], or a scalar if it does not depend on images."""
 
     def after_update(self, discriminator: nn.Module) -> None:
@@ -175,15 +186,21 @@ class Penalties(nn.ModuleDict):
         super().__init__(penalties)
         self.latest: dict[str, Tensor] = {}  # the latest mean of each, to log
 
-    def forward(self, seen: DiscriminatorPass, index: int) -> Tensor:
-        """The sum of the penalties due at the discriminator's update of this index: a scalar, in full precision.
+    def of(self, kind: type) -> list[str]:
+        """The names of the penalties on updates of this kind, `DiscriminatorPass` or `GeneratorPass`."""
+        return [name for name, penalty in self.items() if penalty.takes is kind]
+
+    def forward(self, seen: DiscriminatorPass | GeneratorPass, index: int) -> Tensor:
+        """The sum of the penalties due at the player's update of this index: a scalar, in full precision.
 
         Raises:
             UserError: a penalty returns something else than a tensor.
         """
-        total = torch.zeros((), device=seen.real.device)
-        with no_autocast(seen.real):  # or the gradient inside a penalty would be in half precision
-            for name, penalty in self.items():
+        inputs = seen.real if isinstance(seen, DiscriminatorPass) else seen.latents
+        total = torch.zeros((), device=inputs.device)
+        with no_autocast(inputs):  # or the gradient inside a penalty would be in half precision
+            for name in self.of(type(seen)):
+                penalty = self[name]
                 assert isinstance(penalty, Penalty)
                 if index % penalty.interval == 0:
                     value = penalty(seen)

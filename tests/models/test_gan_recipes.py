@@ -110,3 +110,22 @@ def test_the_buffers_of_an_average(tmp_path, buffers):
     same = {name: torch.equal(value, state["state_dict"][name]) for name, value in average.items()}
     assert not any(same[name] for name in same if name.endswith("weight"))
     assert all(same[name] == (buffers == "copy") for name in same if "running" in name)
+
+
+def test_stylegan2_ada_is_the_authors_configuration():
+    """`cifar` of train.py: lazy regularization every 4 and 16 steps scales Adam's rate and its betas' exponents."""
+    config = compose(["experiment=stylegan2_ada_cifar10"])
+    model, images = config.model, config.dataset.batch_size * config.trainer.max_steps
+    assert (images, config.dataset.batch_size, config.dataset.flip) == (100_000_000, 64, False)
+    assert (config.ema.half_life, config.ema.ramp, config.ema.buffers) == (500_000, 0.05, "copy")
+    assert (model.latent_dim, model.penalty.r1.weight, model.penalty.r1.interval) == (512, 0.01, 16)
+    for optimizer, every in ((model.generator_optimizer, 4), (model.discriminator_optimizer, 16)):
+        ratio = every / (every + 1)
+        assert optimizer.lr == pytest.approx(0.0025 * ratio, rel=1e-6)
+        assert list(optimizer.betas) == pytest.approx([0, 0.99**ratio], rel=1e-7)
+    augment, networks = model.augment, config.networks
+    assert (augment.target, augment.speed_images, augment.p, augment.low_pass) == (0.6, 500_000, 0, True)
+    assert [name for name, factor in augment.groups.items() if factor == 1] == ["blit", "geometry", "colour"]
+    assert (networks.encoder.architecture, networks.encoder.minibatch_std) == ("orig", 32)
+    assert (networks.encoder.channel_base, networks.decoder.mapping_layers) == (32768, 2)
+    assert (networks.decoder.noise, networks.decoder.style_mixing) == ("fresh", 0)

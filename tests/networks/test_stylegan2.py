@@ -20,6 +20,7 @@ from lightning_gen.networks.equalized import (
 )
 from lightning_gen.networks.spectral import normalize
 from lightning_gen.networks.stylegan2 import StyleGAN2Decoder, StyleGAN2Encoder
+from lightning_gen.randomness import StepNoise
 
 TINY = {"channel_base": 256, "channel_max": 8}
 
@@ -182,3 +183,50 @@ def test_other_architectures():
 def test_spectral_norm_says_that_it_does_not_apply():
     with pytest.raises(UserError, match=r"StyleGAN2Encoder has no layer .*networks\.spectral_norm=none"):
         normalize(StyleGAN2Encoder((1, 16, 16), **TINY))
+
+
+def test_fresh_noise_is_that_of_the_training_step():
+    """New maps for each image and call of a training step; the maps drawn once where there is none."""
+    decoder, latents = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8, noise="fresh"), torch.randn(2, 8)
+    with torch.no_grad():
+        for layer in (decoder.first, *decoder.up, *decoder.same):
+            layer.strength.fill_(1.0)
+    noise = StepNoise(0)
+    calls = [decoder(latents, noise=noise) for _ in range(2)]
+    assert not torch.equal(*calls)
+    noise.start(0)
+    assert torch.equal(decoder(latents, noise=noise), calls[0])
+    assert torch.equal(decoder(latents), decoder(latents))
+    same = decoder(latents[:1].expand(2, -1), noise=noise)
+    assert not torch.equal(same[0], same[1])
+
+
+def test_mixed_styles_come_from_two_codes():
+    """Every layer from a random one on has the other code's style, in the given part of the images; only in training."""
+    decoder = StyleGAN2Decoder(8, (1, 16, 16), **TINY, style_dim=8, style_mixing=0.5)
+    latents = torch.randn(4000, 8)
+    with torch.no_grad():
+        plain, mixed = decoder.styles(latents), decoder.styles(latents, noise=StepNoise(0))
+    layers = decoder.num_styles
+    assert layers == 2 * len(decoder.to_image)
+    own = (plain == mixed).all(dim=2)  # [B, layers]
+    assert own[:, 0].all()
+    assert torch.equal(own, own.cumprod(dim=1).bool())  # own styles below, others above
+    first = own.sum(dim=1)  # the first layer with the other style
+    assert float((first < layers).float().mean()) == pytest.approx(0.5, abs=0.03)
+    counts = torch.bincount(first[first < layers], minlength=layers)[1:]
+    assert (counts / counts.sum() - 1 / (layers - 1)).abs().max() < 0.03
+    other = mixed[first < layers]
+    assert not torch.isclose(other[:, -1], other[:, 0]).all(dim=1).any()
+
+
+def test_each_layer_that_shows_the_image_shares_the_next_convolutions_style():
+    """As in the authors' code: two styles for each resolution; a change of one changes nothing below it."""
+    decoder = StyleGAN2Decoder(8, (1, 8, 8), **TINY, style_dim=8).eval()
+    styles = torch.randn(1, decoder.num_styles, 8)
+    with torch.no_grad():
+        image = decoder.synthesize(styles)
+        for layer in range(decoder.num_styles):
+            changed = styles.clone()
+            changed[:, layer] += 1
+            assert not torch.equal(decoder.synthesize(changed), image), layer
