@@ -21,6 +21,7 @@ SMALL = {  # by the key that a choice has
     "networks.encoder.widths": [16],
     "networks.encoder.width": 8,
     "networks.decoder.width": 8,
+    "networks.decoder.channels": 2,
     "model.latent_dim": 3,
     "model.latent_dims": [4, 3],
     "model.widths": [8],
@@ -45,7 +46,11 @@ SMALL = {  # by the key that a choice has
 PENALTIES = sorted((config_dir() / "model" / "penalty").glob("*.yaml"))
 GAUSSIAN = ("dip_vae_i", "dip_vae_ii", "dreg", "sticking_the_landing")  # objectives that need Gaussian posteriors
 REFUSED = {  # two choices that do not go together
-    *(("model=hierarchical_vae", f"objective={name}") for name in ("beta_tc", *GAUSSIAN)),
+    *(
+        (f"model={model}", f"objective={name}")
+        for model in ("hierarchical_vae", "ladder_vae")
+        for name in ("beta_tc", *GAUSSIAN)
+    ),
     *(("objective=beta_tc", f"posterior={name}") for name in ("full_covariance", "iaf", "planar")),
     *((f"objective={name}", f"posterior={flow}") for name in GAUSSIAN for flow in ("iaf", "planar")),
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
@@ -107,7 +112,7 @@ def rows(model: str, together: int = 2) -> Iterator[Row]:
 
 @lru_cache
 def _composed(model: str) -> DictConfig:
-    networks = [] if model == "vqvae" else ["networks=mlp"]
+    networks = [] if model in ("vqvae", "ladder_vae") else ["networks=mlp"]
     config = compose([f"model={model}", *networks, *(["num_classes=3"] if model == "classifier" else [])])
     tree = OmegaConf.to_container(
         OmegaConf.masked_copy(config, ["model", "networks", "seed", "num_classes", "schedule"])

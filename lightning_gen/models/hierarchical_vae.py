@@ -26,6 +26,13 @@ from lightning_gen.ranges import Count
 OBJECTIVES = "beta, capacity, ciwae, cyclic, elbo, free_bits, info_vae, iwae, miwae or warm_up"
 
 
+def check_objective(objective: ELBO) -> None:
+    """Raise a UserError for an objective that needs a single layer of latents."""
+    if objective.needs_diagonal or objective.needs_gaussian:
+        name = type(objective).__name__
+        raise UserError(f"{name} needs a single layer of latents: use model/objective={OBJECTIVES}.")
+
+
 class ConditionalGaussian(nn.Module):
     """Maps values [..., D] to a Gaussian on [..., Z]: hidden layers, then a linear one for the mean and log sigma."""
 
@@ -82,9 +89,7 @@ class HierarchicalVAE(VariationalModel):
         seed: int = 0,
     ) -> None:
         super().__init__(image_shape, sum(latent_dims), optimizer, objective, output_bias, num_classes, seed)
-        if self.objective.needs_diagonal or self.objective.needs_gaussian:
-            name = type(self.objective).__name__
-            raise UserError(f"{name} needs a single layer of latents: use model/objective={OBJECTIVES}.")
+        check_objective(self.objective)
         self.latent_dims = tuple(latent_dims)
         first, second = latent_dims
         self.encoder = encoder(image_shape=image_shape)

@@ -75,6 +75,9 @@ def config_of(model: str, networks: str) -> DictConfig:
     return OmegaConf.create(OmegaConf.to_container(config, resolve=True))
 
 
+OWN_NETWORKS = {"vqvae": "vq", "ladder_vae": "ladder"}  # models that need these networks
+
+
 def outcome(model: str, networks: str, kind: str) -> str:
     """`trains`, or why the three do not go together."""
     shape = KINDS[kind]
@@ -88,8 +91,8 @@ def outcome(model: str, networks: str, kind: str) -> str:
 
 def goes(model: str, networks: str, kind: str) -> bool:
     if kind == "points":
-        return model != "vqvae" and networks in ("mlp", "single_layer")
-    return model != "vqvae" or networks == "vq"
+        return model not in OWN_NETWORKS and networks in ("mlp", "single_layer")
+    return networks == OWN_NETWORKS.get(model, networks)
 
 
 @pytest.mark.parametrize("model", models())

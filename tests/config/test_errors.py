@@ -8,7 +8,7 @@ from tests.helpers import QUICK, train_run
 MISTAKES = {
     "unknown model": (
         ["model=gna"],
-        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
+        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, ladder_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
     ),
     "unknown data set": (
         ["dataset=mnst"],
