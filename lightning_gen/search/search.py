@@ -1,26 +1,21 @@
 """The loop of a search: ask Optuna for a trial, train it as a run, tell what came out, until the budget is spent."""
 
-import math
-import shutil
 import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import Trial, TrialState
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import shortest, write_atomically
-from lightning_gen.runs.run import Run
-from lightning_gen.search.results import value_of
+from lightning_gen.search.jobs import Job, Jobs
 from lightning_gen.search.space import Space, as_overrides, read_space, values_of_run
 from lightning_gen.search.study import better_first, budget, make_sampler, objectives, open_study
 from lightning_gen.search.workers import is_orphan, this_process
@@ -28,16 +23,7 @@ from lightning_gen.search.workers import is_orphan, this_process
 ATTEMPTS = 3  # a trial that was killed so often is given up
 HOPELESS = 3  # so many failures at the start, and the search stops
 BEGINNING = 60  # seconds in which another machine has surely begun a trial
-ENDED = ("completed", "pruned")  # statuses of runs that need no more training
 OVER_BUDGET = "over budget"  # the status of a trial that two machines began at the same moment
-
-
-@dataclass
-class Job:
-    """One training of a trial: the folder of its run below the search, and its overrides."""
-
-    subdir: str
-    overrides: list[str]
 
 
 def search(config: DictConfig, launcher: Launcher, params: dict[str, Any], arguments: Sequence[str]) -> float | None:
@@ -73,12 +59,13 @@ class Search:
         self, config: DictConfig, launcher: Launcher, space: Space, fixed: list[str], directory: Path
     ) -> None:
         self.config, self.settings = config, config.sweep
-        self.launcher, self.space, self.fixed, self.directory = launcher, space, fixed, directory
+        self.space, self.fixed, self.directory = space, fixed, directory
         self.lock = FileLock(directory / "search.lock")
         self.metrics = objectives(config)
         if len(self.metrics) == 1 and self.settings.metrics and config.checkpoint.monitor is None:
             metric, mode = self.metrics[0]
             self.fixed = [*fixed, f"checkpoint.monitor={metric}", f"checkpoint.mode={mode}"]
+        self.jobs = Jobs(launcher, directory, self.fixed, [metric for metric, _ in self.metrics])
         with self.lock:
             self.study = open_study(config, directory, space)
             self.trials = budget(config, space)
@@ -97,9 +84,11 @@ class Search:
     def conclude(self) -> float | None:
         """Repeat the best trial with fresh seeds if asked for, and print the result."""
         if len(self.metrics) > 1:
-            print(
-                f"{len(self.study.best_trials)} trials on the Pareto front: lightning-gen leaderboard {self._where}"
-            )
+            front = len(self.study.best_trials)
+            print(f"{front} trials on the Pareto front: lightning-gen leaderboard {self._where}")
+            return None
+        if self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            print("Other workers are still busy with trials of this search.")  # the last one concludes it
             return None
         ranking = better_first(self.study)
         if not ranking:
@@ -190,6 +179,7 @@ class Search:
             self._fail(trial, "killed")
             return False
         trial.set_user_attr("attempts", attempts)
+        trial.set_user_attr("status", None)
         trial.set_user_attr("worker", this_process())
         return True
 
@@ -203,56 +193,23 @@ class Search:
 
     def _train(self, batch: list[Trial], number: int) -> None:
         """Train the trials of a batch with their seed of this number, and record the results."""
-        going = [trial for trial in batch if "status" not in trial.user_attrs]
-        jobs = [self._job(trial, number) for trial in going]
+        going = [trial for trial in batch if trial.user_attrs.get("status") is None]
         begun = time.monotonic()
-        for trial, result, job in zip(going, self._launch(jobs), jobs, strict=True):
+        outcomes = self.jobs.run([self._job(trial, number) for trial in going])
+        seconds = (time.monotonic() - begun) / max(len(going), 1)
+        for trial, outcome in zip(going, outcomes, strict=True):
             values = trial.user_attrs.get("values", [])
-            seconds = trial.user_attrs.get("seconds", 0.0) + (time.monotonic() - begun) / max(len(jobs), 1)
-            trial.set_user_attr("seconds", round(seconds, 2))
-            status, found = self._outcome(self.directory / job.subdir, result)
-            if status == "completed" and not all(map(math.isfinite, found)):
-                status = "nan"
-            if status != "completed":
-                trial.set_user_attr("status", status)
+            trial.set_user_attr("seconds", round(trial.user_attrs.get("seconds", 0.0) + seconds, 2))
+            if outcome.warnings:
+                trial.set_user_attr("warnings", outcome.warnings)
+            if outcome.status != "completed":
+                trial.set_user_attr("status", outcome.status)
             elif len(values) <= number:
-                trial.set_user_attr("values", [*values, found])
-            if warned := _summary(self.directory / job.subdir).get("warnings"):
-                trial.set_user_attr("warnings", warned)  # such as a collapse
-            if status == "completed" and self.settings.seeds > 1 and len(self.metrics) == 1:
-                trial.report(found[0], number)
+                trial.set_user_attr("values", [*values, outcome.values])
+            if outcome.status == "completed" and self.settings.seeds > 1 and len(self.metrics) == 1:
+                trial.report(outcome.values[0], number)
                 if number + 1 < self.settings.seeds and trial.should_prune():
                     trial.set_user_attr("status", "pruned")
-
-    def _launch(self, jobs: list[Job]) -> list[JobReturn | None]:
-        """Run the jobs that are not completed yet; None for those that are."""
-        results: list[JobReturn | None] = [None] * len(jobs)
-        todo = [index for index, job in enumerate(jobs) if _status(self.directory / job.subdir) not in ENDED]
-        if not todo:
-            return results
-        calls = []
-        for index in todo:
-            job = jobs[index]
-            path = self.directory / job.subdir
-            subdir = [f"hydra.sweep.subdir={job.subdir}"]
-            calls.append([*self.fixed, *job.overrides, *subdir, *_resume(path)])
-        for index, result in zip(todo, self.launcher.launch(calls, initial_job_idx=0), strict=True):
-            results[index] = result
-        return results
-
-    def _outcome(self, path: Path, result: JobReturn | None) -> tuple[str, list[float]]:
-        """How a run ended and its values of the metrics."""
-        if result is not None and result.status == JobStatus.FAILED:
-            error = getattr(result, "_return_value", None)
-            print(f"error: {path.name}: {type(error).__name__}: {error}", file=sys.stderr)
-            return "failed", []
-        status = _status(path)
-        if status in ("running", "failed", ""):
-            return "nan" if "has diverged" in _summary(path).get("error", "") else "failed", []
-        summary = _summary(path)
-        if len(self.metrics) == 1:
-            return status, [value_of(summary, summary.get("best", {}).get("metric", ""))]
-        return status, [value_of(summary, name) for name, _ in self.metrics]
 
     def _tell(self, trial: Trial) -> None:
         status = trial.user_attrs.get("status")
@@ -290,11 +247,7 @@ class Search:
             Job(f"repeats_of_{best.number}/seed_{seed}", [*as_overrides(best.params), f"seed={seed}"])
             for seed in range(first, first + self.settings.repeat_best)
         ]
-        results = self._launch(jobs)
-        found = [
-            self._outcome(self.directory / job.subdir, result) for job, result in zip(jobs, results, strict=True)
-        ]
-        values = [value[0] for status, value in found if status == "completed" and math.isfinite(value[0])]
+        values = [out.values[0] for out in self.jobs.run(jobs) if out.status == "completed"]
         self.study.set_user_attr("repeated", {"trial": best.number, "values": values})
         if values:
             spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
@@ -313,22 +266,3 @@ def _shown(trial: Trial | optuna.trial.FrozenTrial) -> str:
     """The values of a trial, numbers shortened."""
     params = trial.params.items()
     return " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params)
-
-
-def _resume(path: Path) -> list[str]:
-    """The override that continues the run at a path. What was killed before its first checkpoint starts again."""
-    if not (path / "config.yaml").exists():
-        return []
-    if not any((path / "checkpoints").glob("*.ckpt")):
-        shutil.rmtree(path)
-        return []
-    return [f"resume='{path}'"]
-
-
-def _status(path: Path) -> str:
-    """The status of the run at a path; empty if there is none."""
-    return str(_summary(path).get("status", ""))
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    return Run.load(path).read_summary() if (path / "config.yaml").exists() else {}
