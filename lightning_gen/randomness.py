@@ -49,6 +49,7 @@ class Stream(IntEnum):
     LIKELIHOOD_NOISE = -11  # their dequantization or binarization
     LIKELIHOOD_DRAWS = -12  # the latents of the estimate
     LIKELIHOOD_SIMULATION = -13  # the images that are drawn from the model
+    PATHS = -14  # the ends of the paths whose perceptual length is measured
 
 
 def mix(*numbers: int) -> int:

@@ -17,6 +17,7 @@ from lightning_gen.evaluation.encoders import code_disentanglement, reconstructi
 from lightning_gen.evaluation.evaluator import Evaluator, Measure
 from lightning_gen.evaluation.fitted_priors import COMPONENTS
 from lightning_gen.evaluation.likelihood import build_likelihood
+from lightning_gen.evaluation.paths import path_length
 from lightning_gen.evaluation.rae_distances import four_distances
 from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.comparison import Metric
@@ -27,6 +28,7 @@ from lightning_gen.metrics.reconstruction import LPIPS_SIDE, build_lpips
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
 
+OF_SAMPLERS = {"ppl": path_length}
 OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # skipped for models without an encoder
 
 
@@ -50,12 +52,13 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     check_names(options, data)
     extractor, note = _extractor(options, data, cache_dir)
     evaluator = _sample_evaluator(options, data, extractor, device, cache_dir)
-    return Evaluator(options.name, note, data, evaluator, _of_encoder(options), **shared)
+    of_sampler = tuple(measure for name, measure in OF_SAMPLERS.items() if name in options.metrics)
+    return Evaluator(options.name, note, data, evaluator, _of_encoder(options), of_sampler, **shared)
 
 
 def check_names(options: DictConfig, data: ImageDataModule) -> None:
     """Raise a UserError for an unknown metric, or one that these images do not allow."""
-    known = [*METRICS, *OF_ENCODERS]
+    known = [*METRICS, *OF_SAMPLERS, *OF_ENCODERS]
     for name in options.metrics:
         if name not in known:
             raise UserError(
@@ -100,7 +103,7 @@ def added_metrics(options: DictConfig) -> dict[str, Metric]:
             f"conf/evaluation/metric/{name}.yaml, write `{name}: {{_target_: {target}, _partial_: true}}`."
         )
     for name, node in nodes.items():
-        if name in METRICS or name in OF_ENCODERS:
+        if name in (*METRICS, *OF_SAMPLERS, *OF_ENCODERS):
             raise UserError(
                 f"evaluation/metric: {name} is already a metric of evaluation.metrics: choose another name."
             )

@@ -48,8 +48,9 @@ class Evaluator:
     """Evaluates models by the protocol `name`, against the images of `data`.
 
     `note`: a line that says which features were chosen, and why. `of_encoder`: measures for models that both encode
-    and sample. `likelihood`: the test likelihood, for models that have densities. `projection`: the projection of
-    codes for their picture; None: no picture. `cache` keeps results of real images.
+    and sample. `of_sampler`: for all models that sample. `likelihood`: the test likelihood, for models that have
+    densities. `projection`: the projection of codes for their picture; None: no picture. `cache` keeps results of
+    real images.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Evaluator:
     data: ImageDataModule
     sample_evaluator: SampleEvaluator | PointEvaluator
     of_encoder: tuple[Measure, ...] = ()
+    of_sampler: tuple[Measure, ...] = ()
     likelihood: LikelihoodEvaluator | None = None
     projection: str | None = None
     cache: ResultCache | None = None
@@ -82,8 +84,8 @@ class Evaluator:
             return report
         report.add(self.sample_evaluator(model.sample, **context))
         report.pictures |= self.sample_evaluator.pictures()
-        if model.can_encode and isinstance(self.sample_evaluator, SampleEvaluator):
-            for measure in self.of_encoder:
+        if isinstance(self.sample_evaluator, SampleEvaluator):
+            for measure in (*self.of_sampler, *(self.of_encoder if model.can_encode else ())):
                 report.add(measure(model, self.data, self.sample_evaluator, context))
         return report
 

@@ -20,7 +20,7 @@ HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # shown with
 # Metrics whose better direction is known, by the start of their names.
 LOWER = (
     *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "kl", "nll", "bits_per_dim"),
-    *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance"),
+    *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance", "ppl"),
 )
 HIGHER = (
     *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "kmeans"),
