@@ -26,6 +26,7 @@ WHAT = {
     "distributed": "between processes",
     "files": "atomic writes, locks",
     "interruption": "signals",
+    "progress": "bars and lines",
     "randomness": "noise of each step",
     "ranges": "of arguments",
     "errors": "UserError",

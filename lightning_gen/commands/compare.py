@@ -104,7 +104,7 @@ def write_csv(table: Comparison, path: Path) -> None:
     for column in table.columns:
         head += [table.headers[column], f"{table.headers[column]} std", f"{table.headers[column]} best"]
     try:
-        with open(path, "w", newline="") as file:
+        with open(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(head)
             for row in table.rows:

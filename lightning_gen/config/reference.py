@@ -43,7 +43,7 @@ class Key(NamedTuple):
 
 def keys_of(file: Path, group: type | None) -> list[Key]:
     """The keys of a config file in order; `group` is the schema of a group that builds no object."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     tree = yaml.safe_load(text) or {}
     return list(_walk(tree, comments(text), group, tree))
 
@@ -128,7 +128,7 @@ def page() -> str:
         parts.append(f"\n## `{group}=`\n")
         for file in sorted(folder.glob("*.yaml")):
             keys = keys_of(file, _schema_of(group))
-            head = takewhile(lambda line: line.startswith("#"), file.read_text().splitlines())
+            head = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
             about = " ".join(line.lstrip("# ") for line in head if not line.startswith("# @"))
             parts.append(
                 f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{_package(file, group)}.") if keys else "")
@@ -138,7 +138,7 @@ def page() -> str:
 
 def _package(file: Path, group: str) -> str:
     """Where the keys of a file are in the config: what `# @package` in its first line says, else at its group."""
-    said = re.match(r"# @package (\S+)", file.read_text())
+    said = re.match(r"# @package (\S+)", file.read_text(encoding="utf-8"))
     return said[1] if said else {"hardware": "trainer"}.get(group, group.replace("/", "."))
 
 

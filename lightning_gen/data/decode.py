@@ -3,16 +3,27 @@
 import hashlib
 import io
 import os
+import stat
 import zipfile
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+LARGEST_FILE = 2**30  # bytes of one image file
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L")
 ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap height and width
+UPRIGHT = {  # what turns an image of each orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BadImage(Exception):
@@ -30,15 +41,31 @@ class Entry(NamedTuple):
     data: bytes = b""
 
     def read(self) -> bytes:
+        """The bytes of the image.
+
+        Raises:
+            BadImage: it is not a file, or larger than LARGEST_FILE.
+        """
         if self.member:
-            return _zip(self.file).read(self.member)
+            archive = _zip(self.file)
+            _check_length(archive.getinfo(self.member).file_size)
+            return archive.read(self.member)
         if not self.file:
             return self.data
+        status = os.stat(self.file)
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device could take forever
+            raise BadImage("not a file")
+        _check_length(status.st_size if self.offset < 0 else self.size)
         with open(self.file, "rb") as file:
             if self.offset < 0:
                 return file.read()
             file.seek(self.offset)
             return file.read(self.size)
+
+
+def _check_length(count: int) -> None:
+    if count > LARGEST_FILE:
+        raise BadImage(f"{count / 2**30:.1f} GB; an image file may have {LARGEST_FILE / 2**30:.0f} GB")
 
 
 @lru_cache(maxsize=4)  # so that each process reads a zip's directory once
@@ -62,7 +89,7 @@ def look(entry: Entry) -> Shape:
     """
     with _open(entry) as image:
         width, height = image.size
-        if image.getexif().get(ORIENTATION, 1) >= 5:
+        if _orientation(image) >= 5:
             width, height = height, width
         return Shape(1 if image.mode in GREY_MODES else 3, height, width)
 
@@ -83,11 +110,15 @@ def decode(entry: Entry, channels: int | None, crop: int | None, size: int | Non
     """
     with _open(entry) as image:
         try:
-            upright = _eight_bits(ImageOps.exif_transpose(image))
-        except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+            image.load()
+            turn = UPRIGHT.get(_orientation(image))
+            upright = _eight_bits(image if turn is None else image.transpose(turn))
+            grey = channels == 1 or (channels is None and upright.mode in GREY_MODES)
+            upright = upright.convert("L" if grey else "RGB")
+        except BadImage:
+            raise
+        except Exception as error:  # damaged files raise many kinds of errors
             raise BadImage(_reason(error)) from error
-    grey = channels == 1 or (channels is None and upright.mode in GREY_MODES)
-    upright = upright.convert("L" if grey else "RGB")
     side = crop or (min(upright.size) if size else None)
     if side is not None:
         upright = _centre(upright, side)
@@ -103,18 +134,30 @@ def _open(entry: Entry) -> Image.Image:
         if not data:
             raise BadImage("zero bytes")
         return Image.open(io.BytesIO(data))
+    except BadImage:
+        raise
     except UnidentifiedImageError as error:
         raise BadImage("not an image in a known format") from error
-    except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+    except Exception as error:  # of files, archives and formats, of many kinds
         raise BadImage(_reason(error)) from error
 
 
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 if the metadata are damaged or say something else."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged metadata; damaged pixels are found when they are read
+        return 1
+    return value if value in UPRIGHT else 1
+
+
 def _reason(error: Exception) -> str:
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    image.load()
     if image.mode.startswith("I;16"):  # Pillow's own conversion clips instead of scaling
         return Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
     if image.mode in ("I", "F"):

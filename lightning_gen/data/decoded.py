@@ -10,6 +10,7 @@ processes wait meanwhile.
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -104,19 +105,28 @@ def _root(decoding: Decoding) -> Path:
 
 
 def _read(folder: Path) -> Decoded:
-    meta = json.loads((folder / "meta.json").read_text())
-    bad_rows = {row for row, _, _ in meta["bad"]}
-    kept = [row for row in range(meta["entries"]) if row not in bad_rows]
-    shape = (len(kept), *meta["shape"])
-    numel = len(kept) * meta["shape"][0] * meta["shape"][1] * meta["shape"][2]
-    if (folder / "images.u8").stat().st_size < numel:
-        raise UserError(f"The cache {folder} is damaged: delete it, and it will be built again.")
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        bad = [(str(name), str(why)) for _, name, why in meta["bad"]]
+        bad_rows = {row for row, _, _ in meta["bad"]}
+        kept = [row for row in range(meta["entries"]) if row not in bad_rows]
+        shape = (len(kept), *map(int, meta["shape"]))
+        numel = math.prod(shape)
+        damaged = (folder / "images.u8").stat().st_size < numel
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(folder) from error
+    if damaged:
+        raise _damaged(folder)
     # Not shared: writing to these images would never change the file.
     images = (
         torch.from_file(str(folder / "images.u8"), shared=False, size=numel, dtype=torch.uint8) if numel else None
     )
     empty = torch.empty(0, dtype=torch.uint8)
-    return Decoded((empty if images is None else images).view(shape), kept, [(n, why) for _, n, why in meta["bad"]])
+    return Decoded((empty if images is None else images).view(shape), kept, bad)
+
+
+def _damaged(folder: Path) -> UserError:
+    return UserError(f"The cache {folder} is damaged: delete it, and it will be built again.")
 
 
 # -- building ------------------------------------------------------------------------------------------------
@@ -216,14 +226,23 @@ def _close_gaps(path: Path, count: int, shape: Shape, bad: dict[int, str]) -> No
 def content_hash(entries: Sequence[Entry], cache_dir: Path) -> str:
     """A hash of the names and contents of the entries, in order."""
     whole_files = sorted({entry.file for entry in entries if entry.file})
-    stamps = [(file, status.st_size, status.st_mtime_ns) for file in whole_files for status in [os.stat(file)]]
+    stamps = [(file, *_stamp(file)) for file in whole_files]
     places = [(entry.name, entry.file, entry.offset, entry.size, entry.member) for entry in entries]
     stamp = hashlib.sha256(json.dumps([stamps, places]).encode()).hexdigest()[:24]
     known = Path(cache_dir).expanduser() / "decoded" / "stamps" / stamp
     with cache_lock(cache_dir, stamp):
-        if not known.exists():
+        if not (known.exists() and re.fullmatch(rb"[0-9a-f]{64}", known.read_bytes())):
             write_atomically(known, _hash_all(entries))
-    return known.read_text()
+    return known.read_text(encoding="utf-8")
+
+
+def _stamp(file: str) -> tuple[int, int]:
+    """Size and time of a file; zeros for a link that leads nowhere."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _hash_all(entries: Sequence[Entry]) -> str:
@@ -231,7 +250,7 @@ def _hash_all(entries: Sequence[Entry]) -> str:
     calls = ((hash_entries, (entries[a : a + PART],)) for a in starts(entries))
     for part in in_parallel(calls, len(entries), "reading"):
         for name, one in part:
-            digest.update(f"{name}\0{one}\n".encode())
+            digest.update(f"{name}\0{one}\n".encode(errors="surrogateescape"))  # names may be no UTF-8
     return digest.hexdigest()
 
 

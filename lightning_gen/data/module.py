@@ -92,6 +92,11 @@ class ImageDataModule(LightningDataModule):
         if splits.train.stream is not None:
             self._check_stream()
         train, test = (self._transformed(self._chosen_by_label(part)) for part in (splits.train, splits.test))
+        if train.image_shape != test.image_shape:
+            raise UserError(
+                f"dataset={self.dataset}: training images are {_shown(train)} and test images {_shown(test)}: set "
+                f"dataset.size and dataset.channels, which make them equal."
+            )
         if self.fraction is not None or self.limit is not None:
             train = train.subset(self._chosen(len(train)))
         if self.binarize == "static":
@@ -240,3 +245,8 @@ class ImageDataModule(LightningDataModule):
     @property
     def _test_transform(self) -> BatchTransform:
         return BatchTransform(dequantize=self.batch_transform.dequantize)
+
+
+def _shown(data: ImageSet) -> str:
+    """The shape of the images, as 3x32x32."""
+    return "x".join(map(str, data.image_shape))

@@ -1,9 +1,9 @@
 """Work on many images on all cores, with a progress bar."""
 
-import contextlib
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
+
+from lightning_gen.progress import progress
 
 PART = 512  # images that a worker takes at a time
 ALONE = 2 * PART  # up to this many images, starting workers is not worth it
@@ -27,26 +27,10 @@ def in_parallel(calls: Iterable[Call], total: int, description: str) -> Iterator
             yield function(*arguments)
         return
     tasks = (delayed(function)(*arguments) for function, arguments in calls)
-    with _progress(total, description) as advance:
+    with progress(total, description) as advance:
         try:
             for result in Parallel(n_jobs=-1, return_as="generator")(tasks):
                 advance(PART)
                 yield result
         finally:
             get_reusable_executor().shutdown(wait=True)  # otherwise they stay for minutes, next to the training
-
-
-@contextlib.contextmanager
-def _progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        print(f"{description}: {total:,} images", file=sys.stderr, flush=True)
-        yield lambda count: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda count: bar.advance(task, count)

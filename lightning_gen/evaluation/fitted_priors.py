@@ -73,7 +73,8 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
     With the kind `prior` the model keeps its own prior.
 
     Raises:
-        UserError: the density was fitted to another checkpoint, or the model has no encoder or no decoder.
+        UserError: the density was fitted to another checkpoint, its file is damaged, or the model has no
+            encoder or no decoder.
     """
     if kind == "prior":
         return
@@ -81,15 +82,19 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
     if not path.exists():
         check_codes(run, model)
         fit_and_keep(run, model, build_data(run.config), kind, COMPONENTS, checkpoint)
-    saved = torch.load(path, map_location="cpu", weights_only=True)
-    if saved["images_seen"] != model.images_seen:
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        density = build_density(kind, model.latent_dim, saved["components"])
+        density.load_state_dict(saved["state_dict"])
+        fitted_to = saved["images_seen"]
+    except Exception as error:  # damaged files raise many kinds of errors
+        raise UserError(f"{path} cannot be read: delete it, and it will be fitted again.") from error
+    if fitted_to != model.images_seen:
         raise UserError(
             f"{path} was fitted to another checkpoint: run `lightning-gen fit-prior {run.path} --kind {kind} "
             f"--checkpoint ...` for this checkpoint."
         )
-    model.density = build_density(kind, model.latent_dim, saved["components"])
-    model.density.load_state_dict(saved["state_dict"])
-    model.density.to(model.device).requires_grad_(False)
+    model.density = density.to(model.device).requires_grad_(False)
 
 
 def check_codes(run: Run, model: GenerativeModel) -> None:

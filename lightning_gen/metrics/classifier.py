@@ -11,6 +11,8 @@ import hashlib
 import json
 import math
 import re
+import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +24,7 @@ from torch.nn import functional as F
 from lightning_gen.files import content_hash, locked, write_atomically
 from lightning_gen.metrics.features import FeatureExtractor, hash_tensors
 from lightning_gen.pictures import to_float
+from lightning_gen.progress import progress
 
 NATIVE_SIZE = (28, 28)
 NUM_FEATURES = 64
@@ -147,12 +150,27 @@ def cached_classifier(
     key = content_hash(images, labels, json.dumps(asdict(recipe), sort_keys=True), "classifier-v1")[:16]
     safe = re.sub(r"[^A-Za-z0-9_.]+", "_", name)
     path = Path(cache_dir) / f"classifier-{safe}-{key}.pt"
-    if not path.exists():
+    state = _saved(path)
+    if state is None:
         with locked(path):
-            if not path.exists():
-                state = fit_state(images, labels, recipe)
+            state = _saved(path)
+            if state is None:
+                state = fit_state(
+                    images, labels, recipe, announce=f"training the {safe} classifier for the evaluation"
+                )
                 write_atomically(path, lambda file: torch.save(state, file))
-    return FeatureClassifier(_read(path.read_bytes()), f"classifier-{safe}-v1")
+    return FeatureClassifier(state, f"classifier-{safe}-v1")
+
+
+def _saved(path: Path) -> dict[str, Tensor] | None:
+    """The tensors of a file; None if there is no file, or after one line if it is damaged."""
+    try:
+        return _read(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except Exception:  # damaged files raise many kinds of errors
+        print(f"note: {path} is damaged: the classifier is trained again.", file=sys.stderr)
+        return None
 
 
 def packaged_classifier(dataset: str) -> FeatureClassifier | None:
@@ -164,7 +182,7 @@ def packaged_classifier(dataset: str) -> FeatureClassifier | None:
     record_file = WEIGHTS / f"{dataset}.json"
     if not record_file.exists():
         return None
-    record = json.loads(record_file.read_text())
+    record = json.loads(record_file.read_text(encoding="utf-8"))
     data = (WEIGHTS / f"{dataset}.pt").read_bytes()
     if hashlib.sha256(data).hexdigest() != record["sha256"]:
         raise ValueError(f"the packaged {dataset}.pt differs from its record: reinstall lightning_gen")
@@ -184,8 +202,11 @@ def _read(data: bytes) -> dict[str, Tensor]:
     return torch.load(BytesIO(data), map_location="cpu", weights_only=True)
 
 
-def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tensor]:
-    """Train a classifier; returns the tensors of a ``FeatureClassifier``, with weights in float16."""
+def fit_state(images: Tensor, labels: Tensor, recipe: Recipe, announce: str | None = None) -> dict[str, Tensor]:
+    """Train a classifier; returns the tensors of a ``FeatureClassifier``, with weights in float16.
+
+    ``announce``: shows progress under this description.
+    """
     if len(images) != len(labels) or images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
             f"expected uint8 images [N, C, H, W] with N labels, got {images.dtype} {list(images.shape)} "
@@ -199,7 +220,7 @@ def fit_state(images: Tensor, labels: Tensor, recipe: Recipe) -> dict[str, Tenso
         net = _Trainee(channels, int(labels.max()) + 1)
     net = net.to(images.device)
     with torch.enable_grad(), torch.inference_mode(False), torch.autocast(images.device.type, enabled=False):
-        _fit(net, images, labels, recipe)
+        _fit(net, images, labels, recipe, announce)
     return net.frozen_state(images)
 
 
@@ -228,18 +249,21 @@ class _Trainee(FeatureExtractor):
         return {**state, "scale": torch.tensor(1 / max(rms, 1e-12))}
 
 
-def _fit(net: _Trainee, images: Tensor, labels: Tensor, recipe: Recipe) -> None:
+def _fit(net: _Trainee, images: Tensor, labels: Tensor, recipe: Recipe, announce: str | None) -> None:
     size = min(recipe.batch_size, len(images))
     per_epoch = len(images) // size
     epochs = max(recipe.epochs, math.ceil(recipe.min_steps / per_epoch))
     optimizer = torch.optim.Adam(net.parameters(), lr=recipe.max_lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.max_lr, total_steps=epochs * per_epoch)
     generator = torch.Generator().manual_seed(recipe.seed)  # on the CPU: the same order on every device
-    for _ in range(epochs):
-        order = torch.randperm(len(images), generator=generator).to(images.device)
-        for index in order[: per_epoch * size].split(size):
-            loss = F.cross_entropy(net.head(net.hidden(images[index])), labels[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    shown = progress(epochs * per_epoch, announce, "steps") if announce else nullcontext(lambda count: None)
+    with shown as advance:
+        for _ in range(epochs):
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+            for index in order[: per_epoch * size].split(size):
+                loss = F.cross_entropy(net.head(net.hidden(images[index])), labels[index])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                advance(1)

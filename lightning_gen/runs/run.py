@@ -21,13 +21,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers.oc import env
-from yaml import YAMLError
 
 from lightning_gen.config.optimizers import check_classes, leave_out_foreign
 from lightning_gen.errors import UserError
 from lightning_gen.files import is_intact, locked, write_atomically
+from lightning_gen.runs.records import read_config, read_summary, read_yaml
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
@@ -76,13 +75,7 @@ class Run:
             trusted.
         """
         path = Path(path)
-        try:
-            config = OmegaConf.load(path / "config.yaml")
-        except FileNotFoundError:
-            raise UserError(f"{path} is not a run directory: it has no config.yaml.") from None
-        except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{path / 'config.yaml'} cannot be read: {str(error).splitlines()[0]}") from error
-        assert isinstance(config, DictConfig)
+        config = read_config(path)
         tree = OmegaConf.to_container(upgraded(config))
         if own:
             saved = upgraded(config)
@@ -201,7 +194,7 @@ class Run:
 
     def _has_trained(self) -> bool:
         rows = self.path / "metrics.csv"
-        logged = rows.read_text().splitlines()[1:] if rows.is_file() else []
+        logged = rows.read_text(encoding="utf-8").splitlines()[1:] if rows.is_file() else []
         steps = self.read_summary().get("progress", {}).get("step", 0)
         return bool(steps) or any(row.split(",")[0] not in ("", "0") for row in logged)
 
@@ -225,14 +218,7 @@ class Run:
         Raises:
             UserError: it cannot be read.
         """
-        path = self.path / "summary.json"
-        try:
-            summary = json.loads(path.read_text()) if path.exists() else {}
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}): repair it, or remove it.") from error
-        if not isinstance(summary, dict):
-            raise UserError(f"{path} is not a summary: repair it, or remove it.")
-        return summary
+        return read_summary(self.path)
 
     def write_summary(self, **parts: Any) -> dict[str, Any]:
         """Replace these parts of summary.json and keep the others."""
@@ -271,7 +257,7 @@ def _from_best(best: Path, last: Path) -> str:
 def saved_overrides(run_dir: Path) -> list[str]:
     """The overrides of a run as they were typed, without interpolation."""
     file = run_dir / ".hydra" / "overrides.yaml"
-    saved: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.is_file() else []
+    saved: Any = OmegaConf.to_container(read_yaml(file)) if file.exists() else []
     return [str(override) for override in saved]
 
 

@@ -38,7 +38,7 @@ class MetricsCSV(Logger):
         self._last_at = 0  # where it begins in the file
         self._waiting: dict[str, str] = {}  # values for the next row
         if path.exists():
-            with open(path, newline="") as file:
+            with open(path, newline="", encoding="utf-8") as file:
                 self.columns = list(csv.DictReader(file).fieldnames or self.columns)
 
     @property
@@ -87,7 +87,7 @@ class MetricsCSV(Logger):
     def _rows(self) -> Iterator[dict[str, str]]:
         """The rows on disk; a kill may have left an incomplete one at the end."""
         if self.path.exists():
-            with open(self.path, newline="") as file:
+            with open(self.path, newline="", encoding="utf-8") as file:
                 yield from (row for row in csv.DictReader(file) if None not in row.values())
 
     def _rewrite(self, rows: Iterable[dict[str, str]]) -> None:

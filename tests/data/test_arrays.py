@@ -108,7 +108,11 @@ BAD = {
     "NaN": ({"images": nan_at(7)}, {}, r"1 of 20 images in .*a\.npz.*image 7 \(NaN or infinite\).*on_bad_image=skip"),
     "range": ({"images": GREY.astype(np.float32)}, {}, r"20 of 20.*outside \[0, 1\]; dataset\.value_range"),
     "labels too short": ({"images": GREY, "labels": LABELS[:19]}, {}, r"20 images, but labels of shape \[19\]"),
-    "labels not whole": ({"images": GREY, "labels": LABELS / 2}, {}, r"labels must be integers from 0, not float64"),
+    "labels not whole": (
+        {"images": GREY, "labels": LABELS / 2},
+        {},
+        r"labels must be integers from 0 to 99,999, not float64",
+    ),
     "two channels": ({"images": GREY[..., None].repeat(2, 3)}, {}, r"shape \[20, 6, 6, 2\]"),
     "ambiguous": ({"images": GREY[:, None, :, :3]}, {}, r"dataset\.layout=NCHW or NHWC"),
     "wrong layout": ({"images": GREY}, {"layout": "NCHW"}, r"dataset\.layout=NCHW does not fit"),
@@ -152,3 +156,32 @@ def test_bad_images_can_be_left_out(tmp_path, capsys):
     splits = arrays(SKIP, save(tmp_path / "a.npz", images=nan_at(7), labels=LABELS))
     assert len(splits.train) + len(splits.test) == 19
     assert "warning: left out 1 of 20 images" in capsys.readouterr().err
+
+
+def test_every_type_and_byte_order_gives_the_same_images_or_is_named(tmp_path):
+    black_white = np.where(GREY > 127, 255, 0)
+    for number, kind in enumerate(("<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g", "u1", "?")):
+        images = GREY if kind == "u1" else GREY > 127 if kind == "?" else (GREY / 255).astype(kind)
+        splits = arrays(Decoding(), save(tmp_path / f"{number}.npz", images=images, test_images=images))
+        expected = black_white if kind == "?" else GREY
+        assert np.abs(splits.train.images[:, 0].numpy().astype(int) - expected).max() <= 1
+    for number, kind in enumerate(("i1", "<i2", ">u2", "<i8", ">u8", "c8", "U3", "S3", "M8[s]", "V2")):
+        images = np.zeros(GREY.shape, kind)
+        with pytest.raises(UserError, match="save them as uint8"):
+            arrays(Decoding(), save(tmp_path / f"bad {number}.npz", images=images))
+
+
+def test_labels_of_every_type_of_integer(tmp_path):
+    for number, kind in enumerate(("i1", "u1", "<i2", ">u2", "<u4", ">i4", "<i8", ">i8", "<u8", ">u8")):
+        parts = {"images": GREY, "labels": LABELS.astype(kind), "test_images": GREY}
+        assert arrays(Decoding(), save(tmp_path / f"{number}.npz", **parts)).train.labels.tolist() == LABELS.tolist()
+    for number, labels in enumerate((LABELS - 1, LABELS + 2**40, LABELS.astype("U3"), LABELS.astype("f4") * np.nan)):
+        with pytest.raises(UserError, match="labels must be integers from 0"):
+            arrays(Decoding(), save(tmp_path / f"bad {number}.npz", images=GREY, labels=labels))
+
+
+def test_a_compressed_file_that_does_not_fit_into_memory_is_named(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.npz", images=GREY)
+    monkeypatch.setattr("lightning_gen.data.sources.arrays.free_host_memory", lambda: 100)
+    with pytest.raises(UserError, match=r"a\.npz unpacks to 0\.0 GB"):
+        arrays(Decoding(), path)

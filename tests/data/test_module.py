@@ -168,3 +168,13 @@ def test_a_set_in_host_memory_is_no_longer_the_file(tmp_path):
     data = mapped(tmp_path)
     assert not put(data, "host", CPU).mapped
     assert put(data, "stream", CPU) is data
+
+
+def test_test_images_of_another_shape_are_told():
+    def source(decoding):
+        shapes = ((4, 1, 8, 8), (4, 3, 9, 8))
+        return Splits(*(ImageSet(torch.zeros(shape, dtype=torch.uint8)) for shape in shapes))
+
+    with pytest.raises(UserError, match=r"training images are 1x8x8 and test images 3x9x8: set dataset\.size and"):
+        ImageDataModule("own", source).load()
+    assert ImageDataModule("own", source, size=8, channels=1).load().test.image_shape == (1, 8, 8)

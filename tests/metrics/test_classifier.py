@@ -58,7 +58,7 @@ def test_one_of_several_processes_trains_and_the_others_wait(digits, tmp_path, m
     """Threads stand for processes: the lock is on an open file, of which each has its own."""
     images, labels = digits[0][0][:50], digits[0][1][:50]
     calls, state = [], module.fit_state(images, labels, module.Recipe(epochs=1, min_steps=0))
-    monkeypatch.setattr(module, "fit_state", lambda *args: calls.append(1) or time.sleep(0.2) or state)
+    monkeypatch.setattr(module, "fit_state", lambda *_, **__: calls.append(1) or time.sleep(0.2) or state)
     with ThreadPoolExecutor(4) as pool:
         nets = list(pool.map(lambda _: cached_classifier(images, labels, name="x", cache_dir=tmp_path), range(4)))
     assert len(calls) == 1
@@ -130,12 +130,24 @@ def test_a_cached_classifier_is_trained_once(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "Recipe", lambda seed=0: module_recipe(seed))
     first = cached_classifier(images, labels, name="my set/1", cache_dir=tmp_path)
     (file,) = tmp_path.glob("*.pt")
-    monkeypatch.setattr(module, "fit_state", lambda *_: pytest.fail("trained twice"))
+    monkeypatch.setattr(module, "fit_state", lambda *_, **__: pytest.fail("trained twice"))
     again = cached_classifier(images, labels, name="my set/1", cache_dir=tmp_path)
     assert (again.name, again.weights_hash) == (first.name, first.weights_hash)
     assert file.name.startswith("classifier-my_set_1-")
     with pytest.raises(pytest.fail.Exception):  # other data: another file
         cached_classifier(images[1:], labels[1:], name="my set/1", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"cut", bytes(range(256))])
+def test_a_damaged_classifier_is_trained_again_and_that_is_announced(digits, tmp_path, monkeypatch, capsys, content):
+    images, labels = digits[0][0][:64], digits[0][1][:64]
+    monkeypatch.setattr(module, "Recipe", lambda seed=0: module_recipe(seed))
+    first = cached_classifier(images, labels, name="x", cache_dir=tmp_path)
+    assert capsys.readouterr().err == "training the x classifier for the evaluation: 1 steps\n"
+    (file,) = tmp_path.glob("*.pt")
+    file.write_bytes(content)
+    assert cached_classifier(images, labels, name="x", cache_dir=tmp_path).weights_hash == first.weights_hash
+    assert f"{file.name} is damaged: the classifier is trained again" in capsys.readouterr().err
 
 
 def module_recipe(seed):

@@ -1,5 +1,6 @@
 """Images in one file of arrays: .npz, .npy or .pt, uint8 or float, with or without labels."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lightning_gen.data.bad_images import settle
 from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
+from lightning_gen.data.placement import free_host_memory
 from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.errors import UserError
 
@@ -20,6 +22,7 @@ NAMES = {  # accepted names of the arrays, in the order in which they are looked
     "test_images": ("test_images", "x_test"),
     "test_labels": ("test_labels", "y_test"),
 }
+CLASSES = 100_000  # the most classes
 LAYOUTS = ("NHW", "NCHW", "NHWC")
 
 
@@ -101,6 +104,7 @@ def read_file(file: Path) -> dict[str, Any]:
         if file.suffix == ".npy":
             return {"images": np.load(file, mmap_mode="c", allow_pickle=False)}
         if file.suffix == ".npz":
+            _check_memory(file)
             content: Any = dict(np.load(file, allow_pickle=False))
         elif file.suffix in (".pt", ".pth"):
             content = torch.load(file, map_location="cpu", weights_only=True)
@@ -116,6 +120,18 @@ def read_file(file: Path) -> dict[str, Any]:
         content = dict(zip(("images", "labels"), listed, strict=False))
     found = {ours: next((content[name] for name in names if name in content), None) for ours, names in NAMES.items()}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _check_memory(file: Path) -> None:
+    """Raise a UserError for a compressed file whose arrays do not fit into the memory."""
+    with zipfile.ZipFile(file) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    free = free_host_memory()
+    if size > free:
+        raise UserError(
+            f"dataset.path={file} unpacks to {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free: save "
+            "the images as .npy files, which can stay on disk (dataset.path and dataset.test_path)."
+        )
 
 
 def _image_set(
@@ -144,8 +160,10 @@ def _image_set(
 
 
 def _tensor(images: Any, where: str) -> Tensor:
-    if isinstance(images, np.ndarray) and images.dtype.kind not in "ubf":
-        raise _wrong_type(images.dtype, where)
+    if isinstance(images, np.ndarray):
+        if images.dtype.kind not in "ubf":
+            raise _wrong_type(images.dtype, where)
+        images = _known_to_torch(images)
     try:
         tensor = torch.as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -155,6 +173,13 @@ def _tensor(images: Any, where: str) -> Tensor:
     if tensor.dtype != torch.uint8 and not tensor.is_floating_point():
         raise _wrong_type(tensor.dtype, where)
     return tensor
+
+
+def _known_to_torch(array: np.ndarray) -> np.ndarray:
+    """The same numbers in the byte order of this machine, and no wider than float64."""
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _wrong_type(dtype: Any, where: str) -> UserError:
@@ -205,18 +230,21 @@ def quantize(images: Tensor, low: float, high: float) -> tuple[Tensor, list[tupl
 
 
 def _labels(labels: Any, count: int, where: str) -> Tensor:
-    try:
-        numbers = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{where}: the labels are not an array of numbers.") from error
-    if numbers.numel() == count == len(numbers):  # [N, 1], too
-        numbers = numbers.flatten()
+    numbers = np.asarray(labels)
+    if numbers.dtype.kind not in "iu" or (
+        numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < CLASSES
+    ):
+        raise UserError(
+            f"{where}: labels must be integers from 0 to {CLASSES - 1:,}, not {numbers.dtype}"
+            + (f" from {numbers.min()} to {numbers.max()}." if numbers.dtype.kind in "iu" and numbers.size else ".")
+        )
+    numbers = numbers.astype(np.int64)
+    if numbers.size == count == len(np.atleast_1d(numbers)):  # [N, 1], too
+        numbers = numbers.reshape(-1)
     if numbers.shape != (count,):
         shape = list(numbers.shape)
         raise UserError(f"{where}: {count:,} images, but labels of shape {shape}; there must be one for each image.")
-    if numbers.is_floating_point() or numbers.dtype == torch.bool or int(numbers.min()) < 0:
-        raise UserError(f"{where}: labels must be integers from 0, not {str(numbers.dtype).removeprefix('torch.')}.")
-    return numbers.long()
+    return torch.from_numpy(numbers)
 
 
 def hold_out(whole: ImageSet, fraction: float) -> Splits:

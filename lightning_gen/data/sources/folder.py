@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ from lightning_gen.ranges import Fraction
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 TRAIN_FOLDERS = ("train", "training")
 LABEL_FILE = "dataset.json"
+ALWAYS_UNPACKED = 10**9  # bytes to which any archive may unpack;
+MOST_UNPACKED = 100  # above that, how many times its size
 TEST_FOLDERS = ("test", "testing", "val", "valid", "validation")
 
 
@@ -58,6 +61,8 @@ def list_images(path: Path, decoding: Decoding) -> list[Entry]:
         return list(_walk(path, path, set()))
     if not path.exists():
         raise UserError(f"dataset.root={path} does not exist (looked in {path.resolve()}).")
+    if not path.is_file():  # a pipe or a device
+        raise UserError(f"dataset.root={path} is neither a folder nor a file.")
     listing: Callable[[Path], list[Entry]] = _zip_entries
     if not zipfile.is_zipfile(path):
         if not tarfile.is_tarfile(path):
@@ -65,7 +70,9 @@ def list_images(path: Path, decoding: Decoding) -> list[Entry]:
         path, listing = _plain_tar(path, decoding), _tar_entries
     try:
         return _without_top(listing(path))
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except UserError:
+        raise
+    except Exception as error:  # damaged archives raise many kinds of errors
         raise UserError(f"dataset.root={path} cannot be read to its end ({error}).") from error
 
 
@@ -82,7 +89,11 @@ def _walk(folder: Path, root: Path, seen: set[str]) -> list[Entry]:
     seen.add(real)
     found, below = [], []
     for item in os.scandir(folder):
-        if item.is_dir():
+        try:
+            is_folder = item.is_dir()
+        except OSError:  # a link to itself; if it is named like an image, that is told later
+            is_folder = False
+        if is_folder:
             below.append(item.path)
         elif is_image(item.name):
             found.append(Entry(Path(item.path).relative_to(root).as_posix(), item.path))
@@ -121,13 +132,36 @@ def _plain_tar(path: Path, decoding: Decoding) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             part = plain.with_suffix(".part")
             try:
+                most = min(shutil.disk_usage(folder).free // 2, max(MOST_UNPACKED * status.st_size, ALWAYS_UNPACKED))
                 with _decompressed(path) as source, open(part, "wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-            except (OSError, EOFError) as error:
-                part.unlink(missing_ok=True)
+                    _unpack(source, target, path, most)
+                if not _tar_entries(part):
+                    raise UserError(f"dataset.root={path} holds no image.")
+                os.replace(part, plain)
+            except UserError:
+                raise
+            except Exception as error:  # damaged archives raise many kinds of errors
                 raise UserError(f"dataset.root={path} cannot be read to its end ({error}).") from error
-            os.replace(part, plain)
+            finally:
+                part.unlink(missing_ok=True)
     return plain
+
+
+def _unpack(source: IO[bytes], target: IO[bytes], path: Path, most: int) -> None:
+    """Copy all bytes, but at most this many.
+
+    Raises:
+        UserError: there are more.
+    """
+    written = 0
+    while block := source.read(1 << 20):
+        written += len(block)
+        if written > most:
+            raise UserError(
+                f"dataset.root={path} unpacks to more than {most / 1e9:.1f} GB, a hundred times its size or half of "
+                "the free space of dataset.cache_dir: unpack it yourself, and set dataset.root to the folder."
+            )
+        target.write(block)
 
 
 def _decompressed(path: Path):  # type: ignore[no-untyped-def]
@@ -190,14 +224,15 @@ def arrange(entries: list[Entry], test_fraction: float) -> Arranged:
     if all("/" in name for name in inner):
         number = {name: i for i, name in enumerate(classes)}
         labels = torch.tensor([number[name.partition("/")[0]] for name in inner])
-    return Arranged(train + test, len(train), labels, classes if labels is not None else ())
+    shown = tuple(name.encode(errors="surrogateescape").decode(errors="replace") for name in classes)
+    return Arranged(train + test, len(train), labels, shown if labels is not None else ())
 
 
 def listed_labels(path: Path) -> dict[str, int] | None:
     """The labels of a dataset.json, by the images' paths; {} if it says that there are none, None without one."""
     try:
         if path.is_dir():
-            text = (path / LABEL_FILE).read_text() if (path / LABEL_FILE).is_file() else None
+            text = (path / LABEL_FILE).read_text(encoding="utf-8") if (path / LABEL_FILE).is_file() else None
         elif zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 text = archive.read(LABEL_FILE).decode() if LABEL_FILE in archive.namelist() else None
@@ -206,7 +241,7 @@ def listed_labels(path: Path) -> dict[str, int] | None:
         if text is None:
             return None
         return {str(name): int(label) for name, label in json.loads(text).get("labels") or []}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # of the file, the archive, the JSON or its content
         raise UserError(f"{path / LABEL_FILE} is not a list of labels ({error}): repair it, or remove it.") from error
 
 
