@@ -173,7 +173,7 @@ class AdaptiveAugment(Augmentation):
         if self.groups["cutout"]:
             draws = Draws(images, noise, uniforms=3, normals=0)
             size = torch.where(draws.happens(self.p * self.groups["cutout"]), 0.5, 0.0)
-            images = cut(images - 0.5, size, draws.uniform(), draws.uniform()) + 0.5
+            images = cut(images, size, draws.uniform(), draws.uniform(), fill=0.5)
         return images
 
     def check(self, loss: AdversarialLoss) -> None:

@@ -136,10 +136,10 @@ def amplified(images: Tensor, gains: Tensor) -> Tensor:
     return flat.view(images.shape)
 
 
-def cut(images: Tensor, size: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The images with a rectangle of `size` [B] of each side around (x, y), each [B] in [0, 1), set to 0."""
+def cut(images: Tensor, size: Tensor, x: Tensor, y: Tensor, fill: float) -> Tensor:
+    """The images with a rectangle of `size` [B] of each side around (x, y), each [B] in [0, 1), set to `fill`."""
     inside = []
     for length, centre in zip(images.shape[2:], (y, x), strict=True):
         position = (torch.arange(length, device=images.device) + 0.5) / length
         inside.append((position - centre[:, None]).abs() < size[:, None] / 2)
-    return torch.where(inside[0][:, None, :, None] & inside[1][:, None, None, :], 0.0, images)
+    return torch.where(inside[0][:, None, :, None] & inside[1][:, None, None, :], fill, images)

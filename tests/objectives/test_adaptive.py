@@ -19,8 +19,7 @@ def images():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_without_probability_images_come_back_to_the_bit(images, channels):
     given = images[:, :channels]
-    assert torch.equal(AdaptiveAugment(groups=dict.fromkeys(GROUPS[:5], 1.0))(given, StepNoise(0)), given)
-    torch.testing.assert_close(AdaptiveAugment(groups={"cutout": 1.0})(given, StepNoise(0)), given, atol=1e-7, rtol=0)
+    assert torch.equal(AdaptiveAugment(groups=dict.fromkeys(GROUPS, 1.0))(given, StepNoise(0)), given)
 
 
 @pytest.mark.parametrize("group", [*GROUPS, None])

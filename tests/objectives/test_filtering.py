@@ -51,7 +51,7 @@ def test_bands_are_amplified_as_in_the_authors_code():
 
 def test_cutout_is_that_of_the_authors_code():
     centre, _ = quantile(0.3)
-    check(filtering.cut(image(8), torch.full((2,), 0.5), centre, centre), "cutout")
+    check(filtering.cut(image(8), torch.full((2,), 0.5), centre, centre, 0.0), "cutout")
 
 
 def test_without_a_move_or_gains_the_filters_change_nothing():

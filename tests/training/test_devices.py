@@ -37,6 +37,9 @@ PENALIZED = (  # means over all processes, labels, several batches an update
     "conditional=true",
     "model.d_steps=2",
     "trainer.accumulate_grad_batches=2",
+    "model.penalty.r1.weight={values:[1,0.1],images:[0,600]}",
+    "model.generator_optimizer.betas=[0.5,{values:[0.9,0.99],images:[0,600],shape:cosine}]",
+    "ema.half_life={values:[0,500],images:[0,600]}",
 )
 
 
