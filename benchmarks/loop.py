@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.config.compose import compose
+from lightning_gen.data.loader import Streams
 from lightning_gen.errors import quiet_libraries
 from lightning_gen.runs.run import Run
 from lightning_gen.training.train import prepare
@@ -158,6 +159,9 @@ class TakingTurns:
         self.ours: list[Turn] = []
         self.theirs: list[Turn] = []
 
+    def streams(self) -> Streams:
+        return Streams(self)  # type: ignore[arg-type]
+
     def __iter__(self) -> Iterator[Any]:
         start = now()
         for count, batch in enumerate(self.loader):
@@ -185,14 +189,15 @@ def take_turns(job: Job, arguments: argparse.Namespace) -> tuple[list[Turn], lis
         parts = prepare(run)
         images = parts.data.train.images.float() / 255
         step, batches = job.plain(parts.model), endless(images, parts.data.batch_size)
-        make = parts.data.train_dataloader
+        make = parts.data.train_loader
         turns: list[TakingTurns] = []
 
-        def train_dataloader() -> TakingTurns:
-            turns.append(TakingTurns(make(), lambda: step(next(batches)), arguments.steps, arguments.rounds + 1))
+        def train_loader(*args: Any, **options: Any) -> Any:
+            plain, count = lambda: step(next(batches)), (arguments.steps, arguments.rounds + 1)
+            turns.append(TakingTurns(make(*args, **options), plain, *count))
             return turns[-1]
 
-        parts.data.train_dataloader = train_dataloader  # type: ignore[method-assign]
+        parts.data.train_loader = train_loader  # type: ignore[method-assign]
         with suppress(Done):
             parts.trainer.fit(parts.model, datamodule=parts.data)
     return turns[-1].ours[1:], turns[-1].theirs[1:]

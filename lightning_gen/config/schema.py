@@ -55,6 +55,7 @@ class Trainer:
 
     max_steps: Natural
     log_every_n_steps: Count
+    steps_per_call: Literal["auto"] | Count
     accumulate_grad_batches: Count
     gradient_clip_val: Positive | None
     gradient_clip_algorithm: Literal["norm", "value"] | None

@@ -77,6 +77,10 @@ class TrainLoader:
         self.device = device or data.images.device
         self.transform, self.read_ahead = transform or BatchTransform(), read_ahead
 
+    def streams(self) -> "Streams":
+        """For training that takes batches as it needs them: one iterator over them, again and again."""
+        return Streams(self)
+
     def indices(self) -> Iterator[Tensor]:
         """The indices of this rank's share of each step, int64 [batches_per_step * share]."""
         share = self.batch_size // self.world_size
@@ -129,6 +133,18 @@ class TrainLoader:
         if self.device.type == "cuda" and not images.is_cuda:
             chosen = chosen.pin_memory()
         return chosen, None if labels is None else labels.index_select(0, indices)
+
+
+class Streams:
+    """An endless iterable; each item is the same iterator over the batches of a loader."""
+
+    def __init__(self, loader: TrainLoader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        batches = iter(self.loader)
+        while True:
+            yield batches
 
 
 Gathered = tuple[Tensor, Tensor | None]

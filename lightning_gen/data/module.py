@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
-from lightning_gen.data.loader import Batch, TrainLoader, in_order, permutation
+from lightning_gen.data.loader import Batch, Streams, TrainLoader, in_order, permutation
 from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
@@ -190,10 +190,10 @@ class ImageDataModule(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         self.load()
 
-    def train_dataloader(self) -> TrainLoader:
+    def train_dataloader(self) -> TrainLoader | Streams:
         """The endless training stream, starting at the `images_seen` of the model that is trained."""
         trainer, model = self.trainer, self.trainer.lightning_module  # type: ignore[union-attr]
-        return self.train_loader(
+        loader = self.train_loader(
             trainer.strategy.root_device,  # type: ignore[union-attr]
             start=getattr(model, "images_seen", 0),
             batches_per_step=getattr(model, "batches_per_step", 1),
@@ -201,6 +201,8 @@ class ImageDataModule(LightningDataModule):
             world_size=trainer.world_size,  # type: ignore[union-attr]
             processes=trainer.num_devices,  # type: ignore[union-attr]
         )
+        takes_streams = getattr(trainer.strategy, "takes_streams", False)  # type: ignore[union-attr]
+        return loader.streams() if takes_streams else loader
 
     def train_loader(self, device: torch.device, processes: int = 1, **position: int) -> TrainLoader:
         """The training stream on `device`, with the images kept where there is room for them.

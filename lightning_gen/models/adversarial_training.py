@@ -108,7 +108,7 @@ class AdversarialModel(GenerativeModel):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         self.count_images(batch)
         parts = [self.drawn(part) for part in split(batch, self.batches_per_step)]
-        if self.automatic_optimization:
+        if len(self.phases) == 1:
             return self.phases[0].loss(parts[0], self.step)
         optimizers = self.optimizers()
         assert isinstance(optimizers, list)
@@ -166,7 +166,7 @@ class AdversarialModel(GenerativeModel):
 
         A gradient scaler has already unscaled them.
         """
-        if self.automatic_optimization:
+        if len(self.phases) == 1:
             return  # Lightning clips
         logged = (self.step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         by_norm = self.clip_limit is not None and self.clip_algorithm == "norm"

@@ -17,6 +17,13 @@ from lightning_gen.randomness import StepNoise, Stream, mix
 Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> factor on the learning rates
 
 
+def clear_gradients(optimizer: Any) -> None:
+    """Set all gradients to None."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
 class StepModule(LightningModule):
     """A LightningModule that counts training steps and images.
 
@@ -120,6 +127,13 @@ class StepModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint["images_seen"]
+        # Lightning has one count of steps for automatic and another for manual optimization. A run may go on with the
+        # other kind, on more devices for example.
+        loops = checkpoint["loops"]["fit_loop"] if "loops" in checkpoint else {}
+        automatic = loops.get("epoch_loop.automatic_optimization.optim_progress", {}).get("optimizer", {}).get("step")
+        for progress in (automatic, loops.get("epoch_loop.manual_optimization.optim_step_progress")):
+            if progress is not None:
+                progress["total"].update(ready=checkpoint["global_step"], completed=checkpoint["global_step"])
 
     # -- what models call in `training_step` ------------------------------------------------------------------
 

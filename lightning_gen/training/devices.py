@@ -51,6 +51,13 @@ def device_count(trainer: DictConfig) -> int:
     return count
 
 
+def device_of(trainer: DictConfig) -> torch.device:
+    """The device of a run with one process."""
+    accelerator, devices = accelerator_of(trainer), trainer.devices
+    index = (devices[0] if OmegaConf.is_list(devices) else 0) if accelerator == "cuda" else None
+    return torch.device(accelerator) if index is None else torch.device(accelerator, index)
+
+
 def process_count(trainer: DictConfig) -> int:
     """The number of processes of the run, over all nodes.
 

@@ -18,8 +18,9 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.networks.batch_norm import synchronize
-from lightning_gen.training.devices import accelerator_of, device_count
+from lightning_gen.training.devices import accelerator_of, device_count, device_of
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
+from lightning_gen.training.one_device import OneDevice, steps_per_call
 
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
@@ -86,6 +87,8 @@ def make_trainer(
         synchronize(model)
     strategy = strategy_of(config.trainer, model, processes)
     options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
+    options.pop("steps_per_call", None)
+    most = steps_per_call(config, model, processes)
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
@@ -99,6 +102,9 @@ def make_trainer(
     if not model.automatic_optimization:  # then Lightning does neither
         clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
         model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
+    if most != 1:
+        options["strategy"] = OneDevice(device_of(config.trainer), most)
+        model.automatic_optimization = False
     try:
         return _trainer(options, run_dir, callbacks, loggers, plugins)
     except (ValueError, MisconfigurationException) as error:

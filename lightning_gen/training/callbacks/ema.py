@@ -36,6 +36,8 @@ class EMA(StepCallback):
         UserError: an unknown value of `buffers`.
     """
 
+    every_n_steps = 0  # every step
+
     def __init__(self, half_life: float | Schedule, buffers: str = "average", ramp: float | None = 0.05) -> None:
         if buffers not in BUFFERS:
             raise UserError(f"ema.buffers={buffers} does not exist: use {' or '.join(BUFFERS)}.")
@@ -54,6 +56,8 @@ class EMA(StepCallback):
 
     @torch.no_grad()
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
+        if model.images_seen == self._images_seen:  # this step is averaged already
+            return
         half_life = value_at(self.half_life, self._images_seen)
         if self.ramp is not None:
             half_life = min(half_life, self.ramp * model.images_seen)

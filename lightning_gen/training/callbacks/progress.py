@@ -46,6 +46,7 @@ class StepProgress(StepCallback, ProgressBar):
         assert isinstance(pl_module, GenerativeModel)
         self._images = pl_module.images_seen
         self._start = (time.monotonic(), self._images)
+        self.every_n_steps = max(trainer.max_steps // 10, 1)
         if self._enabled and trainer.is_global_zero and self.console.is_terminal:
             columns = (
                 BarColumn(16),
@@ -66,7 +67,7 @@ class StepProgress(StepCallback, ProgressBar):
             if time.monotonic() - self._drawn > REFRESH_SECONDS:
                 self._drawn = time.monotonic()
                 self._bar.update(self._task, completed=step, description=self._text(trainer))
-        elif step == total or step % max(total // 10, 1) == 0:
+        elif step == total or step % self.every_n_steps == 0:
             print(f"step {step}/{total}  {self._text(trainer)}", file=sys.stderr, flush=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -8,7 +8,14 @@ from lightning_gen.models.base import GenerativeModel
 
 
 class StepCallback(Callback):
-    """Acts once after each training step. Lightning's own hook acts after every batch, also while accumulating."""
+    """Acts between two training steps.
+
+    `on_step_end` is called at least after each step that is a multiple of `every_n_steps`; if this is 0, after
+    every step. Lightning's own hook is called after every batch, also while accumulating, or after several steps
+    (`trainer.steps_per_call`).
+    """
+
+    every_n_steps = 1
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, GenerativeModel)
@@ -16,5 +23,5 @@ class StepCallback(Callback):
             self.on_step_end(trainer, pl_module)
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        """Called after each step; `trainer.global_step` counts this step already."""
+        """Called between two steps; `trainer.global_step` counts the last one already."""
         raise NotImplementedError

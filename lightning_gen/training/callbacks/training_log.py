@@ -40,6 +40,7 @@ class TrainingLog(StepCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._start = time.monotonic()
+        self.every_n_steps = trainer.log_every_n_steps  # type: ignore[attr-defined]
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.drop_after(trainer.global_step)

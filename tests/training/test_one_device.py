@@ -1,0 +1,86 @@
+"""Several steps in one call of Lightning's loop give what one step in a call gives."""
+
+import csv
+
+import pytest
+
+from lightning_gen.config.compose import compose
+from lightning_gen.errors import UserError
+from lightning_gen.runs.run import Run
+from lightning_gen.training.callbacks.ema import EMA
+from lightning_gen.training.one_device import OneDevice
+from lightning_gen.training.train import prepare, train
+from tests.helpers import assert_same, make_run, quick, train_run
+
+OFTEN = (
+    "trainer.log_every_n_steps=3",
+    "checkpoint.every_n_steps=4",
+    "evaluation.every_n_steps=5",
+    "trainer.max_steps=11",
+)
+SAME = ("state_dict", "optimizer_states", "global_step", "images_seen", "random_state")
+MODELS = {
+    "ae": ("model=ae", "schedule=cosine", "ema=average"),
+    "vae": ("model=vae", "networks=mlp"),
+    "gan": ("model.d_steps=2", "networks=mlp", "trainer.gradient_clip_val=0.1", "trainer.accumulate_grad_batches=2"),
+    "wae": ("model=wae", "networks=mlp"),
+    "vqvae": ("model=vqvae",),
+}
+
+
+def rows(run):
+    with open(run.path / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_runs(one, other):
+    first, second = one.read_checkpoint(), other.read_checkpoint()
+    for key in SAME:
+        assert_same(first[key], second[key])
+    assert_same(first["callbacks"].get("EMA", {}), second["callbacks"].get("EMA", {}))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_averages_and_logs_are_the_same(tmp_path, name):
+    one, _ = train_run(tmp_path / "one", *MODELS[name], *OFTEN, "trainer.steps_per_call=1")
+    many, _ = train_run(tmp_path / "many", *MODELS[name], *OFTEN)
+    assert_same_runs(one, many)
+    assert rows(one) == rows(many)
+    assert {row["step"] for row in rows(many)} == {"0", "3", "5", "6", "9", "10", "11"}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, "auto"), ("auto", 1)])
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_a_run_goes_on_with_another_number_of_steps_in_a_call(tmp_path, model, before, after):
+    whole, _ = train_run(tmp_path / "whole", f"model={model}", "trainer.max_steps=9")
+    train_run(tmp_path / "run", f"model={model}", "trainer.max_steps=5", f"trainer.steps_per_call={before}")
+    run = Run.load(tmp_path / "run")
+    run.config.resume, run.config.trainer.max_steps = str(run.path), 9
+    run.config.trainer.steps_per_call = after
+    train(run)
+    assert_same_runs(whole, run)
+
+
+def test_a_call_ends_where_something_is_due(tmp_path, monkeypatch):
+    sizes = []
+    several = OneDevice.steps_until_due
+    monkeypatch.setattr(OneDevice, "steps_until_due", lambda *of: sizes.append(several(*of)) or sizes[-1])
+    train_run(tmp_path, "model=ae", "networks=mlp", *OFTEN)
+    assert sizes == [3, 1, 1, 1, 2, 1, 1, 1]  # 3, 4, 5, 6, 8, 9, 10, 11
+
+
+def test_the_average_is_updated_at_each_step(tmp_path, monkeypatch):
+    updates = []
+    act = EMA.on_step_end
+    monkeypatch.setattr(EMA, "on_step_end", lambda self, *of: updates.append(of[1].images_seen) or act(self, *of))
+    train_run(tmp_path, "networks=mlp", "trainer.log_every_n_steps=5", "trainer.max_steps=5")
+    assert sorted(set(updates)) == [16, 32, 48, 64, 80]
+
+
+@pytest.mark.parametrize("options", [("trainer.gradient_clip_val=1",), ("trainer.accumulate_grad_batches=2",)])
+def test_lightnings_own_clipping_and_accumulation_need_a_call_for_each_step(tmp_path, options):
+    parts = prepare(make_run(tmp_path, "model=ae", "networks=mlp", *options))
+    assert parts.model.automatic_optimization
+    run = Run.create(tmp_path / "other", compose(quick("model=ae", *options, "trainer.steps_per_call=4")))
+    with pytest.raises(UserError, match="leave it auto"):
+        prepare(run)
