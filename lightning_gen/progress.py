@@ -22,7 +22,8 @@ def progress(total: int, description: str, unit: str = "images") -> Iterator[Cal
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(total, description, unit).advance
+        print(f"{description}: {total:,} {unit}", file=sys.stderr, flush=True)
+        yield Lines(total, description, unit).advance
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -30,13 +31,12 @@ def progress(total: int, description: str, unit: str = "images") -> Iterator[Cal
         yield lambda count: bar.advance(task, count)
 
 
-class _Lines:
-    """Progress as lines: the first at once, the others every EVERY seconds."""
+class Lines:
+    """Progress as lines on standard error, one every EVERY seconds; short work prints none."""
 
     def __init__(self, total: int, description: str, unit: str) -> None:
         self.total, self.description, self.unit, self.done = total, description, unit, 0
         self.start = self.said = time.monotonic()
-        print(f"{description}: {total:,} {unit}", file=sys.stderr, flush=True)
 
     def advance(self, count: int) -> None:
         self.done += count

@@ -1,18 +1,29 @@
 """lightning-gen sample: images drawn from a trained model."""
 
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from lightning_gen.data.placement import free_host_memory
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.files import shortest
-from lightning_gen.models.use import draw_samples
-from lightning_gen.pictures import POINTS, grid, save_picture, to_picture
+from lightning_gen.models.use import CHUNK, draw_in_parts
+from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.pictures import SMALLEST_SIDE, grid, save_picture, to_picture
+from lightning_gen.progress import progress
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
+
+SHORT = 4 * CHUNK  # up to this many images, progress is not worth a line
+SMALLEST_FILE = 4096  # bytes that a file takes on a disk
 
 
 @dataclass(frozen=True)
@@ -29,32 +40,62 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
     """Draw `count` images from the model of a run and write them to `out`; returns a line that says where.
 
     Raises:
-        UserError: an unknown class, or a truncation for a model that is not a GAN.
+        UserError: an unknown class, a truncation for a model that is not a GAN, or too many images for the memory or
+            the disk.
     """
     quiet_libraries()
     run = Run.load(run_dir)
     model = load_model(run, checkpoint)
     if draw.prior is not None:
         attach_prior(run, model, draw.prior, checkpoint)
-    images = draw_samples(model, count, draw.seed, draw.label, draw.truncation)
-    try:
-        return _write_images(images, out, format)
-    except OSError as error:
-        raise UserError(f"Cannot write to {out} ({error.strerror}): choose another folder with -o.") from error
+    check_room(model.image_shape, count, out, format)
+    parts = draw_in_parts(model, count, draw.seed, draw.label, draw.truncation)
+    with progress(count, "sampling") if count > SHORT else nullcontext(lambda done: None) as advance:
+        try:
+            return _write_images(_counted(parts, advance), count, out, format)
+        except OSError as error:
+            raise UserError(f"Cannot write to {out} ({error.strerror}): choose another folder with -o.") from error
 
 
-def _write_images(images: torch.Tensor, out: Path, format: str) -> str:
-    points = images.shape[1:] == POINTS
+def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
+    """Raise a UserError if so many images do not fit into the memory, or as files onto the disk."""
+    values = count * math.prod(shape)
+    if format == "png" and shape != POINTS:
+        needed, free, room = max(values, count * SMALLEST_FILE), free_disk(out), f"of {out} are free: draw fewer"
+    elif format == "npz":
+        needed, free, room = values * 4, free_host_memory(), "of memory are free: use --format png, or draw fewer"
+    else:
+        room = "of memory are free: use --format png or npz, or draw fewer"
+        needed, free = 12 * count * max(math.prod(shape[1:]), SMALLEST_SIDE**2), free_host_memory()
+    if needed > free:
+        raise UserError(f"{count:,} images take about {needed / 1e9:,.1f} GB, and {free / 1e9:.1f} GB {room} (-n).")
+
+
+def free_disk(folder: Path) -> int:
+    """Free bytes of the disk that a folder, which may not exist yet, will be on."""
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
+def _counted(parts: Iterator[torch.Tensor], advance: Callable[[int], None]) -> Iterator[torch.Tensor]:
+    for part in parts:
+        yield part
+        advance(len(part))
+
+
+def _write_images(parts: Iterator[torch.Tensor], count: int, out: Path, format: str) -> str:
+    first = next(parts)
+    parts, points = chain([first], parts), first.shape[1:] == POINTS
     if format == "grid" or (format == "png" and points):
         path = out / "grid.png"
-        save_picture(grid(images, columns=max(round(len(images) ** 0.5), 1)), path)
-        return f"{len(images)} samples in {shortest(path)}"
+        save_picture(grid(torch.cat(list(parts)), columns=max(round(count**0.5), 1)), path)
+        return f"{count} samples in {shortest(path)}"
     if format == "npz":
         path = out / "samples.npz"
         out.mkdir(parents=True, exist_ok=True)
-        array = (images if points else images.mul(255).round().to(torch.uint8)).numpy()
+        array = torch.cat([part if points else part.mul(255).round().to(torch.uint8) for part in parts]).numpy()
         np.savez_compressed(path, images=array)
-        return f"{len(images)} samples, {array.dtype} {list(images.shape)} in `images` of {shortest(path)}"
-    for index, image in enumerate(images):
+        return f"{count} samples, {array.dtype} {list(array.shape)} in `images` of {shortest(path)}"
+    for index, image in enumerate(image for part in parts for image in part):
         save_picture(to_picture(image), out / f"{index:06d}.png")
-    return f"{len(images)} samples in {shortest(out)}"
+    return f"{count} samples in {shortest(out)}"

@@ -13,6 +13,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import Density, GaussianMixture
 from lightning_gen.models.learned_density import CouplingFlow, SecondStageVAE
 from lightning_gen.models.use import codes_of, in_precision
+from lightning_gen.runs.loading import no_codes
 from lightning_gen.runs.run import Run
 
 Kind = Literal["gaussian", "gmm", "two_stage", "flow"]
@@ -101,6 +102,6 @@ def check_codes(run: Run, model: GenerativeModel) -> None:
     """Raise a UserError for a model without an encoder or without a decoder."""
     name = run.config.model.name
     if not model.can_encode:
-        raise UserError(f"{run.path} has model={name}, which has no encoder and so no codes.")
+        raise UserError(no_codes(run))
     if not model.can_sample:
         raise UserError(f"{run.path} has model={name}, which has no decoder and so no samples.")

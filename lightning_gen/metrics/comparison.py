@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 from torch import Tensor
 
+from lightning_gen.data.placement import free_host_memory
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.cache import Arrays, as_tensors
 from lightning_gen.metrics.feature_pass import FeatureSet
@@ -134,4 +135,28 @@ def check(
         raise UserError(
             f"evaluation.metrics: {name} needs {least} real images or more on each side, but there are {count[1]}: "
             f"leave {name} out, or use more images."
+        )
+
+
+def check_memory(metrics: Mapping[str, Metric], width: int, values: int, samples: int) -> None:
+    """Check that what metrics keep of the samples fits into the memory.
+
+    Args:
+        metrics: the metrics by name.
+        width: number of features.
+        values: number of values of an image.
+        samples: number of samples.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    kept = {name: metric.keep | (metric.keep_fake or frozenset()) for name, metric in metrics.items()}
+    together = frozenset[str]().union(*kept.values())
+    needed = samples * (4 * width * ("features" in together) + values * ("images" in together))
+    free = free_host_memory()
+    if needed > free:
+        keeping = ", ".join(name for name, parts in kept.items() if parts)
+        raise UserError(
+            f"evaluation.num_samples={samples}: {keeping} keep {needed / 1e9:,.1f} GB of samples, and "
+            f"{free / 1e9:.1f} GB of memory are free: lower it, or leave these metrics out."
         )

@@ -14,6 +14,7 @@ from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import Moments
 from lightning_gen.pictures import to_float, to_uint8
+from lightning_gen.progress import Lines
 from lightning_gen.randomness import mix
 
 CHUNK = 250
@@ -115,6 +116,8 @@ def feature_pass(
     moments = Moments.empty(extractor.num_features, device)
     features = torch.zeros(n, extractor.num_features, device=device) if "features" in keep else None
     kept_images: Tensor | None = None
+    rank, world = distributed.rank_and_world()
+    lines = Lines(n, "evaluating", "images")
     for index, size in my_chunks(n):
         start = index * CHUNK
         images = to_uint8(source(index, size))
@@ -128,6 +131,8 @@ def feature_pass(
             if features is not None:
                 features[start : start + len(part)] = values
             start += len(part)
+        if rank == 0:
+            lines.advance(size * world)
     return _gather(FeatureSet(moments, features, kept_images), "images" in keep, source, n)
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_gen.errors import UserError
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.protocol import Numbers, numbers
 from lightning_gen.randomness import Stream, mix
 
 ROWS = 2048  # rows of distances at a time: 2048 x 10,000 in float64 are 160 MB
+MOST_POINTS = 100_000  # 10^10 distances, a minute or two
 GOOD = 3.0  # a good sample has at most this distance from a mode, in standard deviations
 
 
@@ -77,6 +79,9 @@ class PointEvaluator:
         num_samples: the number of samples, and the largest number of real points.
         seed: the seed of the samples and of the random subsets.
         split: the name of the reference's split, for the protocol.
+
+    Raises:
+        UserError: more than MOST_POINTS samples.
     """
 
     distance_name = "eval/energy_distance"
@@ -91,6 +96,11 @@ class PointEvaluator:
         seed: int = 0,
         split: str = "test",
     ) -> None:
+        if num_samples > MOST_POINTS:
+            raise UserError(
+                f"evaluation.num_samples={num_samples}: each point is compared with each other: set it to "
+                f"{MOST_POINTS} or less."
+            )
         self.modes, self.num_samples, self.seed, self.split = modes, num_samples, seed, split
         self.reference, self.other = (
             self._subset(side.flatten(1).cpu(), stream)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
 from lightning_gen.metrics.cache import Arrays, ResultCache
-from lightning_gen.metrics.comparison import Comparison, Metric, check
+from lightning_gen.metrics.comparison import Comparison, Metric, check, check_memory
 from lightning_gen.metrics.feature_pass import (
     CHUNK,
     FeatureSet,
@@ -274,6 +274,7 @@ class SampleEvaluator:
                 )
         if self.num_samples < 2:
             raise UserError(f"evaluation.num_samples={self.num_samples}: set it to 2 or more, for a covariance.")
+        check_memory(self.metrics, self.extractor.num_features, self.reference[0].numel(), self.num_samples)
         real = min(self.num_reference, len(self.reference) if self.other is None else self.num_floor)
         has_labels = all(labels is not None for labels in self.labels)
         for name, metric in self.metrics.items():

@@ -262,4 +262,4 @@ class GAN(AdversarialModel):
         return pictures
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:
-        return collapse(metrics, stop=self.on_collapse == "stop")
+        return collapse(metrics, self.on_collapse == "stop", self.phases[0].repeats)

@@ -7,8 +7,8 @@ LEAST_RECALL = 0.01
 MOST_VARIATION = 0.5  # total variation distance between the class frequencies of generated and of real images
 
 
-def collapse(metrics: dict[str, float], stop: bool) -> list[str]:
-    """Warnings about mode collapse, from the metrics of an evaluation.
+def collapse(metrics: dict[str, float], stop: bool, d_steps: int = 1) -> list[str]:
+    """Warnings about mode collapse, from the metrics of an evaluation of a model with that many `d_steps`.
 
     Raises:
         UserError: the generator has collapsed and `stop` is true.
@@ -27,7 +27,7 @@ def collapse(metrics: dict[str, float], stop: bool) -> list[str]:
         return []
     message = (
         f"the generator has collapsed: {', '.join(signs)}. Try model/penalty=r1 or a larger weight of the penalty, "
-        f"model.d_steps=2, or a lower model.generator_optimizer.lr."
+        f"model.d_steps={d_steps + 1}, or a lower model.generator_optimizer.lr."
     )
     if stop:
         raise UserError(f"{message} (To continue such a run, set model.on_collapse=warn.)")

@@ -1,12 +1,14 @@
 """Use of a model outside of training: codes and samples."""
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.placement import free_host_memory
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.gan import GAN
@@ -47,20 +49,42 @@ def draw_samples(
             truncation]; in StyleGAN2 the distances of styles from the mean style are multiplied by `truncation`.
 
     Raises:
-        UserError: a count below 1, a class that the model does not have, or a truncation for another model.
+        UserError: a count below 1, more images than fit into the memory, a class that the model does not have, or a
+            truncation for another model.
+    """
+    needed, free = 4 * count * math.prod(model.image_shape), free_host_memory()
+    if needed > free:
+        raise UserError(
+            f"{count:,} images take {needed / 1e9:,.1f} GB of memory, and {free / 1e9:.1f} GB are free: draw fewer "
+            "at once, with another seed each time."
+        )
+    return torch.cat(list(draw_in_parts(model, count, seed, label, truncation)))
+
+
+def draw_in_parts(
+    model: GenerativeModel, count: int, seed: int = 0, label: int | None = None, truncation: float | None = None
+) -> Iterator[Tensor]:
+    """The images of `draw_samples`, CHUNK at a time.
+
+    Raises:
+        UserError: as `draw_samples`, before the first image is drawn.
     """
     if count < 1:
         raise UserError(f"count={count}: draw 1 image or more.")
     if label is not None and not 0 <= label < model.num_classes:
-        without = "knows no classes (conditional=false)"
-        classes = f"is conditioned on {model.num_classes} classes" if model.num_classes else without
-        raise UserError(f"label={label}: this model {classes}.")
+        known = f"knows the classes 0 to {model.num_classes - 1}"
+        without = "knows no classes; only a model that was trained with conditional=true does"
+        raise UserError(f"label={label}: this model {known if model.num_classes else without}.")
     if truncation is not None:
         if not isinstance(model, GAN):
             raise UserError(f"truncation works with GANs; this model is a {type(model).__name__}.")
         model = copy.copy(model)  # shares the weights; the caller's model keeps its truncation
         model.truncation = truncation
-    generator = torch.Generator().manual_seed(mix(seed))
-    sizes = [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
-    labels = [None if label is None else torch.full((size,), label, device=model.device) for size in sizes]
-    return torch.cat([model.sample(size, generator, its).cpu() for size, its in zip(sizes, labels, strict=True)])
+    return _parts(model, count, torch.Generator().manual_seed(mix(seed)), label)
+
+
+def _parts(model: GenerativeModel, count: int, generator: torch.Generator, label: int | None) -> Iterator[Tensor]:
+    for start in range(0, count, CHUNK):
+        size = min(CHUNK, count - start)
+        labels = None if label is None else torch.full((size,), label, device=model.device)
+        yield model.sample(size, generator, labels).cpu()

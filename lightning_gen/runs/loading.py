@@ -1,8 +1,10 @@
 """From a run directory to its model and its data."""
 
 import torch
+from omegaconf import OmegaConf
 
-from lightning_gen.config.build import build_data, build_model
+from lightning_gen.config.build import build_data, build_model, model_class
+from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.averaging import load_average
@@ -18,8 +20,18 @@ def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, I
     """
     model = load_model(run, checkpoint)
     if not model.can_encode:
-        raise UserError(f"{run.path} has model={run.config.model.name}, which has no encoder and so no codes.")
+        raise UserError(no_codes(run))
     return model, build_data(run.config)
+
+
+def no_codes(run: Run) -> str:
+    """The message for a run whose model has no encoder: it says which models have one."""
+    classes = {name: OmegaConf.load(config_dir() / "model" / f"{name}.yaml") for name in options_of_groups()["model"]}
+    encode = [name for name, config in classes.items() if model_class(OmegaConf.create({"model": config})).can_encode]
+    return (
+        f"{run.path} has model={run.config.model.name}, which has no encoder and so no codes: name a run of "
+        f"model={', '.join(encode)}."
+    )
 
 
 def default_device() -> torch.device:

@@ -97,6 +97,10 @@ def make_trainer(
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():  # a job continues from last.ckpt, not from a checkpoint by Lightning
         plugins.append(SLURMEnvironment(auto_requeue=False))
+    if accelerator == "cpu" and str(options["precision"]) in ("16", "16-mixed"):  # Lightning would use bfloat16
+        raise UserError(
+            f"trainer.precision={options['precision']} needs a GPU: on a CPU use trainer.precision=bf16-mixed."
+        )
     if options["precision"] in HALF_PRECISIONS:
         plugins.append(HalfLayers(options.pop("precision")))
     if not model.automatic_optimization:  # then Lightning does neither

@@ -74,7 +74,7 @@ def test_any_encoder_decoder_can_have_a_prior_fitted(tmp_path):
     attach_prior(vae, model, "gmm")
     assert model.sample(3).shape == (3, 1, 8, 8)
     gan, _ = train_run(tmp_path / "gan", "model=gan", "networks=mlp", "trainer.max_steps=5")
-    with pytest.raises(UserError, match="no encoder and so no codes"):
+    with pytest.raises(UserError, match=r"no encoder and so no codes: name a run of model=ae, .*, vae, "):
         call("fit-prior", gan.path)
 
 

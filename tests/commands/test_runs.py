@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from lightning_gen import load
 from lightning_gen.cli import app, main
+from lightning_gen.errors import UserError
 from tests.helpers import train_run
 
 
@@ -180,3 +183,33 @@ def test_truncation_of_stylegan2_is_in_its_styles(tmp_path):
         invoke("sample", run.path, "-n", 20, "-o", tmp_path, "--format", "npz", "--truncation", psi)
         drawn[psi] = np.load(tmp_path / "samples.npz")["images"].astype(float)
     assert drawn[0.5].std(0).mean() < 0.7 * drawn[1].std(0).mean()
+
+
+@pytest.mark.parametrize(
+    ("format", "told"),
+    [
+        ("grid", "GB of memory are free: use --format png or npz, or draw fewer"),
+        ("npz", "GB of memory are free: use --format png, or draw fewer"),
+        ("png", "free: draw fewer"),
+    ],
+)
+def test_more_images_than_there_is_room_for_are_refused_at_once(run, tmp_path, format, told):
+    start = time.monotonic()
+    with pytest.raises(UserError, match=rf"^1,000,000,000,000 images take about [\d,.]+ GB, and [\d.]+ GB .*{told}"):
+        invoke("sample", run.path, "-n", 10**12, "-o", tmp_path / "new" / "out", "--format", format)
+    assert time.monotonic() - start < 20
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=r"take [\d,.]+ GB of memory"):
+        load(run.path).sample(10**12)
+
+
+def test_single_images_are_written_as_they_are_drawn(run, tmp_path, monkeypatch):
+    """The images are those of one array, and a stop in the middle leaves those that were drawn."""
+    monkeypatch.setattr("lightning_gen.commands.sample.SHORT", 400)
+    monkeypatch.setattr("lightning_gen.progress.EVERY", 0.0)
+    invoke("sample", run.path, "-n", 600, "-o", tmp_path, "--format", "npz")
+    out = invoke("sample", run.path, "-n", 600, "-o", tmp_path, "--format", "png")
+    together = np.load(tmp_path / "samples.npz")["images"]
+    assert (np.asarray(Image.open(tmp_path / "000599.png")) == together[599, 0]).all()
+    assert "sampling: 600 images\n" in out
+    assert "sampling: 500 of 600 images, " in out

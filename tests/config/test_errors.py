@@ -112,6 +112,15 @@ MISTAKES = {
         ["evaluation.metrics=[fid,per_class]", "evaluation/extractor=random"],
         "needs an extractor that classifies",
     ),
+    "a precision that a CPU lacks": (["trainer.precision=16-mixed"], "on a CPU use trainer.precision=bf16-mixed"),
+    "more samples than memory": (
+        ["evaluation.metrics=[fid,kid]", "evaluation.num_samples=100000000000"],
+        "kid keep 25,600.0 GB of samples, and ",
+    ),
+    "more points than can be compared": (
+        ["dataset=gaussians", "networks=mlp", "evaluation.num_samples=100000000"],
+        "set it to 100000 or less",
+    ),
     "unknown precision": (["trainer.precision=12"], "trainer.precision=12"),
     "unknown strategy": (["trainer.strategy=fast"], "trainer.strategy=fast"),
     "unknown activation": (["networks=mlp", "networks.encoder.activation=rellu"], "Did you mean 'relu'?"),

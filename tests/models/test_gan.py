@@ -252,6 +252,8 @@ def test_collapse_is_told_by_each_of_its_signs():
     assert "finds 3 modes and misses 5" in told({"eval/modes_found": 3.0, "eval/modes_lost": 5.0})[0]
     with pytest.raises(UserError, match="has collapsed"):
         collapse({"eval/diversity": 0.1}, stop=True)
+    (advice,) = collapse({"eval/diversity": 0.1}, stop=False, d_steps=3)
+    assert "model.d_steps=4" in advice
 
 
 # -- whole runs --------------------------------------------------------------------------------------------------

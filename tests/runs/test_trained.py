@@ -163,7 +163,7 @@ def test_what_the_model_cannot_do(vae, gan):
         gan.encode(gan.data.test.images[:2])
     with pytest.raises(lg.UserError, match="truncation works with GANs"):
         vae.sample(2, truncation=0.5)
-    with pytest.raises(lg.UserError, match="knows no classes"):
+    with pytest.raises(lg.UserError, match="only a model that was trained with conditional=true does"):
         vae.sample(2, label=1)
     with pytest.raises(lg.UserError, match="count=0"):
         vae.sample(0)

@@ -11,13 +11,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.progress import duration
 from lightning_gen.training.callbacks.steps import StepCallback
 
 REFRESH_SECONDS = 0.2
+EVERY = 60.0  # seconds between two lines
 
 
 class StepProgress(StepCallback, ProgressBar):
-    """A progress bar that counts steps. If standard error is not a terminal, prints a line at each tenth instead.
+    """A progress bar that counts steps. Without a terminal, prints a line at each tenth and each minute.
 
     `scalars`: the latest value of every metric, of which the bar shows the most important ones.
     """
@@ -27,7 +29,8 @@ class StepProgress(StepCallback, ProgressBar):
         self.scalars = scalars
         self.console = Console(stderr=True)
         self._bar: Progress | None = None
-        self._drawn = 0.0
+        self._drawn = 0.0  # when something was last shown, in seconds
+        self._first_step = 0  # when training began
         self._start = (0.0, 0)  # seconds, images
         self._enabled = True
 
@@ -47,6 +50,7 @@ class StepProgress(StepCallback, ProgressBar):
         self._images = pl_module.images_seen
         self._start = (time.monotonic(), self._images)
         self.every_n_steps = max(trainer.max_steps // 10, 1)
+        self._drawn, self._first_step = self._start[0], trainer.global_step
         if self._enabled and trainer.is_global_zero and self.console.is_terminal:
             columns = (
                 BarColumn(16),
@@ -67,8 +71,14 @@ class StepProgress(StepCallback, ProgressBar):
             if time.monotonic() - self._drawn > REFRESH_SECONDS:
                 self._drawn = time.monotonic()
                 self._bar.update(self._task, completed=step, description=self._text(trainer))
-        elif step == total or step % self.every_n_steps == 0:
-            print(f"step {step}/{total}  {self._text(trainer)}", file=sys.stderr, flush=True)
+        elif step == total or step % self.every_n_steps == 0 or time.monotonic() - self._drawn > EVERY:
+            self._drawn = time.monotonic()
+            print(f"step {step}/{total}  {self._text(trainer)}{self._left(step, total)}", file=sys.stderr, flush=True)
+
+    def _left(self, step: int, total: int) -> str:
+        done = step - self._first_step
+        left = (time.monotonic() - self._start[0]) / done * (total - step) if done > 0 and total > step else 0.0
+        return f"  {duration(left)} left" if left >= 1 else ""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._bar is not None:
