@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.training.callbacks.training_log import TrainingLog
 from tests.helpers import QUICK, assert_same, resume_run, train_run
 
 ROOT = Path(__file__).parents[2]
@@ -114,3 +116,54 @@ def test_resume_takes_the_saved_config_and_overrides(tmp_path, train_command):
         assert before[key] == after[key], key
     assert Run.load(tmp_path / "run").read_summary()["progress"]["step"] == 5
     assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(monkeypatch, step=None, evaluation=None):
+    """From here on, training is killed after that step or in that evaluation, counted from 0, of the process."""
+    in_step, in_evaluation, calls = TrainingLog.on_step_end, Evaluator.__call__, []
+
+    def stepping(log, trainer, model):
+        if trainer.global_step == step:
+            raise Killed
+        in_step(log, trainer, model)
+
+    def evaluating(evaluator, *arguments, **options):
+        calls.append(None)
+        if len(calls) - 1 == evaluation:
+            raise Killed
+        return in_evaluation(evaluator, *arguments, **options)
+
+    monkeypatch.setattr(TrainingLog, "on_step_end", stepping)
+    monkeypatch.setattr(Evaluator, "__call__", evaluating)
+
+
+@pytest.mark.parametrize("model", ["ae", "gan"])
+def test_kills_at_delicate_moments_one_after_the_other(tmp_path, monkeypatch, model):
+    options = (f"model={model}", "networks=mlp", "trainer.accumulate_grad_batches=3", "schedule.warmup_steps=6")
+    options += ("checkpoint.every_n_steps=4", "evaluation.every_n_steps=3", "ema.half_life=500")
+    straight, expected = train_run(tmp_path / "straight", *options, "trainer.max_steps=9")
+    moments = (
+        {"evaluation": 0},  # the first, before there is a checkpoint
+        {"step": 2},  # before the first checkpoint of the interval
+        {"step": 1},  # right after a resume
+        {"step": 6},
+        {"step": 5},  # right after a resume, in the warm-up
+        {"evaluation": 0},  # in the middle
+        {"evaluation": 1},  # the final one
+    )
+    for number, moment in enumerate(moments):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            kill_at(patch, **moment)
+            if number == 0:
+                train_run(tmp_path / "killed", *options, "trainer.max_steps=9")
+            else:
+                resume_run(tmp_path / "killed", 9)
+    resumed, summary = resume_run(tmp_path / "killed", 9)
+    compare(straight, resumed)
+    assert rows(straight) == rows(resumed)
+    assert summary["metrics"] == expected["metrics"]
+    assert summary["best"] == expected["best"]
