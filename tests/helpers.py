@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +57,29 @@ class ForkedWorker:
 
     def kill(self) -> None:
         self.process.kill()
+
+
+def start_command(arguments: list[str], log: Path, **environment: str) -> BaseProcess:
+    """Start `python train.py ARGUMENTS` in a process of its own, whose output goes to a file.
+
+    It is forked from a process that has imported everything. Its working directory is that of the file.
+    """
+    process = ForkedWorker.context.Process(target=_command, args=(arguments, log, environment), daemon=True)
+    process.start()
+    return process
+
+
+def _command(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+    from lightning_gen.commands import train as app
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.environ.update(environment)
+    os.chdir(log.parent)
+    torch.set_num_threads(1)
+    sys.argv = ["train.py", *arguments]
+    app.main()
 
 
 def quick(*overrides: str) -> list[str]:

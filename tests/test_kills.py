@@ -4,18 +4,15 @@ python -m pytest -n 0 -s -m slow tests/test_kills.py
 """
 
 import csv
-import multiprocessing
-import os
 import random
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-import torch
 
 from lightning_gen.runs.run import Run
-from tests.helpers import assert_same, quick
+from tests.helpers import assert_same, quick, start_command
 
 KILLS = 20
 COMMON = ("networks=mlp", "trainer.max_steps=600", "evaluation.every_n_steps=150", "checkpoint.every_n_steps=40")
@@ -27,27 +24,11 @@ CHAINS = (
 PARTS = ("state_dict", "optimizer_states", "random_state", "global_step", "images_seen")
 
 
-def command(arguments: list[str], log: Path) -> None:
-    """`python train.py ARGUMENTS` in a new process, whose output goes to a file."""
-    from lightning_gen.commands import train as app
-
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
-    torch.set_num_threads(1)
-    sys.argv = ["train.py", *arguments]
-    app.main()
-
-
-def start(run_dir: Path, options: tuple[str, ...]) -> multiprocessing.process.BaseProcess:
-    """Start the run, or resume it if it has begun. Forked from a process that has imported everything."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lightning_gen.training.train", "lightning_gen.commands.train"])
+def start(run_dir: Path, options: tuple[str, ...]) -> BaseProcess:
+    """Start the run, or resume it if it has begun."""
     begun = (run_dir / "config.yaml").exists()
     arguments = [f"resume={run_dir}"] if begun else quick(*COMMON, *options, f"hydra.run.dir={run_dir}")
-    process = context.Process(target=command, args=(arguments, run_dir.with_suffix(".log")))
-    process.start()
-    return process
+    return start_command(arguments, run_dir.with_suffix(".log"))
 
 
 def rows(run: Run) -> list[dict[str, str]]:

@@ -2,9 +2,10 @@
 
 import math
 import sys
+from typing import Any
 
 from lightning_gen.commands.terminal import report
-from lightning_gen.distributed import rank_from_environment
+from lightning_gen.distributed import has_lost_process, rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
 from lightning_gen.interruption import StopRequest
 from lightning_gen.runs.run import Run
@@ -55,6 +56,20 @@ def _job(run: Run, stop: StopRequest) -> float:
         run.release()
 
 
+def _train_here(run: Run, parts: Parts, processes: int) -> dict[str, Any]:
+    """Train in this process, which torchrun or srun may have started with others."""
+    try:
+        return train(run, parts)
+    except RuntimeError as error:
+        if processes == 1 or not has_lost_process(error):
+            raise
+        seconds = run.config.trainer.process_timeout
+        raise UserError(
+            f"Another process of this run has ended, or did not answer for {seconds:g} seconds "
+            f"(trainer.process_timeout): its output says why."
+        ) from error
+
+
 def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if rank == 0:
         print(parts.callbacks.evaluation.evaluator.note, file=sys.stderr)
@@ -72,7 +87,7 @@ def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
             run.write_summary(status="failed")
             raise JobFailed(code)
     else:
-        summary = train(run, parts)
+        summary = _train_here(run, parts, processes)
     if rank == 0:
         report(run, summary)
     if summary["status"] == "interrupted":

@@ -245,8 +245,8 @@ def quoted(path: Path) -> str:
 
 
 def quiet_rank() -> list[str]:
-    """Under torchrun or srun, keep all processes but the first out of the run directory."""
-    if rank_from_environment()[0] == 0:
+    """Under torchrun or srun, keep all processes but the first out of a new run directory."""
+    if rank_from_environment()[0] == 0 or was_requeued():  # then all of them look for the run that has begun
         return []
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

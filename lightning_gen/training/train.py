@@ -88,6 +88,7 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
             try:
                 return _train(run, parts)
             except Diverged as error:
+                run.path = parts.callbacks.saver.folder.parent
                 roll_back(run, error, writes=parts.trainer.is_global_zero)
             vars(parts).clear()  # frees the memory of the device before everything is built again
             gc.collect()

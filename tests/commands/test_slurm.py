@@ -4,7 +4,7 @@ import pytest
 
 from lightning_gen.config import compose
 from lightning_gen.runs.run import Run
-from tests.helpers import QUICK
+from tests.helpers import QUICK, start_command
 
 OPTIONS = (*QUICK, "model=ae", "networks=mlp", "checkpoint.every_n_steps=1")
 
@@ -53,3 +53,45 @@ def test_tasks_of_an_array_and_interactive_jobs(slurm):
     assert compose.run_name().startswith("slurm-70_3-")
     slurm.setenv("SLURM_JOB_NAME", "interactive")
     assert not compose.run_name().startswith("slurm")
+
+
+def srun(folder, *arguments, **more):
+    """Two processes of one job, as srun starts them; their exit codes and what the first one says."""
+    job = {"SLURM_JOB_ID": "78", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+    job |= {
+        "SLURM_NODEID": "0",
+        "SLURM_NNODES": "1",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_JOB_NODELIST": "localhost",
+    }
+    logs = [folder / f"rank{rank}.log" for rank in range(2)]
+    both = [
+        start_command([*arguments], log, SLURM_PROCID=str(rank), SLURM_LOCALID=str(rank), **job, **more)
+        for rank, log in enumerate(logs)
+    ]
+    for process in both:
+        process.join(120)
+    return [process.exitcode for process in both], logs[0].read_text()
+
+
+def test_two_processes_of_a_requeued_job_go_on_together(tmp_path):
+    two = (*OPTIONS, "trainer.devices=2", "trainer.max_steps=3")
+    assert srun(tmp_path, *two)[0] == [0, 0]
+    (run_dir,) = (tmp_path / "runs" / "digits" / "ae").iterdir()
+    run = Run.load(run_dir)
+    assert (run.read_checkpoint()["global_step"], len(run.read_checkpoint()["random_state"])) == (3, 2)
+    run.config.trainer.max_steps = 5  # as if it had been stopped at 3 of 5
+    run.save()
+    codes, said = srun(tmp_path, *two, SLURM_RESTART_COUNT="1")
+    assert codes == [0, 0], said
+    assert "going on with" in said
+    assert Run.load(run_dir).read_checkpoint()["global_step"] == 5
+
+
+def test_two_processes_of_a_job_that_diverges_go_back_together(tmp_path):
+    diverging = ("model.optimizer.lr=1e30", "rollback.lr_factor=1e-33", "on_divergence=rollback")
+    codes, said = srun(tmp_path, *OPTIONS, "trainer.devices=2", "trainer.max_steps=3", *diverging)
+    assert codes == [0, 0], said
+    (run_dir,) = (tmp_path / "runs" / "digits" / "ae").iterdir()
+    assert Run.load(run_dir).read_summary()["progress"]["step"] == 3
+    assert len(Run.load(run_dir).read_summary()["rollbacks"]) == 1

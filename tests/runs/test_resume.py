@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,12 +157,11 @@ def test_kills_at_delicate_moments_one_after_the_other(tmp_path, monkeypatch, mo
         {"evaluation": 1},  # the final one
     )
     for number, moment in enumerate(moments):
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        begin = partial(train_run, tmp_path / "killed", *options, "trainer.max_steps=9")
+        with monkeypatch.context() as patch:
             kill_at(patch, **moment)
-            if number == 0:
-                train_run(tmp_path / "killed", *options, "trainer.max_steps=9")
-            else:
-                resume_run(tmp_path / "killed", 9)
+            with pytest.raises(Killed):
+                begin() if number == 0 else resume_run(tmp_path / "killed", 9)
     resumed, summary = resume_run(tmp_path / "killed", 9)
     compare(straight, resumed)
     assert rows(straight) == rows(resumed)

@@ -85,3 +85,10 @@ def test_two_processes_go_back_together(tmp_path, train_command, forked_workers)
     summary = Run.load(tmp_path / "two").read_summary()
     assert [entry["lr_factor"] for entry in summary["rollbacks"]] == [1e-33, 1e-33, 1e-33, 1e-303]
     assert summary["progress"]["step"] == 5
+
+
+def test_codes_that_overflow_are_a_divergence_too(tmp_path):
+    """The weights after the first step are finite, but a density cannot be fitted to their codes."""
+    options = ("model=ae", "networks=mlp", "model.optimizer.lr=1e30", "checkpoint.every_n_steps=1")
+    with pytest.raises(UserError, match="the covariance of the codes is not finite at step 1: training has diverged"):
+        train_run(tmp_path, *options, "trainer.max_steps=3")

@@ -151,7 +151,8 @@ class SaveCheckpoints(StepCallback, Checkpoint):
 
     def _save(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        check_exists(self.folder.parent)
+        if trainer.is_global_zero:
+            check_exists(self.folder.parent)
         self.check(trainer, pl_module)
         self._check_state(trainer)
         fit_density(trainer, pl_module, self.ema)
@@ -171,6 +172,7 @@ class SaveCheckpoints(StepCallback, Checkpoint):
                 raise Diverged(name, trainer.global_step, last=self.last)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.folder = trainer.strategy.broadcast(self.folder)  # torchrun and srun start processes without the folder
         if trainer.ckpt_path is not None:
             self.best, self.best_step = trainer.strategy.broadcast(self._best_on_disk())
             if Path(trainer.ckpt_path).name == LAST:

@@ -96,9 +96,9 @@ class Evaluation(StepCallback):
         report = self._measured(trainer, pl_module, partial(self._report, trainer))
         if report is None:
             return
-        check_exists(self.run_dir)
         self.metrics, self.protocol = report.metrics, report.protocols
         if trainer.is_global_zero:
+            check_exists(self.run_dir)
             self._save_pictures(trainer, report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
         if self._settled(trainer, pl_module):

@@ -9,6 +9,7 @@ from pytorch_lightning import Trainer
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import in_precision
 from lightning_gen.training.callbacks.ema import EMA
+from lightning_gen.training.divergence import Diverged
 
 
 @contextmanager
@@ -31,11 +32,18 @@ def evaluation_mode(model: GenerativeModel, ema: EMA | None = None) -> Iterator[
 
 
 def fit_density(trainer: Trainer, model: GenerativeModel, ema: EMA | None = None) -> None:
-    """Let the model fit the density of codes that it samples from to the current weights, once per step."""
+    """Let the model fit the density of codes that it samples from to the current weights, once per step.
+
+    Raises:
+        Diverged: the codes have no finite covariance.
+    """
     step = trainer.global_step
     if not model.needs_density or model.density_fitted_at == step:
         return
     with evaluation_mode(model, ema):
         data = trainer.datamodule  # type: ignore[attr-defined]
-        model.fit_density(lambda: in_precision(model, data.train_batches(model.device)))
+        try:
+            model.fit_density(lambda: in_precision(model, data.train_batches(model.device)))
+        except torch.linalg.LinAlgError as error:  # weights may be finite, and codes too large
+            raise Diverged("the covariance of the codes", step) from error
     model.density_fitted_at = step

@@ -55,7 +55,8 @@ class TrainingLog(StepCallback):
                 values = trainer.strategy.reduce(values, reduce_op="mean")
                 self.latest = dict(zip(names, values.tolist(), strict=True))
             self.check_finite(trainer, model)
-            check_exists(self.run_dir)
+            if trainer.is_global_zero:
+                check_exists(self.run_dir)
             record(trainer, self.latest, model.images_seen)
 
     def check_finite(self, trainer: Trainer, model: GenerativeModel) -> None:
