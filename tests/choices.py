@@ -25,6 +25,7 @@ SMALL = {  # by the key that a choice has
     "model.latent_dim": 3,
     "model.latent_dims": [4, 3],
     "model.widths": [8],
+    "model.discriminator_width": 4,
     "model.quantizer.dim": 4,
     "model.quantizer.num_codes": 8,
     "model.quantizer.levels": [3, 4],
@@ -112,7 +113,7 @@ def rows(model: str, together: int = 2) -> Iterator[Row]:
 
 @lru_cache
 def _composed(model: str) -> DictConfig:
-    networks = [] if model in ("vqvae", "ladder_vae") else ["networks=mlp"]
+    networks = [] if model in ("ladder_vae", "vqgan", "vqvae") else ["networks=mlp"]
     config = compose([f"model={model}", *networks, *(["num_classes=3"] if model == "classifier" else [])])
     tree = OmegaConf.to_container(
         OmegaConf.masked_copy(config, ["model", "networks", "seed", "num_classes", "schedule"])

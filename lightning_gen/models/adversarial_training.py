@@ -99,6 +99,10 @@ class AdversarialModel(GenerativeModel):
         self.log_scalars({f"train/penalty_{name}": value for name, value in latest.items()})
         return loss + penalty
 
+    def plays(self, phase: Phase) -> bool:
+        """Whether the phase is part of this step; the last phase always is."""
+        return True
+
     def has_styles(self) -> bool:
         """Whether the model has a generator with styles, and applies penalties on it."""
         return False
@@ -114,7 +118,7 @@ class AdversarialModel(GenerativeModel):
         assert isinstance(optimizers, list)
         count_first(optimizers)
         for phase, optimizer in zip(self.phases, reversed(optimizers), strict=True):
-            for repeat in range(phase.repeats):
+            for repeat in range(phase.repeats if self.plays(phase) else 0):
                 own = parts[repeat * self.accumulated :][: self.accumulated]
                 self.update(phase, optimizer, own, self.step * phase.repeats + repeat)
         return None

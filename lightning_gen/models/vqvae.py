@@ -162,6 +162,10 @@ class VQVAE(GenerativeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
+        return self.stage_loss(batch)
+
+    def stage_loss(self, batch: Batch) -> Tensor:
+        """The loss of the present stage, a scalar."""
         second = self.step >= self.prior_starts
         if second:
             loss = self.prior_nll(batch).mean()
@@ -173,10 +177,18 @@ class VQVAE(GenerativeModel):
         return loss
 
     def first_stage(self, images: Tensor) -> Tensor:
-        """The reconstruction error plus the commitment term, a scalar; also updates the codebook."""
+        """The loss of the first stage, a scalar; also updates the codebook."""
+        return self.quantized_error(images)[2]
+
+    def quantized_error(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The decoder's output [B, C, H, W], the reconstruction error, and its sum with the commitment term, scalars.
+
+        Also updates the codebook.
+        """
         outputs = self.outputs(images)
         vectors, commitment, scalars = self.codebook.quantized(outputs, self.shared_noise)
-        error = squared_error(self.decoder(self.flattened(vectors)), images).mean()
+        raw = self.decoder(self.flattened(vectors))
+        error = squared_error(raw, images).mean()
         commitment = commitment / len(images)
         self.log_scalars({"train/reconstruction": error, "train/commitment": commitment, **scalars})
-        return error + self.codebook.commitment * commitment
+        return raw, error, error + self.codebook.commitment * commitment

@@ -75,7 +75,7 @@ def config_of(model: str, networks: str) -> DictConfig:
     return OmegaConf.create(OmegaConf.to_container(config, resolve=True))
 
 
-OWN_NETWORKS = {"vqvae": "vq", "ladder_vae": "ladder"}  # models that need these networks
+OWN_NETWORKS = {"vqvae": "vq", "vqgan": "vq", "ladder_vae": "ladder"}  # models that need these networks
 
 
 def outcome(model: str, networks: str, kind: str) -> str:

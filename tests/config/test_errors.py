@@ -8,7 +8,7 @@ from tests.helpers import QUICK, train_run
 MISTAKES = {
     "unknown model": (
         ["model=gna"],
-        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, ladder_vae, vae, vae_gan, vqvae, wae. Did you mean 'gan'?",
+        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, ladder_vae, vae, vae_gan, vqgan, vqvae, wae. Did you mean 'gan'?",
     ),
     "unknown data set": (
         ["dataset=mnst"],
@@ -19,7 +19,7 @@ MISTAKES = {
     "a group set to nothing": (["schedule=null"], "is the name of one of its files, such as model=vae"),
     "unknown recipe": (["experiment=gan_rnig8"], "experiment=gan_rnig8 does not exist: use one of"),
     "unknown debugging": (["debug=qiuck"], "debug=qiuck does not exist: use one of quick. Did you mean 'quick'?"),
-    "unknown sweep": (["-m", "sweeps=foo"], "does not exist: use one of gan_learning_rate, gan_table."),
+    "unknown sweep": (["-m", "sweeps=foo"], "does not exist: use one of ae_width, gan_learning_rate,"),
     "a sweep of wandb": (["-m", "sweeps=wandb_gan"], "run `wandb sweep sweeps/wandb_gan.yaml`"),
     "adaptive augmentation without a boundary": (
         ["model/augment=ada", "model/loss=wasserstein"],
