@@ -39,6 +39,7 @@ def quiet_libraries() -> None:
         ".*isinstance.treespec, LeafSpec.*",
         ".*find_unused_parameters=True was specified.*",
         ".*defined a `validation_step`.*",
+        r".*torch\.distributed\.nn\.functional\.\w+ is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

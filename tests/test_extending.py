@@ -1,5 +1,6 @@
 """The texts of docs/extending.md are enough to add a likelihood and a model family."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -31,53 +32,63 @@ def extended(tmp_path_factory):
     return folder
 
 
-def train(folder, *overrides):
-    command = [sys.executable, "train.py", *QUICK, "networks=mlp", "trainer.max_steps=2", *overrides]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+# Runs several command lines, which would each need seconds to import everything, one after the other.
+SEVERAL = """
+import contextlib, io, json, sys
+from lightning_gen.commands.train import main
+results = []
+for words in json.loads(sys.argv[1]):
+    sys.argv, error, code = ["train.py", *words], io.StringIO(), 0
+    with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+    results.append([code, error.getvalue()])
+print("RESULTS", json.dumps(results))
+"""
+TRAINED = {
+    "vae": ("model=vae", "model/likelihood=laplace", "model/objective=iwae"),
+    "moment_matching": ("model=moment_matching", "ema=average", "schedule=cosine", "trainer.gradient_clip_val=1"),
+    "with_classes": ("model=with_classes", "conditional=true"),
+}
+REFUSED = {
+    "error: model=moment_matching cannot be conditioned on the class: set conditional=false.": (
+        "model=moment_matching",
+        "conditional=true",
+    ),
+    "must be a number, above 0": ("model=vae", "model/likelihood=laplace", "model.likelihood.scale=-1"),
+}
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ("model=vae", "model/likelihood=laplace", "model/objective=iwae"),
-        ("model=moment_matching", "ema=average", "schedule=cosine", "trainer.gradient_clip_val=1"),
-    ],
-)
-def test_what_was_added_trains_with_what_is_there(extended, overrides):
-    name = overrides[0].partition("=")[2]
-    done = train(extended, *overrides, f"hydra.run.dir={name}")
-    assert done.returncode == 0, done.stderr
-    run = Run(extended / name, OmegaConf.create())  # its config names what only the copy has
-    assert run.read_summary()["progress"]["step"] == 2
-
-
-def test_the_lines_that_support_classes(extended):
-    """The hunks of the page's diff, applied to its model family, let it train with `conditional=true`."""
+def add_classes(folder):
+    """The hunks of the page's diff, applied to a copy of its model family."""
     (diff,) = re.findall(r"```diff\n(.*?)\n```", PAGE, re.DOTALL)
-    text = (extended / "lightning_gen/models/moment_matching.py").read_text()
+    text = (folder / "lightning_gen/models/moment_matching.py").read_text()
     for hunk in diff.split("\n\n"):
         before, after = ("\n".join(line[1:] for line in hunk.split("\n") if line[0] in kept) for kept in (" -", " +"))
         assert text.count(before) == 1
         text = text.replace(before, after)
-    (extended / "lightning_gen/models/with_classes.py").write_text(text)
-    config = (extended / "conf/model/moment_matching.yaml").read_text()
-    (extended / "conf/model/with_classes.yaml").write_text(config.replace("moment_matching", "with_classes"))
-    done = train(extended, "model=with_classes", "conditional=true")
+    (folder / "lightning_gen/models/with_classes.py").write_text(text)
+    config = (folder / "conf/model/moment_matching.yaml").read_text()
+    (folder / "conf/model/with_classes.yaml").write_text(config.replace("moment_matching", "with_classes"))
+
+
+def test_what_was_added_trains_with_what_is_there_and_what_it_cannot_do_is_told(extended):
+    add_classes(extended)
+    common = [*QUICK, "networks=mlp", "trainer.max_steps=2"]
+    lines = [[*common, *overrides, f"hydra.run.dir={name}"] for name, overrides in TRAINED.items()]
+    lines += [[*common, *overrides] for overrides in REFUSED.values()]
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL, json.dumps(lines)], cwd=extended, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize(
-    ("overrides", "told"),
-    [
-        (
-            ("model=moment_matching", "conditional=true"),
-            "error: model=moment_matching cannot be conditioned on the class: set conditional=false.\n",
-        ),
-        (("model=vae", "model/likelihood=laplace", "model.likelihood.scale=-1"), "must be a number, above 0"),
-    ],
-)
-def test_what_it_cannot_do_is_told(extended, overrides, told):
-    done = train(extended, *overrides)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert told.strip() in PAGE  # the page says so
+    results = json.loads(done.stdout.partition("RESULTS ")[2])
+    for name, (code, error) in zip(TRAINED, results, strict=False):
+        assert code == 0, error
+        run = Run(extended / name, OmegaConf.create())  # its config names what only the copy has
+        assert run.read_summary()["progress"]["step"] == 2
+    for told, (code, error) in zip(REFUSED, results[len(TRAINED) :], strict=True):
+        assert code == 2
+        assert told in error
+        assert told in PAGE  # the page says so

@@ -58,7 +58,15 @@ def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
 
     Plain ddp expects a gradient for every parameter. Models with several players average the gradients of each player
     themselves; layer-wise pretraining needs the search for parameters without a gradient.
+
+    Raises:
+        UserError: a strategy that divides the weights.
     """
+    if str(trainer.strategy).startswith(("fsdp", "deepspeed", "model_parallel")):
+        raise UserError(
+            f"trainer.strategy={trainer.strategy} divides the weights among devices, but averages of weights, "
+            "checkpoints and models with two players need them whole: use trainer.strategy=auto."
+        )
     if trainer.strategy != "auto" or processes == 1:
         return trainer.strategy
     return "ddp_find_unused_parameters_true" if model.leaves_parameters_out else "ddp"

@@ -123,6 +123,7 @@ MISTAKES = {
     ),
     "unknown precision": (["trainer.precision=12"], "trainer.precision=12"),
     "unknown strategy": (["trainer.strategy=fast"], "trainer.strategy=fast"),
+    "divided weights": (["trainer.strategy=fsdp"], "trainer.strategy=fsdp divides the weights"),
     "unknown activation": (["networks=mlp", "networks.encoder.activation=rellu"], "Did you mean 'relu'?"),
     "unknown norm": (["networks.decoder.norm=batches"], "Did you mean 'batch'?"),
 }
