@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.networks import resampling
+from lightning_gen.networks.precision import full_precision
 
 TAPS = (1, 3, 3, 1)
 
@@ -23,7 +24,7 @@ def leaky(x: Tensor) -> Tensor:
 
 def unit_moment(x: Tensor) -> Tensor:
     """Divide each row of x [B, D] by its root mean square."""
-    x = x.float()
+    x = full_precision(x)
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -64,7 +65,7 @@ def modulate(weight: Tensor, styles: Tensor, demodulate: bool) -> Tensor:
     `demodulate` divides each filter by its norm (eq. 3), so that inputs of unit variance give outputs of unit
     variance.
     """
-    weights = weight.float() * styles.float()[:, None, :, None, None]
+    weights = full_precision(weight) * full_precision(styles)[:, None, :, None, None]
     if demodulate:
         weights = weights * (weights.square().sum(dim=(2, 3, 4), keepdim=True) + 1e-8).rsqrt()
     return weights
@@ -121,7 +122,7 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         count = len(x)
         group = next(size for size in range(min(self.group, count), 0, -1) if count % size == 0)
-        grouped = x.float().unflatten(0, (group, -1))  # [G, B / G, C, H, W]
+        grouped = full_precision(x).unflatten(0, (group, -1))  # [G, B / G, C, H, W]
         deviation = (grouped.var(dim=0, unbiased=False) + 1e-8).sqrt().mean(dim=(1, 2, 3))  # [B / G]
         channel = deviation.repeat(group)[:, None, None, None].expand(-1, 1, *x.shape[2:])
         return torch.cat([x, channel.to(x.dtype)], dim=1)

@@ -10,6 +10,7 @@ from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
 from lightning_gen.networks.blocks import split_labels
 from lightning_gen.networks.equalized import EqualLinear, leaky, unit_moment
+from lightning_gen.networks.precision import full_precision
 
 
 class Mapping(nn.Module):
@@ -42,7 +43,7 @@ class Mapping(nn.Module):
             x = leaky(layer(x))
         if follow and self.training and self.w_avg is not None and self.w_avg_decay is not None:
             with torch.no_grad():
-                self.w_avg.lerp_(mean_over_processes(x.float().mean(dim=0)), 1 - self.w_avg_decay)
+                self.w_avg.lerp_(mean_over_processes(full_precision(x).mean(dim=0)), 1 - self.w_avg_decay)
         return x
 
     def mean_style(self) -> Tensor:

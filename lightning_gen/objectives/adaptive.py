@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_gen.distributed import mean_over_processes, rank_and_world
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.networks.precision import no_autocast
+from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.objectives import warping
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation, each
@@ -138,6 +138,7 @@ class AdaptiveAugment(Augmentation):
                 f"model/augment=ada changes the colours of images with 1 or 3 channels; these have "
                 f"{images.shape[1]}. Set model.augment.groups.colour=0."
             )
+        dtype = full_precision(images).dtype
         with no_autocast(images):
             images = images.float()
             draws = Draws(images, noise, uniforms=21, normals=7)
@@ -145,7 +146,7 @@ class AdaptiveAugment(Augmentation):
             if self.groups["colour"]:
                 matrix = colours(draws, self.p * self.groups["colour"])
                 images = where_moved(matrix, (warping.recolour(2 * images - 1, matrix) + 1) / 2, images)
-            return self.corrupted(images, noise)
+            return self.corrupted(images, noise).to(dtype)
 
     def moved(self, images: Tensor, draws: Draws) -> Tensor:
         """The images after the moves of the groups `blit` and `geometry`."""
@@ -189,7 +190,7 @@ class AdaptiveAugment(Augmentation):
     @torch.no_grad()
     def follow(self, real_logits: Tensor, boundary: float | None) -> dict[str, Tensor]:
         if self.target is not None and boundary is not None:
-            sign = (real_logits.float() - boundary).sign().mean()
+            sign = (real_logits - boundary).sign().mean().to(self.mean_sign)
             self.mean_sign.lerp_(mean_over_processes(sign), 0.25)
             images = len(real_logits) * rank_and_world()[1]
             self.p.add_((self.mean_sign - self.target).sign() * (images / self.speed_images)).clamp_(0, 1)
