@@ -47,6 +47,22 @@ NORMALIZED = ("model=gan", "networks=conv", "networks.encoder.norm=batch")
 NORMALIZED += ("networks.encoder.width=8", "networks.decoder.width=8", "model.d_steps=2")
 
 
+STYLED = (  # random numbers inside the generator, and a penalty on it
+    "model=gan",
+    "networks=stylegan2",
+    "networks.encoder.channel_base=128",
+    "networks.encoder.channel_max=8",
+    "networks.encoder.minibatch_std=0",  # groups of images are those of a process
+    "networks.decoder.style_dim=8",
+    "networks.decoder.noise=fresh",
+    "networks.decoder.style_mixing=0.9",
+    "model/penalty=path_length",
+    "model/augment=ada",
+    "model.augment.p=0.5",
+    "model.augment.groups={filter:1,noise:1,cutout:1}",
+)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -58,13 +74,14 @@ NORMALIZED += ("networks.encoder.width=8", "networks.decoder.width=8", "model.d_
         DISCREPANCY,
         PENALIZED,
         NORMALIZED,
+        STYLED,
     ],
-    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties", "batch norm"],
+    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties", "batch norm", "styles"],
 )
 def test_devices_do_not_change_the_result(tmp_path, train_command, forked_workers, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
     shared = SHARED if options == ("model=vae",) else ()  # it has an encoder too
-    networks = () if "networks=conv" in options else ("networks=mlp",)
+    networks = () if {"networks=conv", "networks=stylegan2"} & set(options) else ("networks=mlp",)
     options = (*options, *networks, *shared, "trainer.max_steps=20", "trainer.precision=64-true")
     for name, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
         done = train_command(*quick(*options, devices, f"hydra.run.dir={tmp_path / name}"))
