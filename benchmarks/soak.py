@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50_000)
     parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
-    often = max(given.steps // 50, 1)
+    often = max(given.steps // 20, 1)
     options = (
         *DEFAULTS,
         f"trainer.max_steps={given.steps}",

@@ -1,8 +1,11 @@
 """What killed processes leave behind is removed, and what others are writing is not."""
 
+import errno
 import os
 import subprocess
 import sys
+
+import pytest
 
 from lightning_gen.files import HOST, write_atomically
 
@@ -22,3 +25,16 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path):
     write_atomically(tmp_path / "y", "when it is dead")
     assert {path.name for path in tmp_path.iterdir()} == {"y", *others}
     assert (tmp_path / "y").read_text() == "when it is dead"
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path):
+    write_atomically(tmp_path / "x", "before")
+
+    def fills_the_disk(file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(tmp_path / "x", fills_the_disk)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "before"
