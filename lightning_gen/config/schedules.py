@@ -10,7 +10,9 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-from lightning_gen.objectives.schedules import is_schedule, parsed, value_at
+from lightning_gen.config.types import fits, hints, in_words
+from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.objectives.schedules import Schedule, is_schedule, parsed, value_at
 
 
 def has_schedule(node: Any) -> bool:
@@ -43,3 +45,27 @@ def scheduled_optimizer(parameters: Any, make: Callable[..., Optimizer], numbers
     optimizer = make(parameters)
     optimizer.scheduled = {name: parsed(number) for name, number in numbers.items()}  # type: ignore[attr-defined]
     return optimizer
+
+
+def check_schedule(number: Any, kind: Any, path: str) -> None:
+    """Check the schedules in a number or list of numbers, and that all their values fit the type of the key.
+
+    Raises:
+        UserError: a key that does not change during training, an argument of a schedule that is wrong, or a value
+            outside of the key's range. No schedule fits a whole number.
+    """
+    if not (path.startswith("model.") or path == "ema.half_life"):
+        raise UserError(
+            f"{path} cannot be a schedule: only numbers of model and ema.half_life change during training."
+        )
+    nodes = [node for node in (number if isinstance(number, list) else [number]) if is_schedule(node)]
+    allowed = hints(Schedule)
+    for key, value in ((key, value) for node in nodes for key, value in node.items()):
+        if key not in allowed:
+            raise UserError(f"There is no config key {path + '.' + key!r}.{did_you_mean(key, allowed)}")
+        if not fits(value, allowed[key]):
+            raise UserError(f"{path}.{key}={value} must be {in_words(allowed[key])}.")
+    for point in sorted({point for node in nodes for point in parsed(node).images}):
+        now = value_at(parsed(number), int(point))
+        if not fits(now, kind):
+            raise UserError(f"{path}={now} after {point:,.0f} images must be {in_words(kind)}.")

@@ -13,10 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer as LightningTrainer
 from torch.optim import Optimizer
 
-from lightning_gen.config.schedules import has_schedule
+from lightning_gen.config.schedules import check_schedule, has_schedule
 from lightning_gen.config.types import fits, hints, in_words, parameters
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.objectives.schedules import Schedule, is_schedule, parsed, value_at
 from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveFraction
 
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -228,7 +227,7 @@ def _trainer_field(key: str, full: str) -> Any:
 
 def _check_value(value: Any, kind: Any, full: str) -> None:
     if has_schedule(value):
-        _check_schedule(value, kind, full)
+        check_schedule(value, kind, full)
     elif isinstance(value, dict) and "_target_" in value:
         _check_target(value, full)
     elif isinstance(value, dict) and (kind is Any or _holds_targets(value)):
@@ -236,35 +235,6 @@ def _check_value(value: Any, kind: Any, full: str) -> None:
             _check_value(inner, Any, f"{full}.{key}")
     elif not fits(value, kind):
         raise UserError(f"{full}={_shown(value)} must be {in_words(kind)}.")
-
-
-def _check_schedule(value: Any, kind: Any, full: str) -> None:
-    """Check the schedules of a key, and that each of their values fits its type; none fits a whole number."""
-    if not (full.startswith("model.") or full == "ema.half_life"):
-        raise UserError(
-            f"{full} cannot be a schedule: only numbers of model and ema.half_life change during training."
-        )
-    for part in [value] if is_schedule(value) else value:
-        if is_schedule(part):
-            _check_arguments(part, hints(Schedule), full)
-            Schedule(**part)
-    numbers = parsed(value)
-    points = {point for part in (numbers if isinstance(numbers, list) else [numbers]) for point in _points(part)}
-    for point in sorted(points):
-        now = value_at(numbers, int(point))
-        if not fits(now, kind):
-            raise UserError(f"{full}={_shown(now)} after {point:,.0f} images must be {in_words(kind)}.")
-
-
-def _points(number: Any) -> list[float]:
-    return number.images if isinstance(number, Schedule) else [0]
-
-
-def _check_arguments(node: dict[str, Any], types: dict[str, Any], path: str) -> None:
-    for key, value in node.items():
-        if key not in types:
-            raise UserError(f"There is no config key {path + '.' + key!r}.{did_you_mean(key, types)}")
-        _check_value(value, types[key], f"{path}.{key}")
 
 
 def _holds_targets(node: Any) -> bool:

@@ -34,6 +34,8 @@ RENAMED = {
     **{f"model.{old}": f"model.quantizer.{new}" for old, new in QUANTIZER.items()},
     **{f"logger.{key}": f"logger.wandb.{key}" for key in ("mode", "project", "entity", "group", "tags")},
 }
+# The letters that groups of ADA's transformations had in a text.
+ADA_GROUPS = {"blit": "b", "geometry": "g", "colour": "c"}
 # Values of new groups, for runs that were started before these existed.
 NEW = {"conditional": False, "num_classes": None, "encoder_from": None}
 # How a class behaved before it had an option, by its present `_target_`. Runs trained that way continue that way.
@@ -54,6 +56,10 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 def renamed(override: str) -> str:
     """The override with the present name of its key; overrides of present keys are returned unchanged."""
+    letters = re.fullmatch(r"model\.augment\.transformations=([bgc]+)", override)
+    if letters:
+        factors = ",".join(f"{name}:{float(letter in letters[1])}" for name, letter in ADA_GROUPS.items())
+        return f"model.augment.groups={{{factors}}}"
     for old, new in RENAMED.items():
         found = re.match(rf"([+~]*){re.escape(old)}(?=[.@=]|$)", override)
         if found:
@@ -155,8 +161,7 @@ def _with_schedules(node: Any, batch: int) -> Any:
         return {**node, "capacity": {"values": [0.0, node["capacity"]], "images": images}}
     if target == "lightning_gen.objectives.adaptive.AdaptiveAugment" and "transformations" in node:
         letters = node.pop("transformations")
-        names = {"blit": "b", "geometry": "g", "colour": "c"}
-        node["groups"] = {name: float(letter in letters) for name, letter in names.items()}
+        node["groups"] = {name: float(letter in letters) for name, letter in ADA_GROUPS.items()}
     if target == "lightning_gen.objectives.adaptive.AdaptiveAugment" and "final_p" in node:
         final, images = node.pop("final_p"), node.pop("ramp_images", 20_000_000)
         if final is not None:

@@ -24,6 +24,7 @@ IWAE, ELBO = (f"lightning_gen.objectives.bounds.{name}" for name in ("IWAE", "EL
         ("logger.mode=offline", "logger.wandb.mode=offline"),
         ("model.conditioning=projection", "model.conditioning=projection"),  # only begins alike
         ("model.latent_dim=8", "model.latent_dim=8"),
+        ("model.augment.transformations=bg", "model.augment.groups={blit:1.0,geometry:1.0,colour:0.0}"),
         ("model.code_dim=8", "model.quantizer.dim=8"),
         ("model.prior_steps=8", "model.prior_steps=8"),
     ],
@@ -159,3 +160,17 @@ def test_former_overrides_of_schedules_compose(former, key, values, images):
     number = compose(["model=vae", *with_schedules(former)]).model.objective[key]
     assert (number["values"], number["images"]) == (values, images)
     assert with_schedules(["model=vae", "model/objective=warm_up"]) == ["model=vae", "model/objective=warm_up"]
+
+
+def test_the_letters_of_adas_transformations_are_groups_without_the_filter():
+    node = {"_target_": "lightning_gen.objectives.augmentation.AdaptiveAugment", "transformations": "bc", "p": 0.1}
+    augment = upgraded(OmegaConf.create({"model": {"augment": node}})).model.augment
+    assert augment._target_ == "lightning_gen.objectives.adaptive.AdaptiveAugment"
+    assert augment.groups == {"blit": 1.0, "geometry": 0.0, "colour": 1.0}
+    assert (augment.low_pass, "transformations" in augment) == (False, False)
+    assert (
+        compose(
+            ["model=gan", "model/augment=ada", renamed("model.augment.transformations=b")]
+        ).model.augment.groups.blit
+        == 1
+    )
