@@ -186,6 +186,7 @@ def take_turns(job: Job, arguments: argparse.Namespace) -> tuple[list[Turn], lis
     options += ["evaluation.nll.k=0", "evaluation.projection=null", f"dataset.root={arguments.data}"]
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder), compose([*options, *job.overrides, *arguments.overrides]))
+        run.save()
         parts = prepare(run)
         images = parts.data.train.images.float() / 255
         step, batches = job.plain(parts.model), endless(images, parts.data.batch_size)

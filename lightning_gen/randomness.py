@@ -95,6 +95,8 @@ class StepNoise:
         return self._share(torch.rand, shape, device)
 
     def _share(self, draw, shape: torch.Size | tuple[int, ...], device: torch.device) -> Tensor:  # type: ignore[no-untyped-def]
+        if self.world_size == 1:
+            return draw(shape, device=device, generator=self._generator(device))
         rows = shape[0]
         everyone = draw((rows * self.world_size, *shape[1:]), device=device, generator=self._generator(device))
         return everyone[self.rank * rows : (self.rank + 1) * rows]

@@ -65,6 +65,7 @@ class Trainer:
     precision: str | int
     process_timeout: Positive
     float32_matmul_precision: Literal["highest", "high", "medium"]
+    channels_last: bool
 
 
 # Arguments of Lightning's Trainer that this package sets itself, and the key to use instead.

@@ -86,7 +86,9 @@ class TrainLoader:
         share = self.batch_size // self.world_size
         size = len(self.data if self.data.stream is None else self.data.stream)
         for indices in stream(self.seed, size, self.batch_size * self.batches_per_step, self.start):
-            yield indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
+            if self.world_size > 1:
+                indices = indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
+            yield indices
 
     def __iter__(self) -> Iterator[Batch]:
         noise, position = StepNoise(mix(self.seed, Stream.TRANSFORM), self.rank, self.world_size), self.start

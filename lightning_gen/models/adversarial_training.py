@@ -16,6 +16,8 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
+from lightning_gen.models.steps import clear_gradients
+from lightning_gen.networks.precision import no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalties, Penalty
 
@@ -64,6 +66,7 @@ class AdversarialModel(GenerativeModel):
         self.penalty = Penalties(penalty or {})
         self.accumulated = 1  # batches per update
         self.clip_limit: float | None = None
+        self._others: dict[str, list[nn.Parameter]] = {}  # the parameters of the other players, by phase
         self.clip_algorithm = "norm"
 
     def play(self, *phases: Phase) -> None:
@@ -129,17 +132,32 @@ class AdversarialModel(GenerativeModel):
         Meanwhile the other players' parameters get no gradients, but gradients pass through them to their inputs.
         """
         self.phase = phase.name
-        with self.toggled_optimizer(optimizer), self.own_gradients():
-            optimizer.zero_grad()
+        with self.only(phase), self.own_gradients():
+            clear_gradients(optimizer)
             for batch in batches:
                 loss = phase.loss(batch, index) / len(batches)
                 # Lightning's autocast covers the whole step, but a backward pass should run outside of autocast:
                 # otherwise second derivatives would be in half precision.
-                with torch.autocast(self.device.type, enabled=False):
+                with no_autocast(loss):
                     self.manual_backward(loss)
             average_gradients(p for module in phase.modules for p in module.parameters())
             optimizer.step()
         phase.after()
+
+    @contextmanager
+    def only(self, phase: Phase) -> Iterator[None]:
+        """Inside, the parameters of the other players get no gradients."""
+        if phase.name not in self._others:
+            own = {p for module in phase.modules for p in module.parameters()}
+            found = (p for other in self.phases for module in other.modules for p in module.parameters())
+            self._others[phase.name] = [p for p in found if p not in own and p.requires_grad]
+        try:
+            for parameter in self._others[phase.name]:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            for parameter in self._others[phase.name]:
+                parameter.requires_grad_(True)
 
     @contextmanager
     def own_gradients(self) -> Iterator[None]:

@@ -180,7 +180,8 @@ class GAN(AdversarialModel):
         real_logits, fake_logits = of_real.logits, of_fake.logits
         loss = self.loss.discriminator(real_logits, fake_logits).mean()
         self.log_scalars({"train/loss_discriminator": loss})
-        self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
+        if self.logging:
+            self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
         self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold))
         weight = self.auxiliary_weights[0]
         loss = self.with_class_loss(loss, weight, of_real.classes, labels, "real")

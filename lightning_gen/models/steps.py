@@ -17,6 +17,9 @@ from lightning_gen.randomness import StepNoise, Stream, mix
 Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> factor on the learning rates
 
 
+MOST_LOSSES = 1000  # kept before they are reduced to one number
+
+
 def clear_gradients(optimizer: Any) -> None:
     """Set all gradients to None."""
     for group in optimizer.param_groups:
@@ -43,7 +46,9 @@ class StepModule(LightningModule):
         self.scheduled: dict[str, Any] = {}  # numbers that follow the images seen, by their dotted attribute names
         self.lowered: list[tuple[int, float]] = []  # (step, factor): from that step on, learning rates are times that
         self.phase = ""  # the current phase of the training step, if it has several
-        self.diverged: dict[str, Tensor] = {}  # the first step of each phase whose loss was not finite, or infinity
+        self.logging = True  # whether the scalars of this step are used; else `log_scalars` does nothing
+        self._losses: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # of each phase, not yet in `_diverged`
+        self._diverged: dict[str, Tensor] = {}
         self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
         self._step_begun: int | None = None
 
@@ -105,6 +110,7 @@ class StepModule(LightningModule):
     def begin_step(self) -> None:
         """Called before a step's first batch: sets noise, schedules and learning rates, clears logged scalars."""
         self._logged.clear()
+        self.logging = (self.step + 1) % getattr(self.trainer, "log_every_n_steps", 1) == 0
         self.noise.start(self.step)
         self.follow_schedules()
         self.follow_optimizer_schedules()
@@ -113,14 +119,16 @@ class StepModule(LightningModule):
             self.set_learning_rates(self.schedule(*self.schedule_progress()) * lowered)
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Record the first step whose loss is not finite, without waiting for the device."""
+        """Keep the loss, for `diverged`."""
         if not loss.requires_grad:
             raise UserError(
                 f"{type(self).__name__}.training_step: the loss does not depend on the weights; compute it without "
                 ".detach(), .item() and torch.no_grad()."
             )
-        at = torch.where(loss.detach().isfinite(), torch.inf, float(self.step + 1))
-        self.diverged[self.phase] = torch.minimum(self.diverged.get(self.phase, at), at)
+        losses = self._losses[self.phase]
+        losses.append((self.step + 1, loss.detach()))
+        if len(losses) == MOST_LOSSES:
+            self.diverged()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["images_seen"] = self.images_seen
@@ -135,6 +143,16 @@ class StepModule(LightningModule):
             if progress is not None:
                 progress["total"].update(ready=checkpoint["global_step"], completed=checkpoint["global_step"])
 
+    def diverged(self) -> dict[str, Tensor]:
+        """The first step of each phase whose loss was not finite, or infinity: scalar tensors on the device."""
+        for phase, losses in self._losses.items():
+            values = torch.stack([loss for _, loss in losses])
+            steps = torch.tensor([step for step, _ in losses], device=values.device, dtype=torch.float)
+            at = torch.where(values.isfinite(), torch.inf, steps).min()
+            self._diverged[phase] = torch.minimum(self._diverged.get(phase, at), at)
+        self._losses.clear()
+        return self._diverged
+
     # -- what models call in `training_step` ------------------------------------------------------------------
 
     def count_images(self, batch: Batch) -> None:
@@ -142,7 +160,12 @@ class StepModule(LightningModule):
         self.images_seen += len(batch.images) * self.trainer.world_size
 
     def log_scalars(self, scalars: dict[str, Tensor]) -> None:
-        """Log scalar tensors [] by name; they stay on the device, so no step waits for it."""
+        """Log scalar tensors [] by name; they stay on the device, so no step waits for it.
+
+        They are used only every `trainer.log_every_n_steps` steps; `self.logging` says whether in this one.
+        """
+        if not self.logging:
+            return
         for name, value in scalars.items():
             self._logged[name].append(value.detach())
 
@@ -150,7 +173,8 @@ class StepModule(LightningModule):
     def scalars(self) -> dict[str, Tensor]:
         """The scalars that this step has logged: their means over the batches and updates of the step.
 
-        Every `trainer.log_every_n_steps` steps they are averaged over the processes and written to the loggers.
+        Every `trainer.log_every_n_steps` steps they are averaged over the processes and written to the loggers. In
+        other steps there are none.
         """
         return {name: torch.stack(values).mean() for name, values in self._logged.items()}
 

@@ -80,7 +80,7 @@ class VariationalModel(GenerativeModel):
 
     def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """log p(x|z) of images [B, C, H, W] and codes [k, B, Z]: [k, B], in nats."""
-        repeated = None if labels is None else labels.repeat(len(codes))
+        repeated = labels.repeat(len(codes)) if labels is not None and self.num_classes else None
         raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
         return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)
 
@@ -101,9 +101,10 @@ class VariationalModel(GenerativeModel):
         self.count_images(batch)
         terms = self.terms(batch, self.noise)
         loss = self.loss(terms).mean()
-        with torch.no_grad():
-            scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
-        self.log_scalars(scalars | {"train/loss": loss})
+        if self.logging:
+            with torch.no_grad():
+                scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
+            self.log_scalars(scalars | {"train/loss": loss})
         return loss
 
     # -- evaluation ------------------------------------------------------------------------------------------

@@ -89,6 +89,8 @@ def make_trainer(
         # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
         # searched for on disk each time.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    if options.pop("channels_last", False):
+        model.to(memory_format=torch.channels_last)
     synchronized = bool(options["sync_batchnorm"]) and processes > 1
     options["sync_batchnorm"] = synchronized and accelerator == "cuda"
     if synchronized and accelerator == "cpu":  # torch's own is for GPUs only

@@ -43,11 +43,12 @@ class EMA(StepCallback):
             raise UserError(f"ema.buffers={buffers} does not exist: use {' or '.join(BUFFERS)}.")
         self.half_life, self.ramp, self.copies_buffers = half_life, ramp, buffers == "copy"
         self.average: dict[str, Tensor] = {}
+        self._now: dict[str, Tensor] = {}  # the tensors that are averaged
         self._images_seen = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        now = averaged_tensors(pl_module)
+        now = self._now = averaged_tensors(pl_module)  # training changes these tensors in place
         if self.average:  # from a checkpoint
             self.average = {name: self.average[name].to(tensor.device) for name, tensor in now.items()}
         else:
@@ -63,7 +64,7 @@ class EMA(StepCallback):
             half_life = min(half_life, self.ramp * model.images_seen)
         decay = 0.5 ** ((model.images_seen - self._images_seen) / half_life) if half_life else 0.0
         self._images_seen = model.images_seen
-        now = averaged_tensors(model)
+        now = self._now
         current = [full_precision(now[name]) for name in self.average]
         torch._foreach_lerp_(list(self.average.values()), current, 1 - decay)
         if self.copies_buffers:

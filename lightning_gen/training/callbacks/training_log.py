@@ -67,14 +67,13 @@ class TrainingLog(StepCallback):
         Raises:
             Diverged: the loss of a phase, a scalar or a weight is not finite.
         """
-        first = list(model.diverged.values())
+        diverged = model.diverged()
+        first = list(diverged.values())
         weights = torch.stack([p.detach().float().sum() for p in model.parameters()]).sum()
         seen = torch.stack([*(at.isfinite().float() for at in first), (~weights.isfinite()).float()])
         *lost, spoilt = trainer.strategy.reduce(seen, reduce_op="mean").tolist()
         if any(lost):  # a loss that is not finite affects the phases after it
-            found = [
-                (float(at), phase) for at, phase, share in zip(first, model.diverged, lost, strict=True) if share
-            ]
+            found = [(float(at), phase) for at, phase, share in zip(first, diverged, lost, strict=True) if share]
             step, phase = min(found, key=lambda at_phase: at_phase[0])
             name = f"the {phase} loss".replace("  ", " ")
             self._stop(name, int(step) if math.isfinite(step) else trainer.global_step)
