@@ -186,7 +186,8 @@ class AdversarialModel(GenerativeModel):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the player's gradients, and log their norm before clipping.
 
-        A gradient scaler has already unscaled them.
+        A gradient scaler has unscaled them, unless the optimizer is fused; then there is no clipping. It leaves out
+        an update whose gradients overflow, and so does the log.
         """
         if len(self.phases) == 1:
             return  # Lightning clips
@@ -195,7 +196,11 @@ class AdversarialModel(GenerativeModel):
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if logged or by_norm:
             norm = nn.utils.get_total_norm([p.grad for p in parameters])
-            self.log_scalars({f"train/grad_norm_{self.phase}": norm})
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+                norm = norm / scaler.get_scale()
+            if scaler is None or norm.isfinite():
+                self.log_scalars({f"train/grad_norm_{self.phase}": norm})
         if by_norm:
             nn.utils.clip_grads_with_norm_(parameters, self.clip_limit, norm)  # type: ignore[arg-type]
         elif self.clip_limit is not None:
