@@ -37,12 +37,15 @@ def describe(protocol: dict[str, Any]) -> str:
     """The protocol in a few words; summary.json holds all of it."""
     if not protocol:
         return ""
-    real = f"{protocol['n_real']:,} {protocol['split']} images"
-    if "n_fake" not in protocol:
-        return real
-    averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
-    extractor = f", {protocol['extractor']}" if "extractor" in protocol else ""
-    return f"{protocol['n_fake']:,} {protocol['images']}{averaged}, {real}{extractor}"
+    parts = []
+    if "n_fake" in protocol:
+        averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
+        parts.append(f"{protocol['n_fake']:,} {protocol['images']}{averaged}")
+    if "n_real" in protocol:
+        parts.append(f"{protocol['n_real']:,} {protocol['split']} images")
+    if "n_fake" in protocol and "extractor" in protocol:
+        parts.append(protocol["extractor"])
+    return ", ".join(parts)
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lightning_gen.commands.terminal import describe
 from lightning_gen.metrics.path_length import path_lengths, slerp, trimmed_mean
 from tests.helpers import train_run
 
@@ -67,3 +68,4 @@ def test_it_is_measured_by_the_features_of_the_evaluation(tmp_path, options, pat
     protocol = summary["protocol"]["eval/ppl_classifier"]
     assert (protocol["path"], protocol["epsilon"], protocol["n_fake"]) == (path, 1e-4, 20)
     assert protocol["extractor"].startswith("classifier-digits")
+    assert describe(protocol).startswith("20 samples")  # as the table at the end of training has it
