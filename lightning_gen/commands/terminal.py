@@ -59,6 +59,11 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
         f"in {progress.get('seconds', 0):.0f} s"
     )
+    if "peak_memory_gib" in progress:
+        out.print(
+            f"speed    {progress['images_per_second']:,.0f} images/s with the evaluations, "
+            f"{progress['waiting_for_data']:.0%} of the time waiting for data, {progress['peak_memory_gib']:.1f} GiB"
+        )
     grids = sorted((run.path / "samples").glob("step_*.png"))
     out.print(f"run      {where}")
     if grids:

@@ -7,6 +7,7 @@ batch. Random changes of a batch (flips, noise) are a pure function of (seed, po
 batch and shared in the same way.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -76,6 +77,7 @@ class TrainLoader:
         self.batches_per_step, self.rank, self.world_size = batches_per_step, rank, world_size
         self.device = device or data.images.device
         self.transform, self.read_ahead = transform or BatchTransform(), read_ahead
+        self.seconds = 0.0  # in which training waited for batches
 
     def streams(self) -> "Streams":
         """For training that takes batches as it needs them: one iterator over them, again and again."""
@@ -91,6 +93,17 @@ class TrainLoader:
             yield indices
 
     def __iter__(self) -> Iterator[Batch]:
+        batches = self.batches()
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            self.seconds += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches, without taking the time."""
         noise, position = StepNoise(mix(self.seed, Stream.TRANSFORM), self.rank, self.world_size), self.start
         for images, labels in self.gathered():
             images = images.to(self.device, non_blocking=True)

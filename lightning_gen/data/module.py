@@ -72,6 +72,7 @@ class ImageDataModule(LightningDataModule):
         self.placement, self.memory_fraction, self.read_ahead = placement, memory_fraction, read_ahead
         self.decoding = Decoding(size, channels, crop, on_bad_image, Path(cache_dir))
         self.batch_transform = BatchTransform(flip, random_crop, dequantize, binarize == "dynamic")
+        self.loader: TrainLoader | None = None  # of the training
 
     # -- the images --------------------------------------------------------------------------------------------
 
@@ -201,6 +202,7 @@ class ImageDataModule(LightningDataModule):
             world_size=trainer.world_size,  # type: ignore[union-attr]
             processes=trainer.num_devices,  # type: ignore[union-attr]
         )
+        self.loader = loader
         takes_streams = getattr(trainer.strategy, "takes_streams", False)  # type: ignore[union-attr]
         return loader.streams() if takes_streams else loader
 

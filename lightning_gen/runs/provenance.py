@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import torch
 from pytorch_lightning import Trainer
 
 from lightning_gen.runs.run import Run
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
@@ -32,6 +38,16 @@ def device_name(trainer: Trainer) -> str:
     device = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores)"
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory that this process has had, in GiB: on its GPU if it has one, else in the host's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    if resource is None:
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes or KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def _version(package: str) -> str:

@@ -17,7 +17,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.runs.provenance import provenance
+from lightning_gen.runs.provenance import peak_memory, provenance
 from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
@@ -144,6 +144,8 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "images_seen": parts.model.images_seen,
         "seconds": round(seconds, 2),
         "images_per_second": round(parts.model.images_seen / seconds, 1) if seconds else 0.0,
+        "peak_memory_gib": round(peak_memory(trainer.strategy.root_device), 2),
+        "waiting_for_data": _share_waiting(parts),
     }
     parts_of_summary = {
         "metrics": log.latest | evaluation.metrics,
@@ -155,6 +157,12 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "status": status,
     }
     return run.write_summary(**parts_of_summary) if trainer.is_global_zero else parts_of_summary
+
+
+def _share_waiting(parts: Parts) -> float:
+    """The share of this process's training time in which it waited for batches."""
+    loader, seconds = parts.data.loader, parts.callbacks.log.seconds_here()
+    return round(loader.seconds / seconds, 6) if loader and seconds else 0.0
 
 
 def objective(run: Run, summary: dict[str, Any]) -> float:

@@ -37,6 +37,8 @@ def test_every_combination_trains(tmp_path, model, networks, dataset, seed):
     assert summary["status"] == "completed"
     assert summary["progress"]["step"] == 4
     assert summary["progress"]["images_seen"] == 4 * 16
+    assert 0 < summary["progress"]["waiting_for_data"] < 1
+    assert 0.05 < summary["progress"]["peak_memory_gib"] < 100
     assert summary["provenance"]["seed"] == seed
     assert all(math.isfinite(value) for value in summary["metrics"].values())
     assert set(summary["protocol"]) == {name for name in summary["metrics"] if name.startswith("eval/")}

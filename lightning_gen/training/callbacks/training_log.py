@@ -30,7 +30,11 @@ class TrainingLog(StepCallback):
 
     def seconds(self) -> float:
         """Wall-clock seconds of training and evaluation, over all parts of a resumed run."""
-        return self._seconds_before + (0.0 if self._start is None else time.monotonic() - self._start)
+        return self._seconds_before + self.seconds_here()
+
+    def seconds_here(self) -> float:
+        """Those of this process alone."""
+        return 0.0 if self._start is None else time.monotonic() - self._start
 
     def state_dict(self) -> dict[str, Any]:
         return {"latest": self.latest, "seconds": self.seconds()}
