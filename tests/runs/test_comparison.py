@@ -39,7 +39,14 @@ def record(values, **changes):
 @pytest.fixture
 def make(tmp_path):
     def run(name, fid, model="gan", seed=0, evaluations=(), **config):
-        whole = {"model": {"name": model, **config}, "dataset": {"name": "digits"}, "seed": seed, "id": name}
+        others = {key: {} for key in ("networks", "trainer", "evaluation", "checkpoint")}
+        whole = {
+            **others,
+            "model": {"name": model, **config},
+            "dataset": {"name": "digits"},
+            "seed": seed,
+            "id": name,
+        }
         path = tmp_path / "runs" / name
         path.mkdir(parents=True)
         (path / "config.yaml").write_text(OmegaConf.to_yaml(whole))
