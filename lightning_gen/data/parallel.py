@@ -29,8 +29,9 @@ def in_parallel(calls: Iterable[Call], total: int, description: str) -> Iterator
     tasks = (delayed(function)(*arguments) for function, arguments in calls)
     with progress(total, description) as advance:
         try:
-            for result in Parallel(n_jobs=-1, return_as="generator")(tasks):
-                advance(PART)
+            results = Parallel(n_jobs=-1, return_as="generator")(tasks)
+            for index, result in enumerate(results):
+                advance(min(PART, total - index * PART))  # the last part is smaller
                 yield result
         finally:
             get_reusable_executor().shutdown(wait=True)  # otherwise they stay for minutes, next to the training
