@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.schedules import split_schedules
 from lightning_gen.config.types import parameters
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, one_line
 from lightning_gen.networks.initialization import activation_of, initialize
 from lightning_gen.networks.spectral import normalize, normalized
 
@@ -59,7 +59,7 @@ def model_class(config: DictConfig) -> Any:
     try:
         return get_class(config.model._target_)
     except Exception as error:  # importing a module of the user may raise anything
-        raise UserError(f"model._target_={config.model._target_} cannot be imported: {error}") from error
+        raise UserError(f"model._target_={config.model._target_} cannot be imported: {one_line(error)}") from error
 
 
 def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:

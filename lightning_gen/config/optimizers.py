@@ -19,7 +19,9 @@ def check_classes(config: DictConfig) -> None:
     Raises:
         UserError: it is the name of an optimizer instead.
     """
-    for key in config.get("model") or ():
+    if not OmegaConf.is_dict(config.get("model")):
+        return  # which the check of the config tells
+    for key in config.model:
         if OmegaConf.is_interpolation(config.model, key):  # the same as another player's, as in model=vae_gan
             continue
         if str(key).endswith("optimizer") and not OmegaConf.is_dict(config.model._get_node(key)):

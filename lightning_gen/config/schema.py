@@ -14,8 +14,8 @@ from pytorch_lightning import Trainer as LightningTrainer
 from torch.optim import Optimizer
 
 from lightning_gen.config.schedules import check_schedule, has_schedule
-from lightning_gen.config.types import fits, hints, in_words, parameters
-from lightning_gen.errors import UserError, did_you_mean
+from lightning_gen.config.types import fits, hints, in_words, is_checked, is_plain, needs_object, parameters
+from lightning_gen.errors import UserError, did_you_mean, one_line
 from lightning_gen.ranges import Count, Decay, Natural, NonNegative, Positive, PositiveFraction
 
 HYDRA_KEYS = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
@@ -33,8 +33,8 @@ Devices = Literal["auto"] | int | list[int]
 class Networks:
     """conf/networks/: a pair of networks, and what is done to both."""
 
-    encoder: Any
-    decoder: Any
+    encoder: dict
+    decoder: dict
     spectral_norm: Literal["none", "encoder", "decoder", "both"]
     init: Literal["default", "glorot", "xavier_uniform", "he", "orthogonal", "normal", "dcgan"]
 
@@ -135,8 +135,8 @@ class Evaluation:
     nll: Likelihood
     projection: Literal["pca", "tsne", "umap"] | None
     cache_dir: str
-    extractor: Any
-    metric: Any
+    extractor: dict | str
+    metric: dict | str | None
 
 
 @dataclass
@@ -147,9 +147,9 @@ class Sweep:
     metrics: list[str] | None
     modes: list[Literal["min", "max"]] | None
     sampler: Literal["tpe", "cmaes", "nsga2", "qmc", "random", "grid"]
-    sampler_options: dict[str, Any] | None
+    sampler_options: dict | None
     pruner: Literal["none", "median", "percentile", "hyperband", "wilcoxon"]
-    pruner_options: dict[str, Any] | None
+    pruner_options: dict | None
     trials: Count
     seconds: Positive | None
     seeds: Count
@@ -173,9 +173,9 @@ class Root:
     rollback: Rollback
     evaluation: Evaluation
     sweep: Sweep
-    model: Any
-    dataset: Any
-    schedule: Any
+    model: dict
+    dataset: dict
+    schedule: dict
     logger: Any
     callbacks: Any
     seed: Natural
@@ -229,11 +229,15 @@ def _trainer_field(key: str, full: str) -> Any:
 def _check_value(value: Any, kind: Any, full: str) -> None:
     if has_schedule(value):
         check_schedule(value, kind, full)
+    elif isinstance(value, dict) and is_checked(kind) and not fits(value, kind):
+        raise UserError(f"{full}={_shown(value)} must be {in_words(kind)}.")
     elif isinstance(value, dict) and "_target_" in value:
         _check_target(value, full)
     elif isinstance(value, dict) and (kind is Any or _holds_targets(value)):
         for key, inner in value.items():
             _check_value(inner, Any, f"{full}.{key}")
+    elif is_plain(value) and needs_object(kind, value):
+        raise UserError(f"{full}={_shown(value)} must be a group of keys with a _target_, which builds it.")
     elif not fits(value, kind):
         raise UserError(f"{full}={_shown(value)} must be {in_words(kind)}.")
 
@@ -267,7 +271,7 @@ def arguments_of(node: dict[str, Any], path: str) -> tuple[list[str], dict[str, 
     try:
         target = get_object(node["_target_"])
     except Exception as error:  # importing a module may raise anything
-        raise UserError(f"{path}._target_={node['_target_']} cannot be imported: {error}") from error
+        raise UserError(f"{path}._target_={node['_target_']} cannot be imported: {one_line(error)}") from error
     try:
         known = parameters(target)
     except ValueError:  # built-in

@@ -70,6 +70,18 @@ def fits(value: Any, annotation: Any) -> bool:
     return True
 
 
+def is_plain(value: Any) -> bool:
+    """Whether this is a single value, not a group or a list of values."""
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def needs_object(annotation: Any, value: Any) -> bool:
+    """Whether arguments of this type are objects, such as functions and modules, and this value is not allowed."""
+    if annotation is Any or isinstance(annotation, typing.TypeVar | str) or is_checked(annotation):
+        return False
+    return not (value is None and type(None) in get_args(annotation))
+
+
 def in_words(annotation: Any) -> str:
     """What the type allows, in words: `a whole number, 1 or more, or null`."""
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from lightning_gen.config.build import build, build_data, build_model
+from lightning_gen.config.explain import lacks
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
@@ -48,7 +50,13 @@ def prepare(run: Run, stop: StopRequest | None = None) -> Parts:
     Raises:
         UserError: names the override to change.
     """
-    stop = stop or StopRequest()
+    try:
+        return _prepared(run, stop or StopRequest())
+    except (ConfigAttributeError, ConfigKeyError) as error:  # of a config that was not composed from conf/
+        raise UserError(lacks(str(error.full_key))) from error
+
+
+def _prepared(run: Run, stop: StopRequest) -> Parts:
     config = run.config
     validate(config)
     check_batch(config.dataset.batch_size, process_count(config.trainer))

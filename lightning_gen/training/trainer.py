@@ -15,6 +15,7 @@ from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from lightning_gen.config.explain import lacks
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.networks.batch_norm import synchronize
@@ -22,6 +23,15 @@ from lightning_gen.training.devices import accelerator_of, device_count, device_
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 from lightning_gen.training.one_device import OneDevice, steps_per_call
 
+NEEDED = (  # keys of the group `trainer` that every config has
+    "accumulate_grad_batches",
+    "float32_matmul_precision",
+    "gradient_clip_algorithm",
+    "gradient_clip_val",
+    "precision",
+    "process_timeout",
+    "sync_batchnorm",
+)
 PROFILERS: dict[str, Any] = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 
 # Strategies that take `trainer.process_timeout`, with their other arguments.
@@ -81,6 +91,9 @@ def make_trainer(
         UserError: Lightning refuses a value of `trainer`, or the model cannot clip or accumulate gradients.
     """
     options = dict(OmegaConf.to_container(config.trainer, resolve=True))  # type: ignore[arg-type]
+    for key in NEEDED:
+        if key not in options:
+            raise UserError(lacks(f"trainer.{key}"))
     accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
     processes = devices * config.trainer.num_nodes
     matmul_precision = options.pop("float32_matmul_precision")
