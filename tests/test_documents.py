@@ -78,6 +78,13 @@ def jobs(overrides: list[str]) -> list[list[str]]:
     return [first] + [[*first[:i], v, *first[i + 1 :]] for i, options in enumerate(values) for v in options[1:]]
 
 
+def spelled_out(overrides: list[str]) -> list[str]:
+    """The overrides with those of the space of `sweeps=NAME`."""
+    names = [o.partition("=")[2] for o in overrides if o.startswith("sweeps=")]
+    spaces = [OmegaConf.load(ROOT / "sweeps" / f"{name}.yaml").hydra.sweeper.params for name in names]
+    return [*overrides, *(f"{key}={values}" for space in spaces for key, values in space.items())]
+
+
 def ends(override: Override) -> list[float | int | None]:
     """The ends of an interval; [] for other values."""
     value = override.value()
@@ -172,7 +179,7 @@ def latest(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 def check_train(shown: Command, workspace: Path) -> list[DictConfig]:
     """Compose every job of a train command."""
     arguments = get_args_parser().parse_args(shown.overrides)
-    return [composed(job, workspace / "mine") for job in jobs(arguments.overrides)]
+    return [composed(job, workspace / "mine") for job in jobs(spelled_out(arguments.overrides))]
 
 
 def check_other(shown: Command, latest: Callable[[str], None]) -> None:
@@ -208,7 +215,7 @@ def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
 def test_a_train_command(shown, workspace, latest, tmp_path, train_command):
     config = check_train(shown, workspace)[0]
     arguments = get_args_parser().parse_args(shown.overrides)
-    first = jobs(arguments.overrides)[0]
+    first = jobs(spelled_out(arguments.overrides))[0]
     if shown not in DIFFERENT or arguments.cfg or config.dataset.name in NOT_HERE or written_by_readers(first):
         return
     overrides = tiny(first, config)
