@@ -54,6 +54,7 @@ class Trainer:
 
     max_steps: Natural
     log_every_n_steps: Count
+    threads: Literal["auto"] | Count | None
     steps_per_call: Literal["auto"] | Count
     accumulate_grad_batches: Count
     gradient_clip_val: Positive | None

@@ -19,6 +19,7 @@ from lightning_gen.config.explain import lacks
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.networks.batch_norm import synchronize
+from lightning_gen.training.callbacks.threads import hint_of_crowd
 from lightning_gen.training.devices import accelerator_of, device_count, device_of
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 from lightning_gen.training.one_device import OneDevice, steps_per_call
@@ -102,6 +103,12 @@ def make_trainer(
         # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
         # searched for on disk each time.
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    threads = options.pop("threads", None)
+    if accelerator == "cpu":
+        if isinstance(threads, int):
+            torch.set_num_threads(threads)
+        elif threads is None:
+            hint_of_crowd()
     if options.pop("channels_last", False):
         model.to(memory_format=torch.channels_last)
     synchronized = bool(options["sync_batchnorm"]) and processes > 1

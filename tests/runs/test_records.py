@@ -55,7 +55,7 @@ def test_config(run_dir, name):
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.parametrize("name", set(HOSTILE) - {"a bomb"})
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "a bomb"])
 def test_summary(run_dir, name, monkeypatch):
     monkeypatch.setattr(SampleEvaluator, "__call__", lambda *_, **__: pytest.fail("the work has begun"))
     spoil(run_dir / "summary.json", name)

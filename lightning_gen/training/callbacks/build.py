@@ -21,7 +21,9 @@ from lightning_gen.training.callbacks.evaluation import Evaluation
 from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.progress import StepProgress
 from lightning_gen.training.callbacks.random_state import RandomState
+from lightning_gen.training.callbacks.threads import Threads
 from lightning_gen.training.callbacks.training_log import TrainingLog
+from lightning_gen.training.devices import accelerator_of
 
 if TYPE_CHECKING:
     from lightning_gen.training.callbacks.pruning import Pruning
@@ -50,11 +52,12 @@ class Callbacks:
     others: list[Callback]
     progress: StepProgress | None
     saver: SaveCheckpoints
+    threads: Threads | None
     pruning: "Pruning | None"  # acts on evaluations, not on steps
 
     def in_order(self) -> list[Callback]:
         """All callbacks in the order in which they act after a step: average, log, evaluate, show, save."""
-        first = [self.interruption, self.random_state]
+        first = [self.interruption, self.random_state, self.threads]
         acting = [self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
         return [callback for callback in (*first, *acting) if callback is not None]
 
@@ -82,6 +85,8 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
     progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
     others = [_checked(name, build(node)) for name, node in config.callbacks.items()]
+    on_cpu = accelerator_of(config.trainer) == "cpu"
+    threads = Threads() if config.trainer.get("threads") == "auto" and on_cpu else None
     pruning = _pruning(run, evaluation, saver.monitor)
     evaluation.listeners = [*others, *([pruning] if pruning else [])]
     if config.checkpoint.monitor is not None:
@@ -89,7 +94,9 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     for name, callback in zip(config.callbacks, others, strict=True):
         if isinstance(callback, EarlyStopping):
             evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
-    return Callbacks(interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver, pruning)
+    return Callbacks(
+        interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver, threads, pruning
+    )
 
 
 def _pruning(run: Run, evaluation: Evaluation, metric: str) -> "Pruning | None":

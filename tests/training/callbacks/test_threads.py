@@ -1,0 +1,78 @@
+"""The number of threads follows what is faster; it is the user's where a number is given."""
+
+import pytest
+import torch
+
+from lightning_gen.training.callbacks import threads
+from lightning_gen.training.callbacks.threads import AGAIN, WINDOW, Threads, hint_of_crowd
+from tests.helpers import train_run
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_the_suite():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+class Machine:
+    """A clock of steps that take another time with one thread than with several."""
+
+    def __init__(self, one: float, several: float) -> None:
+        self.one, self.several, self.now = one, several, 0.0
+
+    def step(self, callback: Threads) -> None:
+        self.now += self.one if torch.get_num_threads() == 1 else self.several
+        callback.on_step_end(None, None)
+
+
+@pytest.mark.parametrize(("one", "several", "chosen"), [(1.0, 0.6, 2), (1.0, 8.0, 1)])
+def test_the_faster_number_is_chosen(one, several, chosen):
+    torch.set_num_threads(2)
+    machine = Machine(one, several)
+    callback = Threads(clock=lambda: machine.now)
+    callback.on_train_start(None, None)
+    for _ in range(2 * WINDOW):
+        machine.step(callback)
+    assert torch.get_num_threads() == chosen
+
+
+def test_the_choice_follows_the_machine():
+    torch.set_num_threads(2)
+    machine = Machine(1.0, 0.6)
+    callback = Threads(clock=lambda: machine.now)
+    callback.on_train_start(None, None)
+    for _ in range(2 * WINDOW):
+        machine.step(callback)
+    assert torch.get_num_threads() == 2
+    machine.several = 8.0  # other programs begin
+    chosen = []
+    for _ in range(400):
+        machine.step(callback)
+        chosen.append(torch.get_num_threads())
+    assert chosen[200:].count(1) > 150  # in the others it compares again
+
+
+def test_a_number_is_taken_as_it_is(tmp_path):
+    train_run(tmp_path, "model=ae", "networks=mlp", "trainer.max_steps=1", "trainer.threads=2")
+    assert torch.get_num_threads() == 2
+
+
+def test_auto_trains_and_gives_the_weights_of_any_number(tmp_path):
+    """With these networks; PyTorch does not promise it for all."""
+    options = ("model=ae", "networks=mlp", f"trainer.max_steps={3 * WINDOW}")
+    results = []
+    for number, value in enumerate(("auto", "1")):
+        torch.set_num_threads(2)
+        run, _ = train_run(tmp_path / str(number), *options, f"trainer.threads={value}")
+        results.append(run.read_checkpoint("last")["state_dict"])
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+@pytest.mark.parametrize(("load", "count", "said"), [(9.0, 2, True), (1.0, 2, False), (9.0, 1, False)])
+def test_hint(load, count, said, capsys, monkeypatch):
+    monkeypatch.setattr(threads.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(threads.os, "cpu_count", lambda: 2)
+    torch.set_num_threads(count)
+    hint_of_crowd()
+    assert ("trainer.threads=1" in capsys.readouterr().err) == said
