@@ -15,7 +15,9 @@ from lightning_gen.runs.comparison import Column, Comparison, Row, comparison, e
 from lightning_gen.runs.run import Run
 
 BEST = "*"  # before the best value of a metric
-MOST_COLUMNS = 6  # with more metrics the table is transposed
+MOST_COLUMNS = 6  # with more metrics the Markdown table is transposed
+FEW = 4  # runs side by side in the terminal; more go down the side
+WIDEST = 26  # characters of a column in the terminal
 
 
 def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Comparison:
@@ -30,7 +32,10 @@ def compare_runs(paths: list[Path], csv_file: Path | None, markdown: bool) -> Co
     if markdown:
         print(as_markdown(table))
     else:
-        console().print(as_table(table))
+        out = console()
+        for part in as_tables(table, out.width):
+            out.print(part)
+            out.print()
         for note in table.notes:
             print(note)
     return table
@@ -65,23 +70,51 @@ def described(row: Row) -> tuple[str, str, str]:
     return row.name, runs, row.checkpoint
 
 
-def cells(table: Comparison, before: str, after: str) -> list[list[str]]:
-    """The cells as text, titles first, with `before` and `after` around best values; transposed if there are many."""
+def cells(table: Comparison, before: str, after: str, transposed: bool) -> list[list[str]]:
+    """The cells as text, titles first, with `before` and `after` around best values."""
 
     def text(row: Row, column: Column) -> str:
         return f"{before}{row.cell(column)}{after}" if table.is_best(row, column) else row.cell(column)
 
     lines = [["model", "run", "checkpoint", *(table.headers[column] for column in table.columns)]]
     lines += [[*described(row), *(text(row, column) for column in table.columns)] for row in table.rows]
-    return lines if len(table.columns) <= MOST_COLUMNS else [list(line) for line in zip(*lines, strict=True)]
+    return [list(line) for line in zip(*lines, strict=True)] if transposed else lines
 
 
-def as_table(table: Comparison) -> Table:
-    """A table for the terminal; the best values are bold, with a star."""
-    titles, *lines = cells(table, BEST, "")
-    made = Table(show_edge=False, pad_edge=False, box=None)
-    for index, title in enumerate(titles):
-        made.add_column(title, overflow="fold", no_wrap=index == 0)
+def as_tables(table: Comparison, width: int) -> list[Table]:
+    """Tables of at most `width` characters: the rows by number with what they are, then their metrics.
+
+    Up to `FEW` rows stand side by side, with the metrics down the side. More rows go down the side, and the metrics
+    are spread over as many tables as they need. The best values are bold, with a star.
+    """
+    titles, *lines = cells(table, BEST, "", transposed=False)
+    numbers = [str(number) for number in range(1, len(lines) + 1)]
+    made = [
+        _table([[number, ", ".join(filter(None, line[:3]))] for number, line in zip(numbers, lines, strict=True)])
+    ]
+    metrics = [[line[3:][index] for line in lines] for index in range(len(titles) - 3)]
+    headers = titles[3:]
+    if len(lines) <= FEW:
+        made.append(_table([["", *numbers], *([h, *values] for h, values in zip(headers, metrics, strict=True))]))
+        return made
+    shown: list[list[str]] = [["", *numbers]]
+    used = first = max(map(len, numbers))
+    for header, values in zip(headers, metrics, strict=True):
+        wide = max(max(map(len, values)), min(len(header), WIDEST)) + 2
+        if used + wide > width and len(shown) > 1:
+            made.append(_table([list(row) for row in zip(*shown, strict=True)]))
+            shown, used = [["", *numbers]], first
+        shown.append([header, *values])
+        used += wide
+    made.append(_table([list(row) for row in zip(*shown, strict=True)]))
+    return made
+
+
+def _table(lines: list[list[str]]) -> Table:
+    """A table of these lines, the first cell of each whole; best values are bold."""
+    made = Table(show_edge=False, show_header=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    for index in range(len(lines[0])):
+        made.add_column(overflow="fold", no_wrap=index == 0, max_width=None if len(lines[0]) == 2 else WIDEST)
     for line in lines:
         made.add_row(*(Text(text, style="bold" if text.startswith(BEST) else "") for text in line))
     return made
@@ -89,7 +122,7 @@ def as_table(table: Comparison) -> Table:
 
 def as_markdown(table: Comparison) -> str:
     """A Markdown table; the best values are bold."""
-    titles, *lines = cells(table, "**", "**")
+    titles, *lines = cells(table, "**", "**", transposed=len(table.columns) > MOST_COLUMNS)
     rows = [titles, ["---"] * len(titles), *lines]
     return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + [f"\n{note}" for note in table.notes])
 

@@ -19,7 +19,7 @@ NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger", "sweep")
 HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # shown with the number they belong to
 # Metrics whose better direction is known, by the start of their names.
 LOWER = (
-    *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "kl", "nll", "bits_per_dim"),
+    *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "nll", "bits_per_dim"),
     *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance", "ppl"),
 )
 HIGHER = (

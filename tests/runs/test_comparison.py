@@ -147,6 +147,23 @@ def test_many_metrics_go_down_the_side(make):
     assert as_markdown(table).splitlines()[0] == "| model | gan on digits |"
 
 
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("count", [1, 7, 50])
+def test_the_terminal_shows_every_number_and_path_whole(make, capsys, monkeypatch, tmp_path, width, count):
+    """At any width and for any number of runs, no line is longer than the terminal and no number is broken."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.chdir(tmp_path)
+    for number in range(count):
+        many = record({f"a_rather_long_metric_{i}": 1000.5 + number + i for i in range(12)})
+        make(f"run{number}", 1.25 + number, evaluations=[many], latent_dim=number)
+    compare_runs([tmp_path / "runs"], None, markdown=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    words = {word.lstrip("*").strip(",") for line in lines for word in line.split()}
+    assert {f"runs/run{number}" for number in range(count)} <= words
+    assert {f"{1.25 + number:.4g}" for number in range(count)} <= words
+
+
 def test_a_folder_stands_for_its_runs(make, tmp_path):
     make("a", 1.0)
     make("b", 1.0)
@@ -176,6 +193,7 @@ def test_which_end_is_better():
     )
     assert direction("coverage") is direction("psnr") is direction("elbo") is direction("dci_completeness") is max
     assert direction("auth_pct") is direction("nearest_train_ratio") is direction("data_copying") is None
+    assert direction("kl") is direction("kl_max") is None
 
 
 def test_recipes_are_named_by_what_was_asked_for(tmp_path):

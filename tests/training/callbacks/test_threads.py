@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_gen.training.callbacks import threads
-from lightning_gen.training.callbacks.threads import AGAIN, WINDOW, Threads, hint_of_crowd
+from lightning_gen.training.callbacks.threads import WINDOW, Threads, hint_of_crowd
 from tests.helpers import train_run
 
 
