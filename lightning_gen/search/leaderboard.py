@@ -111,6 +111,7 @@ def as_study(board: Leaderboard) -> optuna.Study:
     short = short_names([key for entry in board.entries for key in entry.params])
     study = optuna.create_study(directions=[DIRECTIONS[mode] for mode in board.modes])
     done = [entry for entry in board.entries if entry.completed]
+    done.sort(key=lambda entry: (len(entry.paths[0].name), entry.paths[0].name))  # as they were begun
     keys = [key for key in short if done and all(key in entry.params for entry in done)]
     values = {key: [_parsed(entry.params[key]) for entry in done] for key in keys}
     kinds = {key: _distribution(values[key]) for key in keys}
