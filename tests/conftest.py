@@ -3,6 +3,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of the tests are too small for more
 os.environ["WANDB_MODE"] = "offline"
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,10 @@ import torch
 from tests.helpers import Done, ForkedWorker
 
 torch.set_num_threads(1)
+for name in ("SIGINT", "SIGHUP"):  # tests send them, but nohup and background shells have them ignored
+    if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+        default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+        signal.signal(getattr(signal, name), default)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -196,7 +196,8 @@ def test_an_objective_goes_or_the_others_are_named(tmp_path, name):
         assert named == set(OBJECTIVES) - SINGLE_LAYER
         return
     model = build_model(config, (1, 4, 4))
-    model.step_loaded = 10  # so that a weight that warms up is above 0
+    model.images_seen = 6400
+    model.follow_schedules()  # so that a weight that warms up is above 0
     model.objective(model.terms(Batch(torch.rand(6, 1, 4, 4), None), started())).mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in model.parameters())
 
