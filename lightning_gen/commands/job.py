@@ -46,8 +46,6 @@ def _job(run: Run, stop: StopRequest) -> float:
             parts = prepare(run, stop)
         if rank == 0:
             run.save()
-        elif not (run.path / "config.yaml").exists():
-            (run.path / "config.yaml").touch()  # in a folder of its own, which then counts as a run directory
         try:
             return _train(run, parts, rank, processes)
         except UserError as error:

@@ -14,7 +14,7 @@ from lightning_gen.models.hierarchical_vae import check_objective
 from lightning_gen.models.variational import OutputBias, VariationalModel
 from lightning_gen.networks.ladder import LadderDecoder, LadderEncoder, LatentLayer, MeanAndLogVariance, scaled
 from lightning_gen.networks.precision import full_precision
-from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.networks.shapes import ImageShape, check_images
 from lightning_gen.objectives.bounds import ELBO, Terms, importance_bound
 from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.likelihoods import Likelihood
@@ -63,10 +63,7 @@ class LadderVAE(VariationalModel):
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        if tuple(image_shape) == POINTS:
-            raise UserError(
-                "model=ladder_vae is for images, and these are points in the plane: use model=vae with networks=mlp."
-            )
+        check_images("ladder_vae", image_shape)
         up = encoder(image_shape=image_shape)
         if not isinstance(up, LadderEncoder):
             raise UserError("model=ladder_vae needs maps of features at several resolutions: use networks=ladder.")

@@ -13,7 +13,7 @@ from lightning_gen.models.base import DecoderFactory, EncoderFactory, Generative
 from lightning_gen.models.codebook import Codebook
 from lightning_gen.models.quantizers import FSQ, ResidualQuantizer
 from lightning_gen.networks.precision import full_precision
-from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.networks.shapes import ImageShape, check_images
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.networks.vq import VQEncoder
 from lightning_gen.objectives.reconstruction import squared_error
@@ -58,10 +58,7 @@ class VQVAE(GenerativeModel):
         num_classes: int = 0,
         seed: int = 0,
     ) -> None:
-        if tuple(image_shape) == POINTS:
-            raise UserError(
-                "model=vqvae is for images, and these are points in the plane: use model=vae with networks=mlp."
-            )
+        check_images("vqvae", image_shape)
         network = encoder(image_shape=image_shape)
         if not isinstance(network, VQEncoder):
             raise UserError("model=vqvae needs a map of features: use networks=vq.")

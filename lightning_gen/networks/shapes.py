@@ -13,6 +13,14 @@ def refuse_points(image_shape: ImageShape, network: str) -> None:
         raise UserError(f"networks={network} is for images, and these are points in the plane: use networks=mlp.")
 
 
+def check_images(model: str, image_shape: ImageShape) -> None:
+    """Raise a UserError for points in the plane, which this model cannot process with any networks."""
+    if tuple(image_shape) == POINTS:
+        raise UserError(
+            f"model={model} is for images, and these are points in the plane: use model=vae with networks=mlp."
+        )
+
+
 def halvings(image_shape: ImageShape, smallest: int = 4, network: str = "conv") -> int:
     """How often both sides are halved until the shorter one is in [smallest, 2 * smallest).
 

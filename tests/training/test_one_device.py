@@ -28,6 +28,16 @@ MODELS = {
 }
 
 
+def test_what_acts_on_every_step_acts_once_on_each(tmp_path, monkeypatch):
+    seen = []
+    average = EMA.on_step_end
+    monkeypatch.setattr(
+        EMA, "on_step_end", lambda ema, *args: (seen.append(args[1].images_seen), average(ema, *args))
+    )
+    train_run(tmp_path, "model=ae", "networks=mlp", "ema=average", "dataset.batch_size=16", *OFTEN)
+    assert seen == [16 * step for step in range(1, 12)]
+
+
 def rows(run):
     with open(run.path / "metrics.csv") as file:
         return list(csv.DictReader(file))

@@ -57,8 +57,6 @@ class EMA(StepCallback):
 
     @torch.no_grad()
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
-        if model.images_seen == self._images_seen:  # this step is averaged already
-            return
         half_life = value_at(self.half_life, self._images_seen)
         if self.ramp is not None:
             half_life = min(half_life, self.ramp * model.images_seen)

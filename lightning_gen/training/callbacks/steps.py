@@ -19,7 +19,10 @@ class StepCallback(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, GenerativeModel)
-        if pl_module.step_done:
+        called = not self.every_n_steps and getattr(
+            trainer.strategy, "takes_streams", False
+        )  # after each step already
+        if pl_module.step_done and not called:
             self.on_step_end(trainer, pl_module)
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
