@@ -71,6 +71,19 @@ def leaderboard(
 
 
 @app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN|SWEEP...", help="Run directories, or folders that contain some.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write one HTML page of runs or of a search: curves, pictures over time, metrics, how to run it again."""
+    from lightning_gen.commands.report import write_report
+
+    print(write_report(runs, out))
+
+
+@app.command()
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,

@@ -1,5 +1,6 @@
 """Short trainings, from the same configs that users have."""
 
+import csv
 import multiprocessing
 import os
 import sys
@@ -107,6 +108,12 @@ def resume_run(path: Path, max_steps: int) -> tuple[Run, dict[str, Any]]:
     run = Run.load(path)
     run.config.resume, run.config.trainer.max_steps = str(path), max_steps
     return run, train(run)
+
+
+def logged(run_dir: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without the time that they took, which differs from run to run."""
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:

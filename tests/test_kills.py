@@ -3,7 +3,6 @@
 python -m pytest -n 0 -s -m slow tests/test_kills.py
 """
 
-import csv
 import random
 import time
 from multiprocessing.process import BaseProcess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightning_gen.runs.run import Run
-from tests.helpers import assert_same, quick, start_command
+from tests.helpers import assert_same, logged, quick, start_command
 
 KILLS = 20
 COMMON = ("networks=mlp", "trainer.max_steps=600", "evaluation.every_n_steps=150", "checkpoint.every_n_steps=40")
@@ -29,11 +28,6 @@ def start(run_dir: Path, options: tuple[str, ...]) -> BaseProcess:
     begun = (run_dir / "config.yaml").exists()
     arguments = [f"resume={run_dir}"] if begun else quick(*COMMON, *options, f"hydra.run.dir={run_dir}")
     return start_command(arguments, run_dir.with_suffix(".log"))
-
-
-def rows(run: Run) -> list[dict[str, str]]:
-    with open(run.path / "metrics.csv") as file:
-        return list(csv.DictReader(file))
 
 
 def last_step(run_dir: Path) -> int | None:
@@ -68,7 +62,7 @@ def test_killed_runs_end_as_others_do(tmp_path):
         for which in ("last", "best"):
             for part in PARTS:
                 assert_same(straight.read_checkpoint(which)[part], killed.read_checkpoint(which)[part])
-        assert rows(straight) == rows(killed)
+        assert logged(straight.path) == logged(killed.path)
         left = [path.name for path in run_dir.rglob("*") if path.name.endswith(".tmp") or path.name == "next.ckpt"]
         assert not left
         chain += 1

@@ -12,7 +12,8 @@ PYPROJECT = FOLDER.parents[1] / "pyproject.toml"
 WHAT = {
     "cli": "arguments of the commands",
     "commands": "train, evaluate, sample, compare, ...",
-    "training": "Trainer, devices, loggers, callbacks",
+    "training": "Trainer, devices, callbacks",
+    "report": "runs as an HTML page",
     "search": "studies, trials, leaderboards",
     "evaluation": "metrics of a model",
     "runs": "run directories: load, resume, compare",

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lightning_gen.files import shortest
+from lightning_gen.runs.comparison import describe
 from lightning_gen.runs.run import Run
 
 BESIDE = ("_floor", "_noise", "_std")  # shown next to a number, not in a separate row
@@ -31,21 +32,6 @@ def metrics_table(summary: dict[str, Any]) -> Table:
         table.add_row(name, value, *beside, how if how != said else '"')
         said = how
     return table
-
-
-def describe(protocol: dict[str, Any]) -> str:
-    """The protocol in a few words; summary.json holds all of it."""
-    if not protocol:
-        return ""
-    parts = []
-    if "n_fake" in protocol:
-        averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
-        parts.append(f"{protocol['n_fake']:,} {protocol['images']}{averaged}")
-    if "n_real" in protocol:
-        parts.append(f"{protocol['n_real']:,} {protocol['split']} images")
-    if "n_fake" in protocol and "extractor" in protocol:
-        parts.append(protocol["extractor"])
-    return ", ".join(parts)
 
 
 def report(run: Run, summary: dict[str, Any]) -> None:

@@ -181,6 +181,21 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def describe(protocol: dict[str, Any]) -> str:
+    """The protocol in a few words; summary.json holds all of it."""
+    if not protocol:
+        return ""
+    parts = []
+    if "n_fake" in protocol:
+        averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
+        parts.append(f"{protocol['n_fake']:,} {protocol['images']}{averaged}")
+    if "n_real" in protocol:
+        parts.append(f"{protocol['n_real']:,} {protocol['split']} images")
+    if "n_fake" in protocol and "extractor" in protocol:
+        parts.append(protocol["extractor"])
+    return ", ".join(parts)
+
+
 # -- naming ----------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import netrc
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +23,7 @@ from lightning_gen.runs.run import Run
 
 
 class MetricsCSV(Logger):
-    """metrics.csv: one row per logged step, with columns for step, images_seen and every metric.
+    """metrics.csv: one row per logged step, with columns for step, images_seen, seconds and every metric.
 
     A resumed run continues the file: rows after the step that training resumes from are dropped. A row is on disk
     when `log_metrics` returns, and only the last one is kept in memory. A new column rewrites the file atomically.
@@ -37,6 +37,7 @@ class MetricsCSV(Logger):
         self._last: dict[str, str] = {}  # the last row
         self._last_at = 0  # where it begins in the file
         self._waiting: dict[str, str] = {}  # values for the next row
+        self.clock: Callable[[], float] | None = None  # seconds of training so far, for the column `seconds`
         if path.exists():
             with open(path, newline="", encoding="utf-8") as file:
                 self.columns = list(csv.DictReader(file).fieldnames or self.columns)
@@ -64,7 +65,8 @@ class MetricsCSV(Logger):
         row = {"step": str(step)} | {key: repr(value) for key, value in metrics.items()}
         last = int(self._last.get("step", 0))
         if "images_seen" in metrics:
-            row, self._waiting = {**self._waiting, **row}, {}
+            seconds = {} if self.clock is None else {"seconds": f"{self.clock():.2f}"}
+            row, self._waiting = {**self._waiting, **row, **seconds}, {}
         elif step is None or step < last:  # a callback of Lightning counts the steps before this one
             row["step"] = str(last)
         else:  # it reports at the beginning of a step

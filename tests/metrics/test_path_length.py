@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from lightning_gen.commands.terminal import describe
 from lightning_gen.metrics.path_length import path_lengths, slerp, trimmed_mean
+from lightning_gen.runs.comparison import describe
 from tests.helpers import train_run
 
 

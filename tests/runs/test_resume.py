@@ -1,6 +1,5 @@
 """N steps in one go equal k steps, a stop, and N - k steps: to the bit, in the middle of an epoch."""
 
-import csv
 import os
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 
 from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.training.callbacks.training_log import TrainingLog
-from tests.helpers import QUICK, assert_same, resume_run, train_run
+from tests.helpers import QUICK, assert_same, logged, resume_run, train_run
 
 ROOT = Path(__file__).parents[2]
 # 1,437 images in batches of 16: 90 steps an epoch, so all of this lies in the middle of the first or second.
@@ -28,11 +27,6 @@ def compare(one, other):
     assert_same(a["callbacks"].get("EMA", {}), b["callbacks"].get("EMA", {}))
 
 
-def rows(run):
-    with open(run.path / "metrics.csv") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
 @pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (95, 49)])
 def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
@@ -43,8 +37,8 @@ def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
     resumed, summary = resume_run(tmp_path / "resumed", total)
     compare(straight, resumed)
     assert summary["progress"]["step"] == total
-    kept = [row for row in rows(resumed) if int(row["step"]) != stop or stop % evaluated == 0 or stop % 2 == 0]
-    assert kept == rows(straight)  # the stop itself was evaluated once more, at its end
+    kept = [row for row in logged(resumed.path) if int(row["step"]) != stop or stop % evaluated == 0 or stop % 2 == 0]
+    assert kept == logged(straight.path)  # the stop itself was evaluated once more, at its end
 
 
 def test_resume_with_dropout_restores_the_global_generator(tmp_path):
@@ -80,7 +74,7 @@ def test_kill_and_resume(tmp_path):
     resumed, _ = resume_run(tmp_path / "killed", total)
     straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
     compare(straight, resumed)
-    steps = [int(row["step"]) for row in rows(resumed)]
+    steps = [int(row["step"]) for row in logged(resumed.path)]
     assert steps == sorted(set(steps))  # nothing twice, nothing from the lost future
 
 
@@ -164,6 +158,6 @@ def test_kills_at_delicate_moments_one_after_the_other(tmp_path, monkeypatch, mo
                 begin() if number == 0 else resume_run(tmp_path / "killed", 9)
     resumed, summary = resume_run(tmp_path / "killed", 9)
     compare(straight, resumed)
-    assert rows(straight) == rows(resumed)
+    assert logged(straight.path) == logged(resumed.path)
     assert summary["metrics"] == expected["metrics"]
     assert summary["best"] == expected["best"]

@@ -1,7 +1,5 @@
 """Several steps in one call of Lightning's loop give what one step in a call gives."""
 
-import csv
-
 import pytest
 
 from lightning_gen.config.compose import compose
@@ -10,7 +8,7 @@ from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.one_device import OneDevice
 from lightning_gen.training.train import prepare, train
-from tests.helpers import assert_same, make_run, quick, train_run
+from tests.helpers import assert_same, logged, make_run, quick, train_run
 
 OFTEN = (
     "trainer.log_every_n_steps=3",
@@ -38,11 +36,6 @@ def test_what_acts_on_every_step_acts_once_on_each(tmp_path, monkeypatch):
     assert seen == [16 * step for step in range(1, 12)]
 
 
-def rows(run):
-    with open(run.path / "metrics.csv") as file:
-        return list(csv.DictReader(file))
-
-
 def assert_same_runs(one, other):
     first, second = one.read_checkpoint(), other.read_checkpoint()
     for key in SAME:
@@ -55,8 +48,8 @@ def test_weights_averages_and_logs_are_the_same(tmp_path, name):
     one, _ = train_run(tmp_path / "one", *MODELS[name], *OFTEN, "trainer.steps_per_call=1")
     many, _ = train_run(tmp_path / "many", *MODELS[name], *OFTEN)
     assert_same_runs(one, many)
-    assert rows(one) == rows(many)
-    assert {row["step"] for row in rows(many)} == {"0", "3", "5", "6", "9", "10", "11"}
+    assert logged(one.path) == logged(many.path)
+    assert {row["step"] for row in logged(many.path)} == {"0", "3", "5", "6", "9", "10", "11"}
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, "auto"), ("auto", 1)])

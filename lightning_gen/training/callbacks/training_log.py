@@ -48,6 +48,7 @@ class TrainingLog(StepCallback):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.drop_after(trainer.global_step)
+                logger.clock = self.seconds
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]

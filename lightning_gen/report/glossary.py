@@ -1,0 +1,61 @@
+"""What the quantities of a run are, in a line each."""
+
+# By the start of a metric's name; the longest that fits counts.
+MEANINGS = {
+    "fid": "Fréchet distance between the features of samples and of real images",
+    "kid": "kernel distance between the features of samples and of real images",
+    "energy_distance": "distance between the distributions of samples and of data",
+    "diversity": "distance between two samples over that between two real images; 1 is as varied as the data",
+    "classes_found": "classes that appear among the samples",
+    "classes_lost": "classes that hardly appear among the samples",
+    "class_total_variation": "how far the frequencies of the classes are from those of real images",
+    "modes_found": "clusters of the data that samples reach",
+    "good_samples": "share of samples that lie near a cluster of the data",
+    "precision": "share of samples that lie among the real images",
+    "recall": "share of real images that lie among the samples",
+    "density": "how densely samples lie among the real images",
+    "coverage": "share of real images with a sample nearby",
+    "c2st": "accuracy of a classifier that tells samples from real images; 0.5 is best",
+    "tstr": "accuracy on real images of a classifier trained on samples",
+    "inception_score": "how certain and how varied the classes of samples are",
+    "nearest_train_ratio": "distance of samples to the nearest training image over that of held-out images",
+    "auth_pct": "share of samples that are no copies of training images, in percent",
+    "data_copying": "negative: samples are closer to training images than held-out images are",
+    "ppl": "how abruptly images change along a path of codes",
+    "squared_error": "squared error of reconstructions, summed over the pixels of an image",
+    "reconstruction_mse": "squared error of reconstructions, per pixel",
+    "reconstruction_fid": "Fréchet distance between reconstructions and real images",
+    "reconstruction": "reconstruction term of the loss, in nats per image",
+    "psnr": "peak signal-to-noise ratio of reconstructions, in dB",
+    "ssim": "structural similarity of reconstructions to their images; 1 is equal",
+    "lpips": "perceptual distance of reconstructions to their images",
+    "elbo": "lower bound on the log-likelihood, in nats per image",
+    "nll": "negative log-likelihood of held-out images, in nats",
+    "bits_per_dim": "negative log-likelihood of held-out images, in bits per pixel value",
+    "kl": "Kullback-Leibler divergence of the codes from the prior, in nats per image",
+    "kl_max": "the largest divergence of a single dimension of the code",
+    "kl_min": "the smallest divergence of a single dimension of the code",
+    "active_units": "dimensions of the code that depend on the image",
+    "total_correlation": "how much the dimensions of the code depend on each other, in nats",
+    "aggregate_kl": "divergence of all codes together from the prior, in nats",
+    "kmeans_accuracy": "accuracy of clusters of the codes as classes",
+    "kmeans_nmi": "mutual information of clusters of the codes and classes; 1 is equal",
+    "loss": "what training minimizes",
+    "loss_generator": "what the generator minimizes",
+    "loss_discriminator": "what the discriminator minimizes",
+    "d_real": "mean output of the discriminator for real images",
+    "d_fake": "mean output of the discriminator for samples",
+    "d_accuracy": "share of images that the discriminator recognizes as real or as a sample",
+    "grad_norm": "norm of the gradient",
+    "penalty": "a penalty of the discriminator",
+    "mig": "mutual information gap: whether single numbers of the code match single factors",
+    "sap": "whether single numbers of the code predict single factors",
+    "dci": "whether codes and factors match one to one",
+    "factor_vae_score": "whether the number of the code that varies least tells which factor is fixed",
+}
+
+
+def meaning(metric: str) -> str:
+    """What a metric is, or nothing if it is not known."""
+    starts = [start for start in MEANINGS if metric == start or metric.startswith(f"{start}_")]
+    return MEANINGS[max(starts, key=len)] if starts else ""

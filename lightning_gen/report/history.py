@@ -1,0 +1,134 @@
+"""From metrics.csv to the lines of charts: training beside held-out images, seeds averaged."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lightning_gen.runs.comparison import HIDDEN, direction
+
+AXES = {"step": "steps", "images_seen": "images seen", "seconds": "seconds"}  # what a curve can stand over
+PARTS = {"train": "training", "val": "validation", "eval": "held-out images"}  # by the start of a column's name
+MOST_POINTS = 300  # of a line; longer ones are thinned evenly
+
+History = dict[str, np.ndarray]  # columns of metrics.csv, float64 [rows], NaN where there is no value
+
+
+@dataclass
+class Line:
+    """One curve: a quantity of one run, or its mean over runs that differ only in the seed.
+
+    `points` holds float64 [N] for each of `AXES` and for `value`; of several runs also `low` and `high`, the lowest
+    and the highest value of a run.
+    """
+
+    group: int  # which of the compared settings
+    part: str  # a value of `PARTS`
+    points: dict[str, np.ndarray]
+
+
+@dataclass
+class Chart:
+    """A quantity: its lines, its value for real images if that is known, and which direction is better."""
+
+    quantity: str
+    lines: list[Line] = field(default_factory=list)
+    real: float | None = None
+
+    @property
+    def better(self) -> str:
+        """`lower is better`, `higher is better`, or nothing."""
+        known = direction(self.quantity) if PARTS["eval"] in self.parts else None
+        return "" if known is None else "lower is better" if known is min else "higher is better"
+
+    @property
+    def parts(self) -> set[str]:
+        return {line.part for line in self.lines}
+
+
+def read_history(run_dir: Path) -> History:
+    """The columns of a run's metrics.csv; {} if there is none. What is not a number is NaN."""
+    path = run_dir / "metrics.csv"
+    if not path.is_file():
+        return {}
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.reader(file)
+        names = next(reader, [])
+        rows = [row for row in reader if len(row) == len(names)]  # a kill may have left an incomplete one at the end
+    columns = dict(zip(names, zip(*rows, strict=True), strict=False))
+    return {name: np.array([_number(text) for text in column]) for name, column in columns.items()}
+
+
+def charts(groups: Sequence[Sequence[History]]) -> list[Chart]:
+    """A chart for each quantity that changes over time, in the order of the columns.
+
+    Args:
+        groups: for each compared setting the histories of its runs, which differ only in the seed.
+    """
+    found: dict[str, Chart] = {}
+    for index, histories in enumerate(groups):
+        names = dict.fromkeys(name for history in histories for name in history)
+        for name in names:
+            prefix, _, quantity = name.partition("/")
+            if prefix not in PARTS or quantity.endswith(HIDDEN):
+                continue
+            chart = found.setdefault(quantity, Chart(quantity))
+            points = _mean([curve for history in histories if len((curve := _curve(history, name))["value"]) > 1])
+            if points:
+                chart.lines.append(Line(index, PARTS[prefix], points))
+            floor = _last([history[f"{name}_floor"] for history in histories if f"{name}_floor" in history])
+            chart.real = floor if chart.real is None else chart.real
+    return [chart for chart in found.values() if chart.lines]
+
+
+def best(history: History, name: str) -> tuple[float, int] | None:
+    """The best value of a metric over a run and its step; None if there is none or no direction is better."""
+    better, curve = direction(name), _curve(history, name)
+    if better is None or not len(curve["value"]):
+        return None
+    place = int(np.argmin(curve["value"]) if better is min else np.argmax(curve["value"]))
+    return float(curve["value"][place]), int(curve["step"][place])
+
+
+def _curve(history: History, name: str) -> dict[str, np.ndarray]:
+    """The points at which a column has a value."""
+    values = history.get(name, np.empty(0))
+    there = np.isfinite(values)
+    axes = {axis: history[axis][there] for axis in AXES if axis in history}
+    return axes | {"step": axes.get("step", np.arange(there.sum())), "value": values[there]}
+
+
+def _mean(curves: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The mean of curves at the steps that they share, with the lowest and the highest value; thinned. {} of none."""
+    if not curves:
+        return {}
+    shared = set(curves[0]["step"]).intersection(*(curve["step"] for curve in curves[1:]))
+    steps = np.array(sorted(step for step in shared if math.isfinite(step)))
+    if len(steps) < 2:
+        return {}
+    kept = steps[np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_POINTS)).round().astype(int))]
+    rows = [{float(step): place for place, step in enumerate(curve["step"])} for curve in curves]
+    stacked = {
+        name: np.stack([curve[name][[row[step] for step in kept]] for curve, row in zip(curves, rows, strict=True)])
+        for name in (*AXES, "value")
+        if all(name in curve for curve in curves)
+    }
+    points = {name: values.mean(axis=0) for name, values in stacked.items()}
+    if len(curves) > 1:
+        points |= {"low": stacked["value"].min(axis=0), "high": stacked["value"].max(axis=0)}
+    return points
+
+
+def _last(columns: list[np.ndarray]) -> float | None:
+    values = [value for column in columns for value in column[np.isfinite(column)][-1:]]
+    return float(np.mean(values)) if values else None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
