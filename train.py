@@ -1,6 +1,6 @@
 """Train a model: every option is a config under conf/, every value an override.
 
-python train.py                                          a GAN on the bundled digits
+python train.py                                          a GAN on 10,000 digits of MNIST that come with it
 python train.py model=vae dataset=mnist                  any model x networks x data set x hardware
 python train.py model=gan trainer.devices=4
 python train.py resume=runs/latest trainer.max_steps=9000

@@ -69,4 +69,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["model=vae", "networks=conv"])
+    main(sys.argv[1:] or ["model=vae", "networks=conv", "dataset=digits"])

@@ -20,7 +20,14 @@ from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.train import prepare, train
 
-DEFAULTS = ("model=gan", "networks=mlp", "logger=csv", "hardware=cpu", "trainer.enable_progress_bar=false")
+DEFAULTS = (
+    "dataset=digits",
+    "model=gan",
+    "networks=mlp",
+    "logger=csv",
+    "hardware=cpu",
+    "trainer.enable_progress_bar=false",
+)
 
 
 class Watch(StepCallback):

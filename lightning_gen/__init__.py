@@ -2,7 +2,7 @@
 
     import lightning_gen as lg
 
-    run = lg.train("model=vae", "dataset=digits")
+    run = lg.train("model=vae", "dataset=mnist_small")
     run.sample(64)
     lg.load("runs/latest").metrics
 
@@ -107,8 +107,8 @@ def frechet_distance(
         extractor: `classifier`, the last hidden layer of a small classifier that comes with the package; `inception`
             and `dinov2`, whose weights must be on this machine; `random`, the classifier's network untrained;
             `pixels`.
-        dataset: the data set of the classifier, `digits`, `mnist` or `fashion_mnist`. Only `extractor="classifier"`
-            needs it.
+        dataset: the data set of the classifier, `digits`, `mnist`, `mnist_small` or `fashion_mnist`. Only
+            `extractor="classifier"` needs it.
         device: where the features are computed; None: a GPU if there is one, else the CPU.
 
     Raises:

@@ -18,6 +18,7 @@ from lightning_gen.training.worker import worker_main
 
 QUICK = (
     "logger=csv",
+    "dataset=digits",  # small and without a file to read
     "hardware=cpu",
     "trainer.enable_progress_bar=false",
     "trainer.log_every_n_steps=1",
@@ -84,14 +85,15 @@ def _command(arguments: list[str], log: Path, environment: dict[str, str]) -> No
 
 
 def quick(*overrides: str) -> list[str]:
-    """These overrides, and those of `QUICK` that they leave open."""
+    """These overrides, and those of `QUICK` that they leave open. A recipe has a data set of its own."""
     given = {override.split("=")[0] for override in overrides}
+    given |= {"dataset"} if "experiment" in given else set()
     return [*(option for option in QUICK if option.split("=")[0] not in given), *overrides]
 
 
 def make_run(path: Path, *overrides: str) -> Run:
     """A run directory of these overrides, not trained yet."""
-    config = compose([*QUICK, *overrides])
+    config = compose(quick(*overrides))
     run = Run.create(path, config)
     run.save()
     return run

@@ -51,15 +51,20 @@ TINY = {  # where the config has the key
     "model.prior.components": 8,
     "model.prior_steps": 1,
 }
-# The data sets that tests do not have, as pixels a side and channels: the digits take their place.
-SHAPES = {"mnist": (28, 1), "fashion_mnist": (28, 1), "cifar10": (32, 3), "celeba": (64, 3), "image_folder": (8, 1)}
+# Data sets that tests do not have or that are larger, as pixels a side and channels: the digits take their place.
+SHAPES = {
+    **dict.fromkeys(("mnist", "mnist_small", "fashion_mnist"), (28, 1)),
+    "cifar10": (32, 3),
+    "celeba": (64, 3),
+    "image_folder": (8, 1),
+}
 NOT_HERE = ("huggingface", "shards")  # data sets on a network
 
 
 def essence(shown: Command) -> frozenset[str]:
     """What is left of a command when it is made tiny: commands with the same are run once."""
     replaced = {"logger", "hardware", "seed", "evaluation", *TINY}
-    words = (re.sub("^dataset=.*mnist$", "dataset=mnist", word) for word in shown.overrides or ())
+    words = (re.sub("^dataset=.*mnist(_small)?$", "dataset=mnist", word) for word in shown.overrides or ())
     return frozenset(word for word in words if word.split("=")[0] not in replaced)
 
 
@@ -143,12 +148,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the commands speak of: runs, a folder of pictures, a file of images, configs of one's own."""
     folder = tmp_path_factory.mktemp("workspace")
     common = ("networks=mlp", "trainer.max_steps=2", "evaluation.projection=null")
-    train_run(folder / "runs/digits/vae/1", "model=vae", *common)
-    train_run(folder / "runs/digits/gan/1", "model=gan", "conditional=true", *common)
+    train_run(folder / "runs/mnist_small/vae/1", "model=vae", *common)
+    train_run(folder / "runs/mnist_small/gan/1", "model=gan", "conditional=true", *common)
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(40) % 2)
     (folder / "runs/sweeps").mkdir()
-    (folder / "runs/sweeps/gan_search").symlink_to(folder / "runs/digits/gan")
+    (folder / "runs/sweeps/gan_search").symlink_to(folder / "runs/mnist_small/gan")
     (folder / "pictures").mkdir()
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / "pictures" / f"{number}.png")
@@ -170,7 +175,7 @@ def latest(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
     def point(model: str) -> None:
         (workspace / "runs/latest").unlink(missing_ok=True)
-        (workspace / "runs/latest").symlink_to(f"digits/{model}/1")
+        (workspace / "runs/latest").symlink_to(f"mnist_small/{model}/1")
 
     point("vae")
     return point

@@ -38,7 +38,8 @@ def run(installed, folder, *arguments):
 
 def test_the_wheel_holds_types_configs_sweeps_and_weights(installed):
     package = installed / "lightning_gen"
-    for path in ("py.typed", "conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml"):
+    configs = ("conf/train.yaml", "conf/model/gan.yaml", "conf/sweeps/gan_learning_rate.yaml")
+    for path in ("py.typed", *configs, "data/packaged/mnist_small.npz", "data/packaged/LICENSE"):
         assert (package / path).is_file()
     assert {p.stem for p in (package / "metrics" / "weights").glob("*.pt")} >= {"digits", "mnist", "fashion_mnist"}
 

@@ -29,6 +29,7 @@ from lightning_gen.progress import progress
 NATIVE_SIZE = (28, 28)
 NUM_FEATURES = 64
 WEIGHTS = Path(__file__).parent / "weights"
+PART_OF = {"mnist_small": "mnist"}  # a data set whose images are some of another's has the classifier of that one
 
 
 @dataclass(frozen=True)
@@ -174,11 +175,14 @@ def _saved(path: Path) -> dict[str, Tensor] | None:
 
 
 def packaged_classifier(dataset: str) -> FeatureClassifier | None:
-    """The classifier that comes with the package for ``digits``, ``mnist`` or ``fashion_mnist``; otherwise ``None``.
+    """The classifier that comes with the package for a data set, or ``None``.
+
+    There is one for ``digits``, ``mnist`` (also for ``mnist_small``) and ``fashion_mnist``.
 
     Raises:
         ValueError: the file of weights does not match its record.
     """
+    dataset = PART_OF.get(dataset, dataset)
     record_file = WEIGHTS / f"{dataset}.json"
     if not record_file.exists():
         return None

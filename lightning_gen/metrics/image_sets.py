@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError
-from lightning_gen.metrics.classifier import WEIGHTS, packaged_classifier
+from lightning_gen.metrics.classifier import PART_OF, WEIGHTS, packaged_classifier
 from lightning_gen.metrics.extractors import build_extractor
 from lightning_gen.metrics.feature_pass import feature_pass, from_images
 from lightning_gen.metrics.features import FeatureExtractor
@@ -36,7 +36,7 @@ def image_distance(
 
 def _network(kind: str, dataset: str | None, images: Tensor) -> FeatureExtractor:
     if kind == "classifier" and packaged_classifier(dataset or "") is None:
-        known = ", ".join(sorted(repr(file.stem) for file in WEIGHTS.glob("*.json")))
+        known = ", ".join(map(repr, sorted([*PART_OF, *(file.stem for file in WEIGHTS.glob("*.json"))])))
         raise UserError(
             f"extractor='classifier' needs dataset= one of {known}, whose classifiers come with the package; got "
             f"{dataset!r}. For other images use extractor='inception', 'dinov2', 'random' or 'pixels'."

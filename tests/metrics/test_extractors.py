@@ -48,6 +48,7 @@ def test_the_default_is_one_rule(tmp_path):
 
 def test_build_gives_what_was_asked_for():
     assert build_extractor(dataset="mnist", images=GREY).name == "classifier-mnist-v1"
+    assert build_extractor(dataset="mnist_small", images=GREY).name == "classifier-mnist-v1"  # some of its images
     assert build_extractor("random", dataset="x", images=RGB, seed=3).name == "random-conv-s3"
     assert build_extractor("pixels", dataset="x", images=RGB).num_features == 3 * 32 * 32
 

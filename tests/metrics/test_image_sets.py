@@ -47,7 +47,7 @@ def test_the_bias_falls_with_the_number_of_images(splits):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": None}, "dataset= one of 'digits', 'fashion_mnist', 'mnist'"),
+        ({"dataset": None}, "dataset= one of 'digits', 'fashion_mnist', 'mnist', 'mnist_small'"),
         ({"dataset": "cifar10"}, "got 'cifar10'"),
         ({"extractor": "auto"}, "name the features"),
         ({"extractor": "incepton"}, "Did you mean 'inception'"),
