@@ -22,6 +22,8 @@ from lightning_gen.data.transforms import BatchTransform
 from lightning_gen.pictures import to_float
 from lightning_gen.randomness import StepNoise, Stream, mix
 
+AT_ONCE = 2**20  # bytes of images, as floats, that are gathered and converted in one operation
+
 
 class Batch(NamedTuple):
     """Images float [B, C, H, W] in [0, 1], and labels int64 [B] or None."""
@@ -83,13 +85,25 @@ class TrainLoader:
         """For training that takes batches as it needs them: one iterator over them, again and again."""
         return Streams(self)
 
-    def indices(self) -> Iterator[Tensor]:
-        """The indices of this rank's share of each step, int64 [batches_per_step * share]."""
-        share = self.batch_size // self.world_size
+    def steps_at_once(self) -> int:
+        """The number of steps whose images are gathered together, where each operation costs more than its work.
+
+        It is 1 where a step's images would begin at an address that is not a multiple of 64 bytes: the result of a
+        matrix product may depend on it.
+        """
+        images = self.data.images
+        size = self.batch_size // self.world_size * self.batches_per_step * images[0].numel() * 4
+        if self.data.stream is not None or self.transform.is_random or self.read_ahead or size % 64:
+            return 1
+        return max(AT_ONCE // size, 1)
+
+    def indices(self, steps: int = 1) -> Iterator[Tensor]:
+        """The indices of this rank's share of each `steps` steps, int64 [steps * batches_per_step * share]."""
+        share, batches = self.batch_size // self.world_size, steps * self.batches_per_step
         size = len(self.data if self.data.stream is None else self.data.stream)
-        for indices in stream(self.seed, size, self.batch_size * self.batches_per_step, self.start):
+        for indices in stream(self.seed, size, self.batch_size * batches, self.start):
             if self.world_size > 1:
-                indices = indices.view(self.batches_per_step, self.world_size, share)[:, self.rank].flatten()
+                indices = indices.view(batches, self.world_size, share)[:, self.rank].flatten()
             yield indices
 
     def __iter__(self) -> Iterator[Batch]:
@@ -105,7 +119,8 @@ class TrainLoader:
     def batches(self) -> Iterator[Batch]:
         """The batches, without taking the time."""
         noise, position = StepNoise(mix(self.seed, Stream.TRANSFORM), self.rank, self.world_size), self.start
-        for images, labels in self.gathered():
+        steps = self.steps_at_once()
+        for images, labels in self.gathered(steps):
             images = images.to(self.device, non_blocking=True)
             if labels is not None:
                 labels = labels.to(self.device, non_blocking=True)
@@ -114,12 +129,13 @@ class TrainLoader:
                 position += self.batch_size * self.batches_per_step
             else:
                 images = to_float(images)
-            yield Batch(images, labels)
+            parts = [None] * steps if labels is None else labels.chunk(steps)
+            yield from map(Batch, images.chunk(steps), parts)
 
-    def gathered(self) -> Iterator["Gathered"]:
-        """The stored images and labels for each step."""
+    def gathered(self, steps: int) -> Iterator["Gathered"]:
+        """The stored images and labels of each `steps` steps."""
         if self.data.stream is None:
-            return ahead(self.gather, self.indices(), self.read_ahead)
+            return ahead(self.gather, self.indices(steps), self.read_ahead)
         workers, pin = self.data.stream.workers, self.device.type == "cuda"
         depth = max(self.read_ahead // workers, 1) if workers else None
         loader: DataLoader = DataLoader(

@@ -135,7 +135,9 @@ class AdversarialModel(GenerativeModel):
         with self.only(phase), self.own_gradients():
             clear_gradients(optimizer)
             for batch in batches:
-                loss = phase.loss(batch, index) / len(batches)
+                loss = phase.loss(batch, index)
+                if len(batches) > 1:
+                    loss = loss / len(batches)
                 # Lightning's autocast covers the whole step, but a backward pass should run outside of autocast:
                 # otherwise second derivatives would be in half precision.
                 with no_autocast(loss):

@@ -116,26 +116,34 @@ class Autoencoder(GenerativeModel):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
         images = random_shift(batch.images, self.noise, self.max_shift) if self.max_shift else batch.images
-        stage = self.pretraining.stage(self.step)
-        if stage < len(self.pretraining.layers):
+        layers = self.pretraining.layers
+        stage = self.pretraining.stage(self.step) if layers else 0
+        if stage < len(layers):
             errors = self.pretraining.loss(stage, images, self.corruption, self.reconstruction, self.noise)
             loss = errors.mean()
             self.log_scalars({f"train/loss_layer{stage + 1}": loss})
         else:
-            error, penalty = (term.mean() for term in self.joint_terms(images, batch.labels))
-            loss = error + penalty
-            self.log_scalars({"train/loss": loss, "train/reconstruction": error})
-            if type(self.regularizer) is not Regularizer:
+            errors, penalties = self.joint_terms(images, batch.labels)
+            loss = error = errors.mean()
+            if penalties is not None:
+                penalty = penalties.mean()
+                loss = error + penalty
                 self.log_scalars({"train/penalty": penalty})
-        if self.pretraining.layers:
+            self.log_scalars({"train/loss": loss, "train/reconstruction": error})
+        if layers:
             self.log_scalars({"train/stage": torch.tensor(stage + 1.0, device=loss.device)})
         return loss
 
-    def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Reconstruction error and penalty of the whole model, each [B]; labels int64 [B] if conditioned."""
+    def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Reconstruction error and penalty of the whole model, each [B]; labels int64 [B] if conditioned.
+
+        The penalty is None if the regularizer has none.
+        """
         corrupted = images if self.corruption is None else self.corruption(images, self.noise)
         codes = self.encode(corrupted)
         error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
+        if type(self.regularizer).penalty is Regularizer.penalty:
+            return error, None
         seen = AutoencoderPass(
             images=images,
             codes=codes,

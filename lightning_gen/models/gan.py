@@ -141,9 +141,9 @@ class GAN(AdversarialModel):
         codes = self.draw(self.noise, count)
         return self.generate(self.labelled(codes, labels), self.noise), codes
 
-    def generated_loss(self, judged: Judged, codes: Tensor) -> Tensor | float:
-        """What a subclass adds to the losses of both players, from generated images and their codes; here 0."""
-        return 0.0
+    def with_generated_loss(self, loss: Tensor, judged: Judged, codes: Tensor) -> Tensor:
+        """The loss of either player, to which a subclass adds a term of generated images and their codes."""
+        return loss
 
     # -- the two losses ------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class GAN(AdversarialModel):
         loss = self.with_class_loss(loss, weight, of_real.classes, labels, "real")
         if self.auxiliary_on_fakes:
             loss = self.with_class_loss(loss, weight, of_fake.classes, labels, "fake")
-        loss = loss + self.generated_loss(of_fake, codes)
+        loss = self.with_generated_loss(loss, of_fake, codes)
         seen = DiscriminatorPass(
             real=real,
             fake=fake,
@@ -226,7 +226,7 @@ class GAN(AdversarialModel):
         loss = self.loss.generator(judged.logits, real_logits).mean()
         self.log_scalars({"train/loss_generator": loss})
         loss = self.with_class_loss(loss, self.auxiliary_weights[1], judged.classes, labels, "fake")
-        loss = loss + self.generated_loss(judged, codes)
+        loss = self.with_generated_loss(loss, judged, codes)
         return self.penalized_generator(loss, self.labelled(codes, labels), index)
 
     def has_styles(self) -> bool:

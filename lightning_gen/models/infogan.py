@@ -91,7 +91,11 @@ class InfoGAN(GAN):
 
     # -- the bound -----------------------------------------------------------------------------------------
 
-    def generated_loss(self, judged: Judged, codes: Tensor) -> Tensor:
+    def with_generated_loss(self, loss: Tensor, judged: Judged, codes: Tensor) -> Tensor:
+        """The loss minus the weighted lower bound on the mutual information, a scalar."""
+        return loss + self.information_loss(judged, codes)
+
+    def information_loss(self, judged: Judged, codes: Tensor) -> Tensor:
         """Minus the weighted lower bound on the mutual information, a scalar."""
         *own, numbers, _ = codes.split([*self.sizes, self.noise_dim], dim=1)
         logits, mean, log_variance = self.inferred(judged.features)

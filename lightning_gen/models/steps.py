@@ -96,8 +96,9 @@ class StepModule(LightningModule):
                 group.update(now, initial_lr=optimizer.defaults["lr"])
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        if self.step_done:
-            self._step_begun = self.step
+        step = self.step
+        if step != self._step_begun:
+            self._step_begun = step
             self.begin_step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -109,13 +110,17 @@ class StepModule(LightningModule):
 
     def begin_step(self) -> None:
         """Called before a step's first batch: sets noise, schedules and learning rates, clears logged scalars."""
+        now = self.step  # a chain of properties of Lightning, as is `trainer`
         self._logged.clear()
-        self.logging = (self.step + 1) % getattr(self.trainer, "log_every_n_steps", 1) == 0
-        self.noise.start(self.step)
-        self.follow_schedules()
+        logging = (now + 1) % getattr(self.trainer, "log_every_n_steps", 1) == 0
+        if logging != self.logging:  # setting an attribute of a module takes time
+            self.logging = logging
+        self.noise.start(now)
+        if self.scheduled:
+            self.follow_schedules()
         self.follow_optimizer_schedules()
         if self.schedule is not None:
-            lowered = math.prod(factor for step, factor in self.lowered if self.step >= step)
+            lowered = math.prod(factor for step, factor in self.lowered if now >= step)
             self.set_learning_rates(self.schedule(*self.schedule_progress()) * lowered)
 
     def on_before_backward(self, loss: Tensor) -> None:
@@ -126,7 +131,8 @@ class StepModule(LightningModule):
                 ".detach(), .item() and torch.no_grad()."
             )
         losses = self._losses[self.phase]
-        losses.append((self.step + 1, loss.detach()))
+        begun = self.step if self._step_begun is None else self._step_begun
+        losses.append((begun + 1, loss.detach()))
         if len(losses) == MOST_LOSSES:
             self.diverged()
 

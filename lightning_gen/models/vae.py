@@ -144,7 +144,12 @@ class VAE(VariationalModel):
         gaussian = q if isinstance(q, DiagonalGaussian | FullGaussian) else None
         closed = gaussian if self.prior.standard else None  # with a KL in closed form
         shape = (len(images), wanted.samples, self.latent_dim)  # images first, so that processes share the draws
-        latents, log_q = q.draw(noise.normal(shape, images.device).transpose(0, 1))
+        normal = noise.normal(shape, images.device).transpose(0, 1)
+        log_q = None
+        if closed is not None and not wanted.densities:
+            latents = closed.latents_of(normal)
+        else:
+            latents, log_q = q.draw(normal)
         if wanted.stops_q and gaussian is not None:
             log_q = gaussian.detached().log_prob(latents)
         log_prior = None
@@ -153,6 +158,7 @@ class VAE(VariationalModel):
         if closed is not None:
             kl = closed.standard_normal_kl()
         else:
+            assert log_q is not None
             assert log_prior is not None
             kl = (log_q - log_prior).mean(dim=0).unsqueeze(1)
         draws = None

@@ -39,7 +39,8 @@ class Terms:
     @property
     def reconstruction(self) -> Tensor:
         """-E_q[log p(x|z)], estimated with k latents, [B]."""
-        return -self.log_likelihood.mean(dim=0)
+        mean = self.log_likelihood.squeeze(0) if len(self.log_likelihood) == 1 else self.log_likelihood.mean(dim=0)
+        return -mean
 
     @property
     def log_weights(self) -> Tensor:

@@ -36,8 +36,14 @@ class DiagonalGaussian:
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [k, B, Z] and log q at them [k, B], from N(0, I) noise (reparameterized)."""
-        latents = self.mean + (0.5 * self.log_variance).exp() * noise
-        return latents, -0.5 * (noise.square() + self.log_variance + LOG_2PI).sum(dim=-1)
+        return self.latents_of(noise), -0.5 * (noise.square() + self.log_variance + LOG_2PI).sum(dim=-1)
+
+    def latents_of(self, noise: Tensor) -> Tensor:
+        """The latents of `draw` alone, [k, B, Z]."""
+        scale = (0.5 * self.log_variance).exp()
+        if len(noise) == 1:  # without sums over one latent in the backward pass
+            return (self.mean + scale * noise.squeeze(0)).unsqueeze(0)
+        return self.mean + scale * noise
 
     def noise_of(self, latents: Tensor) -> Tensor:
         """The noise [..., B, Z] from which `draw` makes these latents [..., B, Z]."""
@@ -72,9 +78,13 @@ class FullGaussian:
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Latents [k, B, Z] and log q at them [k, B], from N(0, I) noise (reparameterized)."""
+        log_prob = -0.5 * (noise.square() + LOG_2PI).sum(dim=-1) - self._log_diagonal().sum(dim=-1)
+        return self.latents_of(noise), log_prob
+
+    def latents_of(self, noise: Tensor) -> Tensor:
+        """The latents of `draw` alone, [k, B, Z]."""
         with no_autocast(noise):
-            latents = self.mean + torch.einsum("bij,kbj->kbi", self.scale, noise)
-        return latents, -0.5 * (noise.square() + LOG_2PI).sum(dim=-1) - self._log_diagonal().sum(dim=-1)
+            return self.mean + torch.einsum("bij,kbj->kbi", self.scale, noise)
 
     def log_prob(self, latents: Tensor) -> Tensor:
         """Latents [..., B, Z] to log q [..., B]."""
@@ -134,7 +144,8 @@ class Diagonal(StackedLinear):
 
     def forward(self, features: Tensor) -> DiagonalGaussian:  # type: ignore[override]
         mean, log_variance = full_precision(super().forward(features)).chunk(2, dim=-1)
-        return DiagonalGaussian(mean, log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT))
+        # Like clamp, whose backward pass has six operations instead of one
+        return DiagonalGaussian(mean, F.hardtanh(log_variance, -LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT))
 
 
 class FullCovariance(nn.Module):

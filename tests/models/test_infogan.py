@@ -71,7 +71,7 @@ def test_q_learns_with_the_discriminator_and_codes_with_the_generator():
     own = {id(p) for p in model.discriminator.inference.parameters()}
     assert own <= {id(p) for group in phases["discriminator"].optimizer().param_groups for p in group["params"]}
     images, codes = model.fakes(6, None)
-    model.generated_loss(model.judge(images), codes).backward()
+    model.information_loss(model.judge(images), codes).backward()
     for part in (model.generator, model.discriminator.encoder, model.discriminator.inference):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
 
