@@ -25,15 +25,16 @@ def test_the_content_is_the_recorded_one():
     )
     record = json.loads((module.FOLDER / "mnist_small.json").read_text())
     found = make_mnist_small.content_sha256(images.numpy(), labels.numpy().astype(np.uint8))
-    assert found == record["content_sha256"] == "b2dc5100148d550244fd51eaae6238a513e79220400367239cc3895fccaa9a74"
+    assert found == record["content_sha256"] == "297084f8ec55cce76679463f4a893005e2e397ee23ddbc1ee5c347cb3ada4576"
     assert record["sources"] == make_mnist_small.SOURCES
 
 
-def test_the_first_images_of_both_splits_in_the_official_order(data_root):
+def test_they_are_images_of_both_official_splits_in_their_order(data_root):
     for split, train in zip((mnist_small().train, mnist_small().test), (True, False), strict=True):
         official = datasets.MNIST(data_root, train=train)
-        assert torch.equal(split.images[:, 0], official.data[: len(split)])
-        assert torch.equal(split.labels, official.targets[: len(split)])
+        chosen = slice(10_000) if train else slice(None, None, 5)
+        assert torch.equal(split.images[:, 0], official.data[chosen])
+        assert torch.equal(split.labels, official.targets[chosen])
 
 
 def test_it_is_small_and_read_quickly():
