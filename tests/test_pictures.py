@@ -1,10 +1,13 @@
-"""Images that come in are checked; images that go out are pictures."""
+"""Images that come in are checked; pictures that go out say what they show."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
-from lightning_gen.pictures import as_images, grid
+from lightning_gen.models.interpolation import along_line, along_sphere
+from lightning_gen.pictures import Bars, Grid, Points, as_images, grid
 
 GOOD = torch.linspace(0, 1, 2 * 3 * 4 * 4).view(2, 3, 4, 4)
 
@@ -49,3 +52,84 @@ def test_images_of_another_shape_type_or_range_are_refused(images, message):
 def test_a_grid_of_8_bit_images_is_that_of_the_same_images_as_floats():
     images = (GOOD * 255).byte()
     assert np.array_equal(grid(images, 2), grid(images.float() / 255, 2))
+
+
+def test_a_grid_says_what_it_shows_and_names_rows_and_columns():
+    picture = Grid(torch.rand(6, 1, 28, 28), 3, "Samples", ["cat", "dog", "owl"], ["original", "made"], "abcdef")
+    layout = picture.layout("GAN on MNIST")
+    placed = {text.text: (text.x, text.y) for text in layout.texts}
+    assert list(placed)[:2] == ["Samples", "GAN on MNIST"]
+    side = 28 * layout.factor
+    for index, name in enumerate(["cat", "dog", "owl"]):
+        x, y = layout.corners[index]
+        assert placed[name][0] == x + side / 2
+        assert placed[name][1] < y
+    for row, name in enumerate(["original", "made"]):
+        assert placed[name][0] < layout.corners[0][0]
+        assert placed[name][1] == layout.corners[3 * row][1] + side / 2
+    assert [placed[letter] for letter in "abcdef"] == [(x + side / 2, y + side + 1) for x, y in layout.corners]
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns", "count", "factor"),
+    [((1, 8, 8), 8, 64, 13), ((1, 28, 28), 8, 64, 3), ((1, 28, 28), 10, 80, 3), ((3, 32, 32), 10, 80, 2)],
+)
+def test_small_images_are_enlarged_to_600_to_900_pixels_without_smoothing(shape, columns, count, factor):
+    images = torch.randint(256, (count, *shape), dtype=torch.uint8)
+    picture = Grid(images, columns, "Samples")
+    layout = picture.layout()
+    drawn = np.asarray(picture.draw())
+    assert layout.factor == factor
+    assert 600 <= layout.width <= 900
+    assert drawn.shape[:2] == (layout.height, layout.width)
+    x, y = layout.corners[-1]
+    last = drawn[y : y + factor * shape[1], x : x + factor * shape[2]].reshape(
+        factor * shape[1], factor * shape[2], -1
+    )
+    assert np.array_equal(last[::factor, ::factor], images[-1].permute(1, 2, 0))
+    assert np.array_equal(last, last[::factor, ::factor].repeat(factor, 0).repeat(factor, 1))
+
+
+def test_texts_lie_inside_a_grid_and_do_not_overlap():
+    """A long title is broken into lines; names that are wider than their columns stand upright."""
+    names = ["aquarium fish", "a class whose name is much too long for any picture"] * 10
+    layout = Grid(torch.rand(20, 3, 32, 32), 20, "A long title " * 20, names, ["x" * 90]).layout("heading")
+    picture = Grid(torch.rand(20, 3, 32, 32), 20, "A long title " * 20, names, ["x" * 90])
+    drawn = np.asarray(picture.draw("heading"))
+    assert (drawn[:, -4:] == 255).all()
+    assert (drawn[:, :4] == 255).all()
+    assert all(text.upright for text in layout.texts if text.text.startswith("a"))
+    baselines = sorted({text.y for text in layout.texts if text.anchor == "la"})
+    assert len(baselines) > 2
+    assert all(later - earlier > 15 for earlier, later in pairwise(baselines))
+
+
+def test_rows_of_points_become_sets_with_the_names_of_the_rows():
+    points = torch.rand(6, 1, 1, 2)
+    chart = Grid(points, 2, "Samples", row_names=["real", "made", "real"]).as_points()
+    assert torch.equal(chart.sets["real"], points[[0, 1, 4, 5]].flatten(1))
+    assert torch.equal(chart.sets["made"], points[2:4].flatten(1))
+
+
+def test_charts_are_as_wide_as_grids_and_have_no_text_that_is_cut():
+    """Nothing but white at the edges, whatever the length of title and names."""
+    long = "A title with many words that does not fit into one line of the picture, because it goes on"
+    field = Points({"generated": torch.rand(9, 2)}, long, torch.rand(9, 2), torch.randn(5, 5))
+    for chart in (field, Bars(torch.rand(64), [f"z{i}" for i in range(64)], long, "dimension", "nats")):
+        drawn = np.asarray(chart.draw(long))
+        assert 600 <= drawn.shape[1] <= 900
+        for edge in (drawn[:3], drawn[-3:], drawn[:, :3], drawn[:, -3:]):
+            assert (edge == 255).all()
+
+
+def test_paths_on_the_sphere_keep_the_norm_and_turn_at_a_constant_rate():
+    start, end = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0)).double()
+    end = end * start.norm(dim=1, keepdim=True) / end.norm(dim=1, keepdim=True)
+    path = along_sphere(start, end, 9)
+    torch.testing.assert_close(path.norm(dim=2), start.norm(dim=1, keepdim=True).expand(5, 9))
+    unit = path / path.norm(dim=2, keepdim=True)
+    angles = (unit[:, 1:] * unit[:, :-1]).sum(dim=2).acos()
+    torch.testing.assert_close(angles, angles.mean(dim=1, keepdim=True).expand(5, 8))
+    torch.testing.assert_close(path[:, -1], end)
+    for other in (start, -start, 2 * start):  # no angle to turn by
+        torch.testing.assert_close(along_sphere(start, other, 5), along_line(start, other, 5))

@@ -22,7 +22,7 @@ WHAT = {
     "metrics": "Fréchet distance, precision, recall, ...",
     "objectives": "losses, penalties, likelihoods, bounds",
     "data": "data sets, transforms, loader",
-    "pictures": "grids and plots",
+    "pictures": "grids and charts",
     "networks": "encoders and decoders",
     "distributed": "between processes",
     "files": "atomic writes, locks",

@@ -16,8 +16,9 @@ from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import permutation
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError, quiet_libraries
+from lightning_gen.evaluation.headings import data_name
 from lightning_gen.files import shortest
-from lightning_gen.pictures import grid, save_picture
+from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.runs.loading import default_device
 
 SHOWN = 64  # images in the picture; for points 2,000
@@ -40,14 +41,24 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
         table.add_row(name, value)
     path = out or Path("samples") / f"data_{Path(str(config.dataset.name)).name}.png"
     count = 2000 if data.train.images.is_floating_point() else SHOWN
-    batches = itertools.islice(data.train_loader(device), -(-count // data.batch_size))
+    picture = examples(data, device, count).draw(f"{data_name(data.dataset)}, as the models see them")
     try:
-        save_picture(grid(torch.cat([batch.images for batch in batches])[:count], columns=8), path)
+        save_picture(picture, path)
     except OSError as error:
         raise UserError(f"Cannot write to {path} ({error.strerror}): choose another file with -o.") from error
     table.add_row("as the models see it", shortest(path))
     console().print(table)
     return path
+
+
+def examples(data: ImageDataModule, device: torch.device, count: int) -> Grid:
+    """The first `count` training images, with the names of their classes."""
+    batches = list(itertools.islice(data.train_loader(device), -(-count // data.batch_size)))
+    images = torch.cat([batch.images for batch in batches])[:count]
+    names = data.train.classes
+    labels = [int(label) for batch in batches for label in ([] if batch.labels is None else batch.labels)]
+    captions = [names[label] if label < len(names) else str(label) for label in labels[:count]]
+    return Grid(images, 8, f"{len(images):,} training images", captions=captions)
 
 
 def facts(data: ImageDataModule, device: torch.device) -> list[tuple[str, str]]:

@@ -17,8 +17,9 @@ from lightning_gen.config.validate import validate
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.evaluation.fitted_priors import attach_prior
+from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
-from lightning_gen.pictures import grid, save_picture
+from lightning_gen.pictures import save_picture
 from lightning_gen.runs.loading import default_device, load_model
 from lightning_gen.runs.run import Run
 
@@ -64,7 +65,8 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         run.add_evaluation(entry)
         for name, picture in report.pictures.items():
             path = run.path / name / f"{evaluator.name}_{Path(checkpoint).stem}.png"
-            save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
+            line = heading(model, data.dataset, model.step_loaded, report.metrics, of=name)
+            save_picture(picture.draw(line), path)
             print(f"{name} {shortest(path)}")
     except OSError as error:  # the numbers are printed in any case
         print(f"warning: {run.path} cannot be written ({error.strerror}): numbers are not saved.", file=sys.stderr)

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from lightning_gen.evaluation.code_pictures import latent_pictures
+from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
 from lightning_gen.models.use import codes_of
-from lightning_gen.pictures import grid, save_picture
+from lightning_gen.pictures import save_picture
 from lightning_gen.runs.loading import load_encoder_and_data
 from lightning_gen.runs.run import Run
 
@@ -19,6 +20,6 @@ def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
     paths = []
     for name, picture in pictures.items():
         path = run.path / "latents" / f"{Path(checkpoint).stem}_{projection if name == 'latents' else name}.png"
-        save_picture(grid(*picture) if isinstance(picture, tuple) else picture, path)
+        save_picture(picture.draw(heading(model, data.dataset, model.step_loaded)), path)
         paths.append(shortest(path))
     return "\n".join(paths)

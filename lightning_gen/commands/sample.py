@@ -14,10 +14,12 @@ import torch
 from lightning_gen.data.placement import free_host_memory
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
+from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
+from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import CHUNK, draw_in_parts
 from lightning_gen.networks.shapes import POINTS, ImageShape
-from lightning_gen.pictures import SMALLEST_SIDE, grid, save_picture, to_picture
+from lightning_gen.pictures import Grid, save_picture, to_picture
 from lightning_gen.progress import progress
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
@@ -52,6 +54,8 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
     parts = draw_in_parts(model, count, draw.seed, draw.label, draw.truncation)
     with progress(count, "sampling") if count > SHORT else nullcontext(lambda done: None) as advance:
         try:
+            if format == "grid" or (format == "png" and model.image_shape == POINTS):
+                return _write_grid(_counted(parts, advance), run, model, out, draw)
             return _write_images(_counted(parts, advance), count, out, format)
         except OSError as error:
             raise UserError(f"Cannot write to {out} ({error.strerror}): choose another folder with -o.") from error
@@ -66,7 +70,7 @@ def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
         needed, free, room = values * 4, free_host_memory(), "of memory are free: use --format png, or draw fewer"
     else:
         room = "of memory are free: use --format png or npz, or draw fewer"
-        needed, free = 12 * count * max(math.prod(shape[1:]), SMALLEST_SIDE**2), free_host_memory()
+        needed, free = 12 * values, free_host_memory()
     if needed > free:
         raise UserError(f"{count:,} images take about {needed / 1e9:,.1f} GB, and {free / 1e9:.1f} GB {room} (-n).")
 
@@ -83,13 +87,24 @@ def _counted(parts: Iterator[torch.Tensor], advance: Callable[[int], None]) -> I
         advance(len(part))
 
 
+def _write_grid(parts: Iterator[torch.Tensor], run: Run, model: GenerativeModel, out: Path, draw: Draw) -> str:
+    images, path = torch.cat(list(parts)), out / "grid.png"
+    count = len(images)
+    label = "" if draw.label is None else f" of class {draw.label}"
+    details = [f"seed {draw.seed}"]
+    if draw.prior is not None:
+        details.append(f"codes from the fitted prior {draw.prior}")
+    if draw.truncation is not None:
+        details.append(f"truncation {draw.truncation:g}")
+    title = f"{count:,} sample{'s' if count > 1 else ''}{label}: {', '.join(details)}"
+    picture = Grid(images, max(round(count**0.5), 1), title)
+    save_picture(picture.draw(heading(model, run.config.dataset.name, model.step_loaded)), path)
+    return f"{count} samples in {shortest(path)}"
+
+
 def _write_images(parts: Iterator[torch.Tensor], count: int, out: Path, format: str) -> str:
     first = next(parts)
     parts, points = chain([first], parts), first.shape[1:] == POINTS
-    if format == "grid" or (format == "png" and points):
-        path = out / "grid.png"
-        save_picture(grid(torch.cat(list(parts)), columns=max(round(count**0.5), 1)), path)
-        return f"{count} samples in {shortest(path)}"
     if format == "npz":
         path = out / "samples.npz"
         out.mkdir(parents=True, exist_ok=True)

@@ -16,14 +16,16 @@ from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.protocol import Metrics, Numbers, Protocols, versions
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
-from lightning_gen.models.base import GenerativeModel, Picture
+from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import Codes, codes_of, in_precision
+from lightning_gen.networks.shapes import POINTS
+from lightning_gen.pictures import Picture
 
 Measure = Callable[[GenerativeModel, ImageDataModule, SampleEvaluator, dict[str, Any]], Numbers]
 """Measures a model; the last argument is added to the protocol of each number."""
 
 HUGE = 1e15  # squares of larger codes, summed, leave the range of float32
-SHOWN = 64  # the number of held-out images in a model's pictures
+SHOWN, SHOWN_POINTS = 64, 2000  # the number of held-out images, or points, in a model's pictures
 
 
 @dataclass
@@ -99,7 +101,8 @@ class Evaluator:
             raise NotFinite("the code of a held-out image")
 
     def _first(self, model: GenerativeModel) -> Batch:
-        return next(in_precision(model, self.data.test_batches(model.device, limit=SHOWN)))
+        limit = SHOWN_POINTS if tuple(model.image_shape) == POINTS else SHOWN
+        return next(in_precision(model, self.data.test_batches(model.device, limit, limit)))
 
     def measure_likelihood(self, model: GenerativeModel, **context: Any) -> Numbers:
         """The test likelihood of a model in evaluation mode, if it has one and the protocol asks for it."""
@@ -112,6 +115,7 @@ class Evaluator:
         `codes`: of the held-out images, if a report of the same model has them already.
         """
         batch = self._first(model)
+        model.class_names = self.data.test.classes
         pictures = model.pictures(batch.images, batch.labels)
         if model.can_encode and self.projection is not None:
             codes = codes or codes_of(model, in_precision(model, self.data.test_batches(model.device)))

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from lightning_gen.metrics.neighbours import nearest
-from lightning_gen.pictures import to_uint8
+from lightning_gen.pictures import Grid, to_uint8
+
+NEAREST = ("nearest", "second", "third")
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
     return (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
 
 
-def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Tensor:
-    """Samples, each followed by its three nearest training images, for a grid of four columns.
+def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Grid:
+    """Samples, each followed by its three nearest training images with their distances, two samples in a row.
 
     Args:
         fake: samples [R, C, H, W], uint8 or float in [0, 1].
@@ -95,8 +97,17 @@ def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_
         train_features: their features [T, d].
 
     Returns:
-        uint8 [R * 4, C, H, W]; fewer than four per sample if there are fewer than three training images.
+        A grid of uint8 images; fewer than four per sample if there are fewer than three training images.
     """
-    index = nearest(fake_features, train_features, k=min(3, len(train)))[1]
+    k = min(len(NEAREST), len(train))
+    distance, index = nearest(fake_features, train_features, k)
     found = train[index.to(train.device)].to(fake.device)  # [R, k, C, H, W]
-    return torch.cat([to_uint8(fake)[:, None], found], dim=1).flatten(0, 1)
+    captions = [word for row in distance.tolist() for word in ("", *(f"{value:.3g}" for value in row))]
+    return Grid(
+        torch.cat([to_uint8(fake)[:, None], found], dim=1).flatten(0, 1),
+        2 * (k + 1),
+        "Samples, their nearest training images, and the distances between their features",
+        2 * ["sample", *NEAREST[:k]],
+        captions=captions,
+        column_breaks=[k + 1],
+    )

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.protocol import Numbers, numbers
+from lightning_gen.pictures import Picture
 from lightning_gen.randomness import Stream, mix
 
 ROWS = 2048  # rows of distances at a time: 2048 x 10,000 in float64 are 160 MB
@@ -117,7 +118,7 @@ class PointEvaluator:
             values = mode_metrics(samples, *self.modes) | values
         return numbers(values, **self.protocol(**context))
 
-    def pictures(self) -> dict[str, tuple[Tensor, int]]:
+    def pictures(self) -> dict[str, Picture]:
         """No pictures: the samples themselves show everything."""
         return {}
 

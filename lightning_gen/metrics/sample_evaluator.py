@@ -31,7 +31,7 @@ from lightning_gen.metrics.frechet import frechet_distance
 from lightning_gen.metrics.memorization import neighbour_picture
 from lightning_gen.metrics.protocol import Numbers, versions
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
-from lightning_gen.pictures import to_float
+from lightning_gen.pictures import Picture
 from lightning_gen.randomness import Stream, mix
 
 log = logging.getLogger(__name__)
@@ -202,19 +202,18 @@ class SampleEvaluator:
 
     # -- measuring -------------------------------------------------------------------------------------------
 
-    def pictures(self, rows: int = 10) -> dict[str, tuple[Tensor, int]]:
-        """Pictures of the last call, each with its number of columns.
+    def pictures(self, count: int = 10) -> dict[str, Picture]:
+        """Pictures of the last call.
 
-        With the metric ``memorization`` there is ``neighbours``, float [rows * 4, C, H, W] in [0, 1]: the first
-        samples, each followed by its three nearest training images.
+        With the metric ``memorization`` there is ``neighbours``: the first samples, each with its three nearest
+        training images.
         """
         if "memorization" not in self.metrics or self.fake is None:
             return {}
         fake, train = self.fake, self.real.real["train"]
         parts = (fake.images, fake.features, train.images, train.features)
         fake_images, fake_features, images, features = (cast(Tensor, part) for part in parts)
-        tiles = neighbour_picture(fake_images[:rows], fake_features[:rows], images, features)
-        return {"neighbours": (to_float(tiles), 4)}
+        return {"neighbours": neighbour_picture(fake_images[:count], fake_features[:count], images, features)}
 
     def protocol(self, name: str, metric: Metric, images: str = SAMPLES, n: int | None = None) -> dict[str, Any]:
         """How a number is measured. Numbers can be compared only if this is equal."""

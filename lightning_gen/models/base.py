@@ -4,26 +4,24 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
+from lightning_gen.models.interpolation import along_line, along_sphere
 from lightning_gen.models.latent_density import Density
+from lightning_gen.models.model_pictures import general_pictures
 from lightning_gen.models.steps import StepModule
-from lightning_gen.networks.shapes import POINTS, ImageShape
+from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.densities import Densities
+from lightning_gen.pictures import Picture
 from lightning_gen.randomness import StepNoise, Stream, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
 OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optimizer
-
-Picture = tuple[Tensor, int] | Image.Image
-
-MOST_COLUMNS = 20  # the most classes that a picture of samples shows, one per column
 
 
 class GenerativeModel(StepModule):
@@ -39,6 +37,7 @@ class GenerativeModel(StepModule):
     shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}  # scalars in the progress bar, by their short names
     can_encode = False  # has an encoder: codes, reconstructions, interpolations between images
     can_sample = True  # draws images from a prior
+    normal_prior = False  # the prior of the codes is N(0, I)
     needs_density = False  # samples from a density of codes, which `fit_density` fits
     leaves_parameters_out = False  # some training steps give some parameters no gradient
     needs_labels = False  # needs labels for training even if it is not conditioned on them
@@ -53,6 +52,7 @@ class GenerativeModel(StepModule):
         self.averaged = False  # has the averaged weights of a checkpoint
         self.step_loaded: int | None = None  # the step of the checkpoint from which it was loaded
         self.density: Density | None = None
+        self.class_names: tuple[str, ...] = ()  # of the data, for pictures
 
     # -- what models override ------------------------------------------------------------------------------
 
@@ -181,42 +181,40 @@ class GenerativeModel(StepModule):
             )
         return images
 
+    @property
+    def on_sphere(self) -> bool:
+        """Whether interpolations follow the sphere: the codes are drawn from N(0, I)."""
+        return self.normal_prior and self.density is None
+
     @torch.no_grad()
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 8) -> Tensor:
-        """Images [B, steps, C, H, W] at equal distances on the lines from latents `start` to `end` [B, Z (+ K)]."""
-        weights = torch.linspace(0, 1, steps, device=start.device, dtype=start.dtype).view(1, -1, 1)
-        line = torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)  # [B, steps, Z]
+        """Images [B, steps, C, H, W] between latents `start` and `end` [B, Z (+ K)], both included.
+
+        Codes move on the sphere if the prior is normal, see `along_sphere`, and otherwise on straight lines.
+        """
+        line = along_line(start, end, steps)
+        if self.on_sphere:
+            size = self.latent_dim
+            line = torch.cat([along_sphere(start[:, :size], end[:, :size], steps), line[..., size:]], dim=2)
         return self.decode(line.flatten(0, 1)).float().unflatten(0, line.shape[:2])
 
     def fixed_generator(self) -> torch.Generator:
         """A generator with a fixed seed, so that every evaluation shows the same latents."""
         return torch.Generator().manual_seed(mix(self.seed, Stream.PICTURES))
 
+    def class_name(self, index: int) -> str:
+        """The name of a class of the data, for pictures."""
+        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        """Pictures by name: images [N, C, H, W] in [0, 1] with their number per row, or a finished picture.
+        """Pictures by name, with words for what they show.
 
-        In a conditional model each column of `samples` is one class.
+        Args:
+            images: held-out images [B, C, H, W] in [0, 1].
+            labels: their labels, int64 [B], if there are any.
         """
-        count = 2000 if tuple(self.image_shape) == POINTS else 64
-        columns, shown = 8, None
-        if self.num_classes:
-            columns = min(self.num_classes, MOST_COLUMNS)
-            count = 8 * columns
-            shown = torch.arange(columns, device=self.device).repeat(8)
-        result: dict[str, Picture] = {"samples": (self.sample(count, self.fixed_generator(), shown), columns)}
-        if self.can_encode and len(images) >= 16:
-            first = None if labels is None else labels[:32]
-            pairs = torch.stack([images[:32], self.reconstruct(images[:32], first)], dim=1)  # in pairs
-            result["reconstructions"] = (pairs.flatten(0, 1), 8)
-            sixteen = None if labels is None else labels[:16]
-            codes = self.labelled(self.encode(images[:16], sixteen), sixteen)
-            start, end = codes[:8], codes[8:]
-        else:
-            latents = self.sample_latents(16, self.fixed_generator())
-            start, end = latents[:8], latents[8:]
-        result["interpolations"] = (self.interpolate(start, end).flatten(0, 1), 8)
-        return result
+        return general_pictures(self, images, labels)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -63,6 +63,7 @@ class BiGAN(AdversarialModel):
     """
 
     can_encode = True
+    normal_prior = True
     not_fused = "model.generator_optimizer.fused=false"
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
 

@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
-from lightning_gen.models.base import GenerativeModel, OptimizerFactory, Picture
+from lightning_gen.models.base import GenerativeModel, OptimizerFactory
 from lightning_gen.models.pretraining import Corruption
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.corruption import random_shift
+from lightning_gen.pictures import Picture
 
 
 class Classifier(GenerativeModel):

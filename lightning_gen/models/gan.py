@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.adversarial_training import AdversarialModel, Phase
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
 from lightning_gen.models.discriminator import Conditioning, Discriminator, Judged, field
 from lightning_gen.models.latent_prior import LatentPrior, draw_codes
 from lightning_gen.models.mode_collapse import collapse
+from lightning_gen.models.model_pictures import MOST_POINTS
 from lightning_gen.networks.batch_norm import frozen_statistics
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.precision import full_precision
@@ -22,7 +23,7 @@ from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalty
-from lightning_gen.pictures import scatter
+from lightning_gen.pictures import Picture, Points
 from lightning_gen.randomness import GeneratorNoise, Noise
 from lightning_gen.ranges import Count, NonNegative
 
@@ -94,6 +95,7 @@ class GAN(AdversarialModel):
         self.discriminator = Discriminator(encoder, image_shape, conditioning, num_classes)
         self.loss, self.augment = loss, augment or Augmentation()
         self.latent_prior, self.to_image, self.one_pass = latent_prior, OUTPUTS[output], one_pass
+        self.normal_prior = latent_prior != "uniform"
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
         self.auxiliary_weights, self.auxiliary_on_fakes = auxiliary_weights, auxiliary_on_fakes
         self.on_collapse = on_collapse
@@ -258,8 +260,10 @@ class GAN(AdversarialModel):
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         pictures = super().pictures(images, labels)
         if tuple(self.image_shape) == POINTS and not self.num_classes:
-            points = self.sample(2000, self.fixed_generator()).flatten(1)
-            pictures["field"] = scatter(points, field(self.discriminator))
+            points = self.sample(MOST_POINTS, self.fixed_generator()).flatten(1)
+            title = "What the discriminator takes each point of the plane for"
+            logits = field(self.discriminator)
+            pictures["field"] = Points({"generated points": points}, title, images.flatten(1), logits)
         return pictures
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
 from lightning_gen.errors import UserError
-from lightning_gen.models.base import Picture
 from lightning_gen.models.discriminator import Judged, make_head
 from lightning_gen.models.gan import GAN
 from lightning_gen.models.latent_prior import draw_codes
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.information import categorical_information, uniform_information
+from lightning_gen.pictures import Grid, Picture
 from lightning_gen.randomness import Noise
 from lightning_gen.ranges import Count, Natural, NonNegative
 
@@ -60,6 +60,7 @@ class InfoGAN(GAN):
             raise UserError("model=infogan finds categories without labels: set conditional=false.")
         super().__init__(image_shape, latent_dim=latent_dim + sum(self.sizes), **gan)
         self.categorical, self.continuous, self.noise_dim = list(categorical), continuous, latent_dim
+        self.normal_prior = False
         self.information_weights, self.deviation = information_weights, deviation
         outputs = sum(self.sizes) + (continuous if deviation == "learned" else 0)
         hidden = make_head(self.discriminator.encoder, HIDDEN)
@@ -124,11 +125,19 @@ class InfoGAN(GAN):
             size = self.categorical[0]
             table = codes.repeat_interleave(size, dim=0)
             table[:, :size] = torch.eye(size).to(codes).repeat(len(codes), 1)
-            pictures["categories"] = (self.decode(table).float(), size)
+            title = "A column for each category of the first code; the images of a row differ in nothing else"
+            names = [f"category {index}" for index in range(size)]
+            pictures["categories"] = Grid(self.decode(table).float(), size, title, names)
         if self.continuous:
             first, rows = sum(self.categorical), min(self.continuous, 8)
             table = codes[:1].repeat(rows, COLUMNS, 1)
             values = torch.linspace(-1, 1, COLUMNS).to(codes)
             table[range(rows), :, range(first, first + rows)] = values
-            pictures["traversals"] = (self.decode(table.flatten(0, 1)).float(), COLUMNS)
+            pictures["traversals"] = Grid(
+                self.decode(table.flatten(0, 1)).float(),
+                COLUMNS,
+                "Traversals: in each row one continuous code goes from -1 to 1",
+                [f"{value:+.2f}" for value in values.tolist()],
+                [f"continuous code {index + 1}" for index in range(rows)],
+            )
         return pictures

@@ -10,7 +10,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.posterior_statistics import posterior_statistics
-from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory, Picture
+from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
 from lightning_gen.models.vae_pictures import kl_bars, traversals
 from lightning_gen.models.variational import OutputBias, VariationalModel
 from lightning_gen.networks.conditioning import conditional_decoder, with_label_channels
@@ -26,6 +26,7 @@ from lightning_gen.objectives.posteriors import (
     FullGaussian,
 )
 from lightning_gen.objectives.priors import StandardNormal, Vamp
+from lightning_gen.pictures import Picture
 from lightning_gen.randomness import StepNoise
 from lightning_gen.ranges import Count
 
@@ -76,6 +77,7 @@ class VAE(VariationalModel):
         self.encoder = encoder(image_shape=(channels + num_classes, height, width))
         self.posterior = posterior(self.encoder.num_features, latent_dim)  # type: ignore[arg-type]
         self.prior = prior(latent_dim, image_shape)
+        self.normal_prior = self.prior.standard
         decoded = (likelihood.channels(channels), height, width)
         self.decoder = conditional_decoder(decoder, latent_dim, num_classes, decoded)
         self.likelihood = likelihood

@@ -63,6 +63,7 @@ class VAEGAN(AdversarialModel):
     """
 
     can_encode = True
+    normal_prior = True
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "l": "train/feature_error"}
 
     def __init__(

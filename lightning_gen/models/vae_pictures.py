@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lightning_gen.models.base import Picture
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
-from lightning_gen.pictures import bars
+from lightning_gen.pictures import Bars, Grid, Picture
 
 DIMENSIONS, VALUES, RANGE = 8, 10, 3.0  # rows, columns, and the largest distance from 0
+MOST_BARS = 64
 
 
 def kl_per_dimension(q: Distribution) -> Tensor | None:
@@ -22,22 +22,31 @@ def kl_bars(q: Distribution) -> dict[str, Picture]:
     kl = kl_per_dimension(q)
     if kl is None:
         return {}
-    title = f"KL per dimension, {len(q.mean)} held-out images, nats"
-    return {"kl_per_dimension": bars(kl.sort(descending=True).values, title, "latent dimension, the most used first")}
+    values, order = kl.sort(descending=True)
+    most = f", the largest {MOST_BARS}" if len(kl) > MOST_BARS else ""
+    title = f"KL of each latent dimension from the prior N(0, 1), largest first{most}"
+    names = [f"z{index}" for index in order[:MOST_BARS].tolist()]
+    ylabel = f"nats, mean of {len(q.mean)} test images"
+    return {"kl_per_dimension": Bars(values[:MOST_BARS], names, title, "latent dimension", ylabel)}
 
 
-def traversals(q: Distribution, decode: Callable[[Tensor], Tensor]) -> tuple[Tensor, int]:
+def traversals(q: Distribution, decode: Callable[[Tensor], Tensor]) -> Grid:
     """Images of latent traversals: in each row one dimension of the first image's code goes from -3 to 3.
 
     The rows show the dimensions with the largest KL over the images of the posteriors q or, where that is not known,
     with the largest variance of codes. `decode` maps codes [N, Z] to images [N, C, H, W].
-
-    Returns the images and their number per row.
     """
     kl = kl_per_dimension(q)
-    use = q.mean.var(dim=0) if kl is None else kl
+    use, word = (q.mean.var(dim=0), "variance of codes") if kl is None else (kl, "KL")
     order = use.argsort(descending=True)[:DIMENSIONS]
     codes = q.mean[:1].repeat(len(order), VALUES, 1)  # [rows, values, Z]
     values = torch.linspace(-RANGE, RANGE, VALUES, device=codes.device, dtype=codes.dtype)
     codes[torch.arange(len(order)), :, order] = values
-    return decode(codes.flatten(0, 1)), VALUES
+    unit = "" if kl is None else " nats"
+    return Grid(
+        decode(codes.flatten(0, 1)),
+        VALUES,
+        "Traversals: in each row one dimension of the code of a test image goes from -3 to 3",
+        [f"{value:+.1f}" for value in values.tolist()],
+        [f"z{index}: {word} {use[index]:.2f}{unit}" for index in order.tolist()],
+    )

@@ -77,6 +77,7 @@ class WAE(AdversarialModel):
     """
 
     can_encode = True
+    normal_prior = True
     monitor = ("eval/reconstruction_mse", "min")
 
     def __init__(

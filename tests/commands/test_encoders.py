@@ -1,5 +1,6 @@
 """Commands on the codes of a trained run, and their pictures."""
 
+import re
 from functools import partial
 
 import pytest
@@ -11,8 +12,9 @@ from lightning_gen.cli import app
 from lightning_gen.commands.evaluate import attach_prior
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation import fitted_priors as priors
-from lightning_gen.evaluation.code_pictures import PLANE_SIDE, check_projection, plane, project, scatter
+from lightning_gen.evaluation.code_pictures import PLANE_SIDE, check_projection, plane, project
 from lightning_gen.models.latent_density import GaussianMixture
+from lightning_gen.pictures import Scatter
 from lightning_gen.runs.loading import load_model
 from tests.helpers import train_run
 
@@ -138,15 +140,16 @@ def test_a_scatter_has_the_colours_of_its_classes():
         400, 2, generator=torch.Generator().manual_seed(0)
     )  # many: colours are full where they overlap
     labels = torch.arange(400) % 2
-    colours = {colour for _, colour in scatter(points, labels, ("a", "b"), "t").getcolors(maxcolors=10**6)}
-    one_class = {colour for _, colour in scatter(points, None, (), "t").getcolors(maxcolors=10**6)}
+    axes = ("x", "y")
+    colours = {c for _, c in Scatter(points, "t", axes, labels, ("a", "b")).draw().getcolors(maxcolors=10**6)}
+    one_class = {c for _, c in Scatter(points, "t", axes).draw().getcolors(maxcolors=10**6)}
 
     def has(seen, wanted):
         return any(all(abs(x - y) < 60 for x, y in zip(c, wanted, strict=True)) for c in seen)
 
-    assert has(colours, (31, 119, 180))  # C0
-    assert has(colours, (255, 127, 14))  # C1
-    assert not has(one_class, (255, 127, 14))
+    assert has(colours, (63, 144, 218))
+    assert has(colours, (255, 169, 14))
+    assert not has(one_class, (255, 169, 14))
 
 
 def test_the_plane_spans_the_codes_with_the_second_growing_upwards():
@@ -157,7 +160,11 @@ def test_the_plane_spans_the_codes_with_the_second_growing_upwards():
             return latents.view(-1, 2, 1, 1)
 
     codes = torch.rand(5000, 2)
-    images = plane(Corner(), codes).view(PLANE_SIDE, PLANE_SIDE, 2)
+    made = plane(Corner(), codes)
+    images = made.images.view(PLANE_SIDE, PLANE_SIDE, 2)
+    left, right, bottom, top = made.extent
+    assert left + (right - left) / (2 * PLANE_SIDE) == pytest.approx(float(images[0, 0, 0]))  # codes in the middle
+    assert top - (top - bottom) / (2 * PLANE_SIDE) == pytest.approx(float(images[0, 0, 1]))
     torch.testing.assert_close(images[0, 0], torch.tensor([0.01, 0.99]), atol=0.01, rtol=0)  # top left
     torch.testing.assert_close(images[-1, -1], torch.tensor([0.99, 0.01]), atol=0.01, rtol=0)
 
@@ -166,10 +173,11 @@ def test_projections():
     torch.manual_seed(0)
     wide = torch.cat([torch.randn(40, 5), torch.randn(40, 5) + 20])
     for kind in ("pca", "tsne"):
-        points = project(wide, kind)
+        points, axes = project(wide, kind)
+        assert kind != "pca" or re.fullmatch(r"first principal component, 9\d % of the variance", axes[0])
         assert points.shape == (80, 2)
         apart = (points[:40].mean(0) - points[40:].mean(0)).norm()
         assert apart > 2 * points[:40].std(0).norm()  # two clusters stay two
-    assert torch.equal(project(wide[:, :2], "tsne"), wide[:, :2])
+    assert torch.equal(project(wide[:, :2], "tsne").points, wide[:, :2])
     with pytest.raises(UserError, match="pca, tsne, umap"):
         check_projection("nonsense")

@@ -60,11 +60,16 @@ def test_classes_of_points_keep_their_modes():
 
 
 def test_points_are_drawn_as_a_scatter_plot():
-    picture = grid(torch.tensor([0.25, 0.75]).view(1, 1, 1, 2), columns=8)
-    dark = torch.tensor(np.asarray(picture.convert("L"))) < 220
-    rows, columns = dark[5:-5, 5:-5].nonzero().float().mean(0) + 5
-    assert columns / picture.size[0] == pytest.approx(0.25, abs=0.02)
-    assert rows / picture.size[1] == pytest.approx(0.25, abs=0.02)  # y = 0.75, upwards
+    """One point: blue where it belongs between the axes, y upwards."""
+    low, high = (blue_middle(grid(torch.full((1, 1, 1, 2), place), columns=8)) for place in (0.0, 1.0))
+    found = blue_middle(grid(torch.tensor([0.25, 0.75]).view(1, 1, 1, 2), columns=8))
+    torch.testing.assert_close((found - low) / (high - low), torch.tensor([0.75, 0.25]), atol=0.01, rtol=0)
+
+
+def blue_middle(picture):
+    """The middle (row, column) of the blue pixels."""
+    red, _, blue = torch.tensor(np.asarray(picture)).int().unbind(dim=2)
+    return ((blue - red) > 20).nonzero().float().mean(dim=0)
 
 
 def test_what_is_for_images_only_is_refused():

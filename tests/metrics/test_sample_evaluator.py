@@ -121,7 +121,7 @@ def test_results_of_real_images_are_cached_and_a_full_cache_gives_the_bits_of_an
     assert second(sampler) == found
     assert len(passes) == 1  # the samples
     assert list(second.pictures()) == ["neighbours"]
-    assert torch.equal(second.pictures()["neighbours"][0], first.pictures()["neighbours"][0])
+    assert torch.equal(second.pictures()["neighbours"].images, first.pictures()["neighbours"].images)
     assert list((tmp_path / "cache").iterdir()) == files
     assert cached(classifier, digits, None)(sampler) == found
 

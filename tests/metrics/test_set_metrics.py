@@ -71,10 +71,11 @@ def test_memorization_sees_the_copied_training_set_that_fid_misses(evaluate, dig
     assert copied["eval/data_copying"] < -10
     assert fresh["eval/nearest_train_ratio"] > 0.7
     assert fresh["eval/auth_pct"] > copied["eval/auth_pct_floor"] / 2
-    picture, columns = evaluate.evaluator.pictures(rows=2)["neighbours"]
-    assert columns == 4
-    assert picture.shape == (8, 1, 8, 8)
-    assert torch.equal(picture[::4], picture[1::4])  # each copy beside its original
+    picture = evaluate.evaluator.pictures(count=2)["neighbours"]
+    assert picture.column_names == 2 * ["sample", "nearest", "second", "third"]
+    assert picture.images.shape == (8, 1, 8, 8)
+    assert torch.equal(picture.images[::4], picture.images[1::4])  # each copy beside its original
+    assert picture.captions[:2] == ["", "0"]
 
 
 def test_diversity_and_modes_of_known_samplers(evaluate, digits):

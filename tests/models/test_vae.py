@@ -132,9 +132,11 @@ def test_the_output_bias_shows_the_mean_image():
 
 
 def test_traversals_move_one_dimension_each_most_used_first():
-    mean = torch.tensor([0.1, 2.0, 0.5]).expand(20, 3)
-    pictures, columns = traversals(DiagonalGaussian(mean, torch.zeros_like(mean)), lambda codes: 2 * codes)
-    rows = pictures.unflatten(0, (3, columns))
+    mean = torch.tensor([0.2, 2.0, 0.5]).expand(20, 3)
+    picture = traversals(DiagonalGaussian(mean, torch.zeros_like(mean)), lambda codes: 2 * codes)
+    rows = picture.images.unflatten(0, (3, picture.columns))
+    assert picture.row_names == ["z1: KL 2.00 nats", "z2: KL 0.12 nats", "z0: KL 0.02 nats"]  # mean^2 / 2
+    assert (picture.column_names[0], picture.column_names[-1]) == ("-3.0", "+3.0")
     for row, dimension in enumerate([1, 2, 0]):
         code = mean[0].clone()
         code[dimension] = 3.0
@@ -151,7 +153,7 @@ def test_kl_per_dimension_is_that_of_each_gaussian():
 
 def test_pictures_of_a_conditional_vae_are_of_the_first_image_and_its_class():
     model, data = make(num_classes=3).eval(), batch(count=20, classes=3)
-    rows, _ = model.pictures(data.images, data.labels)["traversals"]
+    rows = model.pictures(data.images, data.labels)["traversals"].images
     q = model.posterior_of(data.images, data.labels)
     code = q.mean[0].clone()
     most_used = q.standard_normal_kl().mean(dim=0).argmax()

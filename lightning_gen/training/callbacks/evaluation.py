@@ -11,9 +11,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gen.errors import NotFinite, UserError, did_you_mean
 from lightning_gen.evaluation.evaluator import Evaluator, Report
+from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.protocol import Metrics, Protocols
-from lightning_gen.models.base import GenerativeModel, Picture
-from lightning_gen.pictures import grid, save_picture
+from lightning_gen.models.base import GenerativeModel
+from lightning_gen.pictures import Picture, save_picture
 from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
@@ -99,7 +100,7 @@ class Evaluation(StepCallback):
         self.metrics, self.protocol = report.metrics, report.protocols
         if trainer.is_global_zero:
             check_exists(self.run_dir)
-            self._save_pictures(trainer, report.pictures)
+            self._save_pictures(trainer, pl_module, report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
         if self._settled(trainer, pl_module):
             self.warnings = pl_module.complaints(self.metrics)
@@ -158,9 +159,10 @@ class Evaluation(StepCallback):
         far = 0 < trainer.max_steps <= SETTLED * trainer.global_step and model.images_seen >= SETTLED_IMAGES
         return far and self.evaluator.sample_evaluator.num_samples >= ENOUGH_SAMPLES
 
-    def _save_pictures(self, trainer: Trainer, pictures: dict[str, Picture]) -> None:
+    def _save_pictures(self, trainer: Trainer, model: GenerativeModel, pictures: dict[str, Picture]) -> None:
+        data = self.evaluator.data.dataset
         for name, made in pictures.items():
-            picture = grid(*made) if isinstance(made, tuple) else made
+            picture = made.draw(heading(model, data, trainer.global_step, self.metrics, of=name))
             save_picture(picture, self.run_dir / name / f"step_{trainer.global_step:08d}.png")
             log_picture(trainer, name, picture)
 
