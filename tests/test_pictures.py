@@ -5,9 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lightning_gen.models.interpolation import along_line, along_sphere
-from lightning_gen.pictures import Bars, Grid, Points, as_images, grid
+from lightning_gen.pictures import Bars, Grid, Points, animate, as_images, grid
+from lightning_gen.pictures.animation import MOST_FRAMES, spread
 
 GOOD = torch.linspace(0, 1, 2 * 3 * 4 * 4).view(2, 3, 4, 4)
 
@@ -133,3 +135,22 @@ def test_paths_on_the_sphere_keep_the_norm_and_turn_at_a_constant_rate():
     torch.testing.assert_close(path[:, -1], end)
     for other in (start, -start, 2 * start):  # no angle to turn by
         torch.testing.assert_close(along_sphere(start, other, 5), along_line(start, other, 5))
+
+
+def test_an_animation_shows_the_pictures_of_all_steps_in_order(tmp_path):
+    """Grey levels rise with the step; a picture of another size, of an earlier version, is left out."""
+    assert animate(tmp_path) is None
+    Image.new("L", (40, 40)).save(tmp_path / "step_00000000.png")
+    for step in range(1, 6):
+        Image.new("L", (64, 48), 40 * step).save(tmp_path / f"step_{100 * step:08d}.png")
+    made = Image.open(animate(tmp_path))
+    assert (made.size, made.n_frames, made.info["loop"]) == ((64, 48), 5, 0)
+    for frame in range(5):
+        made.seek(frame)
+        assert made.convert("L").getpixel((5, 5)) == pytest.approx(40 * (frame + 1), abs=4)
+
+
+def test_frames_are_left_out_evenly():
+    frames = spread([*range(1000)], MOST_FRAMES)
+    assert (len(frames), frames[0], frames[-1]) == (60, 0, 999)
+    assert {later - earlier for earlier, later in pairwise(frames)} == {16, 17}

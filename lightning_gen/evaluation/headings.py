@@ -9,7 +9,7 @@ from lightning_gen.models.base import GenerativeModel
 
 MODELS = {"VAEGAN": "VAE/GAN", "VQVAE": "VQ-VAE", "VQGAN": "VQ-GAN", "LadderVAE": "ladder VAE"}
 MODELS |= {"HierarchicalVAE": "hierarchical VAE", "Autoencoder": "autoencoder"}
-DATA = {"mnist": "MNIST", "mnist_small": "MNIST, 10,000 training images", "fashion_mnist": "Fashion-MNIST"}
+DATA = {"mnist": "MNIST", "mnist_small": "MNIST (10,000 images)", "fashion_mnist": "Fashion-MNIST"}
 DATA |= {"kmnist": "Kuzushiji-MNIST", "emnist": "EMNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 DATA |= {"svhn": "SVHN", "celeba": "CelebA", "stl10": "STL-10", "digits": "scikit-learn's digits"}
 DATA |= {"gaussians": "points in the plane"}

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from lightning_gen.pictures.animation import animate
 from lightning_gen.pictures.charts import Bars, Mosaic, Points, Scatter
 from lightning_gen.pictures.grid import Grid, grid
 from lightning_gen.pictures.images import as_images, save_picture, to_float, to_picture, to_uint8
@@ -26,6 +27,7 @@ __all__ = [
     "Picture",
     "Points",
     "Scatter",
+    "animate",
     "as_images",
     "grid",
     "save_picture",

@@ -10,6 +10,7 @@ import signal
 
 import pytest
 import torch
+from PIL import Image
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import METRICS, classifier
@@ -83,7 +84,9 @@ def test_max_steps_counts_generator_updates(tmp_path, d_steps):
     assert list(rows) == [0, 25, 50, 75, 100]
     assert [int(row["images_seen"]) for row in rows.values()] == [s * d_steps * 16 for s in rows]
     assert [s for s in rows if rows[s]["eval/fid_classifier"]] == [0, 50, 100]
-    assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == [f"step_{s:08d}.png" for s in (0, 50, 100)]
+    shown = sorted(p.name for p in (tmp_path / "samples").iterdir())
+    assert shown == ["progress.webp", *(f"step_{s:08d}.png" for s in (0, 50, 100))]
+    assert Image.open(tmp_path / "samples" / "progress.webp").n_frames == 3
 
 
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])

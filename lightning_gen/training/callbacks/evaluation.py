@@ -14,7 +14,7 @@ from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.pictures import Picture, save_picture
+from lightning_gen.pictures import Picture, animate, save_picture
 from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
@@ -77,6 +77,8 @@ class Evaluation(StepCallback):
         if trainer.global_step > 0 and not self.skip_likelihood:
             self.measure_likelihood(trainer, pl_module)
         self.saver.save_last(trainer, pl_module, again=True)
+        if trainer.is_global_zero:
+            animate(self.run_dir / "samples")
 
     def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test likelihood to the metrics of this step; it is too slow for every evaluation."""

@@ -1,0 +1,46 @@
+"""Pictures of the same thing at many steps as one animation."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from lightning_gen.files import write_atomically
+
+MOST_FRAMES, MOST_BYTES = 60, 1_900_000  # an estimate from the last frame
+SECONDS, SLOWEST, LAST = 6.0, 0.7, 2.5  # of all frames, the longest of a frame, and the last one
+
+
+def animate(folder: Path) -> Path | None:
+    """Write progress.webp, an animation of the folder's step_*.png, and return its path; None if there are not two.
+
+    It has at most 60 frames, evenly chosen, and about 2 MB at most. Pictures of another size than the last
+    one, which an earlier version of this package drew, are left out.
+    """
+    found = sorted(folder.glob("step_*.png"))
+    size = Image.open(found[-1]).size if found else None
+    found = [path for path in found if Image.open(path).size == size]
+    if len(found) < 2:
+        return None
+    last = _encoded([Image.open(found[-1])])
+    frames = [Image.open(path) for path in spread(found, min(MOST_FRAMES, max(MOST_BYTES // len(last), 2)))]
+    animation, path = _encoded(frames), folder / "progress.webp"
+    write_atomically(path, animation)
+    return path
+
+
+def spread(items: Sequence[Path], most: int) -> list[Path]:
+    """At most `most` of the items, 2 or more, at equal distances, with the first and the last."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
+
+
+def _encoded(frames: Sequence[Image.Image]) -> bytes:
+    each = round(1000 * min(SECONDS / len(frames), SLOWEST))
+    durations = [each] * (len(frames) - 1) + [round(1000 * LAST)]
+    file, first = io.BytesIO(), frames[0].convert("RGB")
+    rest = [frame.convert("RGB") for frame in frames[1:]]
+    first.save(file, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, quality=60, method=2)
+    return file.getvalue()
