@@ -84,6 +84,16 @@ def report(
 
 
 @app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
+) -> None:
+    """Print a table of all runs in a folder, the newest first, and write it to index.html in that folder."""
+    from lightning_gen.commands.runs import list_runs
+
+    list_runs(folder)
+
+
+@app.command()
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,

@@ -26,6 +26,7 @@ QUICK = (
     "evaluation.every_n_steps=1000",
     "evaluation.nll.k=0",
     "dataset.batch_size=16",
+    "report=false",
     "evaluation.projection=null",  # matplotlib takes longer than the rest of a tiny run
 )
 

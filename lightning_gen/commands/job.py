@@ -8,6 +8,7 @@ from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import has_lost_process, rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
 from lightning_gen.interruption import StopRequest
+from lightning_gen.report.finish import finish
 from lightning_gen.runs.run import Run
 from lightning_gen.training.devices import device_count
 from lightning_gen.training.launch import launch
@@ -89,6 +90,7 @@ def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     else:
         summary = _train_here(run, parts, processes)
     if rank == 0:
+        finish(run, summary["status"])
         report(run, summary)
     if summary["status"] == "interrupted":
         raise KeyboardInterrupt

@@ -54,6 +54,8 @@ def report(run: Run, summary: dict[str, Any]) -> None:
     out.print(f"run      {where}")
     if grids:
         out.print(f"samples  {shortest(grids[-1])}")
+    if (run.path / "report.html").exists():
+        out.print(f"report   {shortest(run.path / 'report.html')}")
     if summary["status"] == "completed" and grids:
         out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
     elif summary["status"] not in ("completed", "pruned"):

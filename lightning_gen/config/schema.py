@@ -183,6 +183,7 @@ class Root:
     resume: str | None
     id: str | None
     command: str | None
+    report: bool
     conditional: bool
     num_classes: Count | None
     encoder_from: str | None

@@ -1,13 +1,16 @@
 """Charts of quantities over time."""
 
 import numpy as np
-from bokeh.models import ColumnDataSource
+from bokeh.models import ColumnDataSource, Scatter, VArea
+from bokeh.models import Line as LineGlyph
+from bokeh.models.renderers import DataRenderer
 
 from lightning_gen.report.charts import Plot, coloured, hover, new_plot, thousands
 from lightning_gen.report.history import AXES, PARTS, Chart, Line
 
 SPAN = 50  # a larger ratio of the highest to the lowest value gets a logarithmic axis
-SHOWN = {"step": "step", "images_seen": "images seen", "seconds": "seconds"}
+MOST_DOTS = 60  # a line of more points has no dots
+NAMES = {"step": "step", "images_seen": "images seen", "seconds": "seconds"}  # of `AXES`, for one point
 
 
 def draw(chart: Chart, names: list[str]) -> Plot:
@@ -21,29 +24,29 @@ def draw(chart: Chart, names: list[str]) -> Plot:
     thousands(plot)
     if chart.real is not None:
         _draw_real(plot, chart)
-    for line in chart.lines:
-        _draw_line(plot, line, names)
+    drawn: list[DataRenderer] = [_draw_line(plot, line, names) for line in chart.lines]
+    tips = [("", "@name"), ("", "@part"), ("value", "@value{%.4g}")]
+    if all("low" in line.points for line in chart.lines):
+        tips += [("seeds", "@low{%.4g} to @high{%.4g}")]
+    there = [axis for axis in AXES if all(axis in line.points for line in chart.lines)]
+    hover(plot, drawn, tips + [(NAMES[axis], f"@{axis}{{0,0}}") for axis in there])
     return plot
 
 
-def _draw_line(plot: Plot, line: Line, names: list[str]) -> None:
+def _draw_line(plot: Plot, line: Line, names: list[str]) -> DataRenderer:
     held_out = line.part == PARTS["eval"]
     count = len(line.points["value"])
     columns = {name: values.astype(np.float32) for name, values in line.points.items()}
-    source = ColumnDataSource(
-        columns | {"x": columns["step"], "name": [names[line.group]] * count, "part": [line.part] * count}
-    )
+    said = {"name": [names[line.group]] * count, "part": [line.part] * count}
+    source = ColumnDataSource(columns | {"x": columns["step"]} | said)
     if "low" in columns:
-        band = plot.varea(x="x", y1="low", y2="high", source=source, fill_alpha=0.18)
-        coloured(band, line.group)
-    drawn = plot.line("x", "value", source=source, line_width=2, line_dash="solid" if held_out else [5, 3])
+        coloured(plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_alpha=0.18)), line.group)
+    glyph = LineGlyph(x="x", y="value", line_width=2, line_dash="solid" if held_out else [5, 3])
+    drawn = plot.add_glyph(source, glyph)
     coloured(drawn, line.group)
-    if held_out and count <= 60:
-        coloured(plot.scatter("x", "value", source=source, size=5), line.group)
-    tips = [("", "@name"), ("", "@part"), ("value", "@value{%.4g}")]
-    tips += [("seeds", "@low{%.4g} to @high{%.4g}")] if "low" in columns else []
-    tips += [(SHOWN[axis], f"@{axis}{{0,0}}") for axis in AXES if axis in columns]
-    hover(plot, [drawn], tips)
+    if held_out and count <= MOST_DOTS:
+        coloured(plot.add_glyph(source, Scatter(x="x", y="value", size=5)), line.group)
+    return drawn
 
 
 def _draw_real(plot: Plot, chart: Chart) -> None:
@@ -54,9 +57,8 @@ def _draw_real(plot: Plot, chart: Chart) -> None:
         if len(values) == len(chart.lines):
             ends[axis] = np.array([min(v.min() for v in values), max(v.max() for v in values)], dtype=np.float32)
     source = ColumnDataSource(ends | {"x": ends["step"], "value": np.full(2, chart.real, dtype=np.float32)})
-    drawn = plot.line("x", "value", source=source, line_width=1.5, line_dash="dotted")
+    drawn = plot.add_glyph(source, LineGlyph(x="x", y="value", line_width=1.5, line_dash="dotted"))
     drawn.tags = [{"colour": "text"}]
-    hover(plot, [drawn], [("", "real images"), ("value", "@value{%.4g}")])
 
 
 def _logarithmic(chart: Chart) -> bool:

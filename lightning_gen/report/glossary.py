@@ -23,6 +23,7 @@ MEANINGS = {
     "data_copying": "negative: samples are closer to training images than held-out images are",
     "ppl": "how abruptly images change along a path of codes",
     "squared_error": "squared error of reconstructions, summed over the pixels of an image",
+    "squared_error_pca": "squared error of principal components in place of codes, for as many dimensions",
     "reconstruction_mse": "squared error of reconstructions, per pixel",
     "reconstruction_fid": "Fréchet distance between reconstructions and real images",
     "reconstruction": "reconstruction term of the loss, in nats per image",

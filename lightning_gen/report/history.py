@@ -81,7 +81,7 @@ def charts(groups: Sequence[Sequence[History]]) -> list[Chart]:
                 chart.lines.append(Line(index, PARTS[prefix], points))
             floor = _last([history[f"{name}_floor"] for history in histories if f"{name}_floor" in history])
             chart.real = floor if chart.real is None else chart.real
-    return [chart for chart in found.values() if chart.lines]
+    return [chart for chart in found.values() if any(np.ptp(line.points["value"]) > 0 for line in chart.lines)]
 
 
 def best(history: History, name: str) -> tuple[float, int] | None:

@@ -4,9 +4,7 @@ A run directory may come from a stranger. Everything from it is escaped, and the
 browser run no script but the three that are written here.
 """
 
-import base64
 import datetime
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from lightning_gen.files import shortest
@@ -23,13 +20,13 @@ from lightning_gen.report import charts, curves, tables
 from lightning_gen.report.glossary import meaning
 from lightning_gen.report.history import AXES, MOST_POINTS, Chart, History, read_history
 from lightning_gen.report.history import charts as all_charts
+from lightning_gen.report.html import own_file, rendered
 from lightning_gen.report.pictures import albums, embedded, thinned
 from lightning_gen.runs.comparison import Comparison, row_names
 from lightning_gen.runs.run import Run
 
 MOST_GROUPS = charts.COLOURS  # settings on a page
 MOST_SHOWN = 4  # settings whose pictures are shown, one run of each
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass
@@ -192,36 +189,16 @@ def _contents(parts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _render(data: dict[str, Any], live: str, **parts: Any) -> str:
-    scripts = {"library": _library(), "script": _file("page.js")}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
-    return template("page.html").render(
-        **parts,
+    return rendered(
+        "page.html",
+        scripts={"library": _library(), "script": own_file("page.js")},
+        connect="'self'" if live else "'none'",
         live=live,
-        policy=policy(list(scripts.values()), connect="'self'" if live else "'none'"),
-        style=Markup(_file("page.css")),
         data=Markup(text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")),
         now=f"{datetime.datetime.now():%d %B %Y, %H:%M}",
-        **{name: Markup(content) for name, content in scripts.items()},
+        **parts,
     )
-
-
-def template(name: str) -> Any:
-    """A template of this folder, which escapes what it is given."""
-    return Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True).get_template(name)
-
-
-def policy(scripts: Sequence[str], connect: str = "'none'") -> str:
-    """A content security policy: nothing from the network, and no script but these."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{one}'" for one in hashes) or "'none'"
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        f"connect-src {connect}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _file(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,7 @@ from lightning_gen.runs.run import Run, saved_overrides
 # Parts of a protocol that say which model was measured, not how. They belong to the row, or do not matter.
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
 # Runs that differ only in these are repeats.
-NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger", "sweep")
+NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger", "sweep", "report")
 HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p")  # shown with the number they belong to
 # Metrics whose better direction is known, by the start of their names.
 LOWER = (

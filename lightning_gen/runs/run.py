@@ -131,7 +131,7 @@ class Run:
 
     def _point_latest(self) -> None:
         """Update `runs/latest`, for runs below a folder runs/ where links are allowed."""
-        root = next((p for p in self.path.parents if p.name == "runs"), None)
+        root = runs_root(self.path)
         if root is None:
             return
         link, temporary = root / "latest", root / f".latest.{os.getpid()}"
@@ -236,6 +236,11 @@ class Run:
             summary = change(self.read_summary())
             write_atomically(path, json.dumps(summary, indent=2, default=float) + "\n")
         return summary
+
+
+def runs_root(run_dir: Path) -> Path | None:
+    """The folder runs/ that a run directory is in; None if it is elsewhere."""
+    return next((path for path in run_dir.parents if path.name == "runs"), None)
 
 
 def check_exists(run_dir: Path) -> None:

@@ -79,6 +79,7 @@ def upgraded(config: DictConfig) -> DictConfig:
         tree["checkpoint"] = {"every_n_seconds": None, "keep": 1} | tree["checkpoint"]
         tree["trainer"] = {"process_timeout": 1800} | tree["trainer"]
         tree = {"on_divergence": "stop", "rollback": {"lr_factor": 0.5, "max_times": 3}} | tree
+    tree = {"report": True, **tree}
     if isinstance(tree.get("logger"), dict):
         tree["logger"] = _by_name(tree["logger"])
     return OmegaConf.create(tree)

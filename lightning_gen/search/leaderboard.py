@@ -17,7 +17,17 @@ from lightning_gen.search.results import Curve, curve, value_of
 from lightning_gen.search.study import DIRECTIONS
 
 # Overrides that do not tell trials apart: settings of the search, repeats, and where things go.
-NOT_A_VALUE = ("sweep.", "sweeps", "seed", "hydra", "resume", "logger", "checkpoint.monitor", "checkpoint.mode")
+NOT_A_VALUE = (
+    "sweep.",
+    "sweeps",
+    "seed",
+    "hydra",
+    "resume",
+    "logger",
+    "report",
+    "checkpoint.monitor",
+    "checkpoint.mode",
+)
 
 
 @dataclass

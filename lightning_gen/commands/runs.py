@@ -1,0 +1,44 @@
+"""The command `lightning-gen runs`: all runs in a folder."""
+
+import sys
+from pathlib import Path
+
+from rich.table import Table
+
+from lightning_gen.commands.terminal import console
+from lightning_gen.errors import UserError
+from lightning_gen.files import shortest
+from lightning_gen.report.index import Entry, entries, write_index
+
+
+def list_runs(folder: Path) -> list[Entry]:
+    """Print the runs below a folder, the newest first, and write its index.html.
+
+    Raises:
+        UserError: there is no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}: name the one that holds your runs.")
+    try:
+        found = write_index(folder)
+    except OSError as error:
+        found = entries(folder)
+        print(f"note: no {folder / 'index.html'} ({error.strerror}).", file=sys.stderr)
+    if not found:
+        raise UserError(f"There are no runs in {folder}.")
+    out = console()
+    out.print(as_table(found))
+    out.print(f"page  {shortest((folder / 'index.html').resolve())}")
+    return found
+
+
+def as_table(found: list[Entry]) -> Table:
+    """A row for each run, within 80 characters unless its directory has a long name."""
+    table = Table(show_edge=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    for title, justify in (("run", "left"), ("status", "left"), ("steps", "right"), ("best", "right"), ("", "left")):
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for entry in found:
+        step = "" if entry.step is None else f"{entry.step:,}"
+        best = "" if entry.best is None else f"{entry.best:.4g}"
+        table.add_row(entry.path, entry.status, step, best, entry.metric if best else "")
+    return table
