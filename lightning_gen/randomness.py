@@ -50,6 +50,7 @@ class Stream(IntEnum):
     LIKELIHOOD_DRAWS = -12  # the latents of the estimate
     LIKELIHOOD_SIMULATION = -13  # the images that are drawn from the model
     PATHS = -14  # the ends of the paths whose perceptual length is measured
+    HELD_OUT = -15  # the held-out images of a model's own metrics
 
 
 def mix(*numbers: int) -> int:

@@ -24,7 +24,7 @@ PLACEHOLDERS = {
     "EVERY": "1",
     "EXPERIMENT": "vae_kingma2014",
     "MODEL": "model=ae",
-    "SHORT": "dataset=mnist hardware=cpu logger=csv",
+    "SHORT": "dataset=mnist hardware=cpu logger=csv evaluation.held_out=null",
 }
 
 

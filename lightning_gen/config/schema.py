@@ -131,6 +131,7 @@ class Evaluation:
     metrics: list[str]
     num_samples: Count
     num_reference: Count | None
+    held_out: Count | None
     split: Literal["train", "test"]
     seed: Natural
     nll: Likelihood

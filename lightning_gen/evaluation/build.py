@@ -16,6 +16,7 @@ from lightning_gen.evaluation.code_pictures import check_projection
 from lightning_gen.evaluation.encoders import code_disentanglement, reconstruction
 from lightning_gen.evaluation.evaluator import Evaluator, Measure
 from lightning_gen.evaluation.fitted_priors import COMPONENTS
+from lightning_gen.evaluation.held_out import HeldOut
 from lightning_gen.evaluation.likelihood import build_likelihood
 from lightning_gen.evaluation.paths import path_length
 from lightning_gen.evaluation.rae_distances import four_distances
@@ -41,19 +42,19 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     options = config.evaluation
     check_projection(options.projection)
     cache_dir = Path(options.cache_dir).expanduser()
-    shared = {
+    held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed)
+    shared: dict[str, Any] = {
         "likelihood": build_likelihood(options),
         "projection": options.projection,
-        "cache": ResultCache(cache_dir),
     }
     if data.train.images.is_floating_point():  # points need no features
         note = "evaluation of points, without features"
-        return Evaluator(options.name, note, data, _point_evaluator(options, data), **shared)
+        return Evaluator(options.name, note, data, _point_evaluator(options, data), held_out, **shared)
     check_names(options, data)
     extractor, note = _extractor(options, data, cache_dir)
     evaluator = _sample_evaluator(options, data, extractor, device, cache_dir)
     of_sampler = tuple(measure for name, measure in OF_SAMPLERS.items() if name in options.metrics)
-    return Evaluator(options.name, note, data, evaluator, _of_encoder(options), of_sampler, **shared)
+    return Evaluator(options.name, note, data, evaluator, held_out, _of_encoder(options), of_sampler, **shared)
 
 
 def check_names(options: DictConfig, data: ImageDataModule) -> None:

@@ -12,7 +12,6 @@ from lightning_gen.errors import NotFinite, UserError
 from lightning_gen.evaluation.code_pictures import latent_pictures
 from lightning_gen.evaluation.held_out import HeldOut
 from lightning_gen.evaluation.likelihood import LikelihoodEvaluator
-from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.protocol import Metrics, Numbers, Protocols, versions
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
@@ -51,22 +50,19 @@ class Evaluator:
 
     `note`: a line that says which features were chosen, and why. `of_encoder`: measures for models that both encode
     and sample. `of_sampler`: for all models that sample. `likelihood`: the test likelihood, for models that have
-    densities. `projection`: the projection of codes for their picture; None: no picture. `cache` keeps results of
-    real images.
+    densities. `projection`: the projection of codes for their picture; None: no picture. `held_out`: what measures
+    the model's own metrics.
     """
 
     name: str
     note: str
     data: ImageDataModule
     sample_evaluator: SampleEvaluator | PointEvaluator
+    held_out: HeldOut
     of_encoder: tuple[Measure, ...] = ()
     of_sampler: tuple[Measure, ...] = ()
     likelihood: LikelihoodEvaluator | None = None
     projection: str | None = None
-    cache: ResultCache | None = None
-
-    def __post_init__(self) -> None:
-        self.held_out = HeldOut(self.data, self.cache)
 
     @torch.no_grad()
     def __call__(self, model: GenerativeModel, **context: Any) -> Report:
@@ -118,7 +114,7 @@ class Evaluator:
         model.class_names = self.data.test.classes
         pictures = model.pictures(batch.images, batch.labels)
         if model.can_encode and self.projection is not None:
-            codes = codes or codes_of(model, in_precision(model, self.data.test_batches(model.device)))
+            codes = codes or codes_of(model, self.held_out.batches(model))
             pictures |= latent_pictures(model, codes, self.data.test.classes, self.projection)
         return pictures
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.metrics.cache import ResultCache
+from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.probing import PCA, cluster_quality
 from lightning_gen.metrics.protocol import Metrics, Numbers, numbers
 from lightning_gen.models.base import GenerativeModel
@@ -20,20 +21,34 @@ PCA_PIXELS = 1024  # for larger images the decomposition of the covariance takes
 
 
 class HeldOut:
-    """Evaluates models on all held-out images of `data`; every process computes the same numbers.
+    """Evaluates models on the held-out images of `data`; every process computes the same numbers.
 
-    `cache` keeps the error of PCA, which depends on the images only.
+    `count`: the size of a random subset of them, drawn by `seed`; None: all. `cache` keeps the error of PCA, which
+    depends on the images only.
     """
 
-    def __init__(self, data: ImageDataModule, cache: ResultCache | None = None) -> None:
-        self.data, self.cache = data, cache or ResultCache(None)
+    def __init__(
+        self, data: ImageDataModule, cache: ResultCache | None = None, count: int | None = None, seed: int = 0
+    ) -> None:
+        self.data, self.cache, self.seed = data, cache or ResultCache(None), seed
+        self.chosen: Tensor | None = None  # the numbers of the images, in order; None: all
+        if count is not None and count < len(data.test):
+            self.chosen = seeded_subset(len(data.test), count, mix(seed, Stream.HELD_OUT)).sort().values
         self._pca_errors: dict[int, float] = {}  # by the number of components
+
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return len(self.data.test) if self.chosen is None else len(self.chosen)
 
     def __call__(self, model: GenerativeModel, context: dict[str, Any], codes: Codes | None = None) -> Numbers:
         """The model's own metrics and those of its codes; `context` is added to the protocol of each."""
-        whole = model.held_out_metrics(lambda: self._batches(model))
+        whole = model.held_out_metrics(lambda: self.batches(model))
         values = self.means(model) | whole | self.code_metrics(codes or self.codes(model))
-        return numbers(values, images="held-out images", n_real=len(self.data.test), split="test", **context)
+        how: dict[str, Any] = {"images": "held-out images", "n_real": self.count, "split": "test"}
+        if self.chosen is not None:
+            how["seed"] = self.seed
+        return numbers(values, **how, **context)
 
     def means(self, model: GenerativeModel) -> Metrics:
         """The means over images of the model's metrics of single images.
@@ -41,18 +56,18 @@ class HeldOut:
         Every process computes them all, so that processes need not agree on the names of metrics.
         """
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
-        for index, batch in enumerate(self._batches(model)):
+        for index, batch in enumerate(self.batches(model)):
             noise = StepNoise(mix(model.seed, Stream.TEST))
             noise.start(index)
             for name, values in model.test_metrics(batch, noise).items():
                 sums[name] = sums[name] + values.double().sum().cpu()
-        return {name: float(total) / len(self.data.test) for name, total in sums.items()}
+        return {name: float(total) / self.count for name, total in sums.items()}
 
     def codes(self, model: GenerativeModel) -> Codes | None:
-        """The codes of all held-out images and their labels; None for models that do not both encode and sample."""
+        """The codes of the held-out images and their labels; None for models that do not both encode and sample."""
         if not (model.can_encode and model.can_sample):
             return None
-        return codes_of(model, self._batches(model))
+        return codes_of(model, self.batches(model))
 
     def code_metrics(self, found: Codes | None) -> Metrics:
         """How clusters of codes agree with the classes, and the error of a PCA with as many dimensions."""
@@ -70,11 +85,13 @@ class HeldOut:
         """The squared error of `width` principal components that are fitted to training images; computed once."""
         if width not in self._pca_errors:
             train, test = self.data.train.images, self.data.test.images
+            test = test if self.chosen is None else test[self.chosen]
             found = self.cache(
                 f"pca-{width}", [train, test], lambda: {"squared_error": PCA(train, width).squared_error(test)}
             )
             self._pca_errors[width] = float(found["squared_error"])
         return self._pca_errors[width]
 
-    def _batches(self, model: GenerativeModel) -> Iterator[Batch]:
-        return in_precision(model, self.data.test_batches(model.device))
+    def batches(self, model: GenerativeModel) -> Iterator[Batch]:
+        """The held-out images, in order."""
+        return in_precision(model, self.data.test_batches(model.device, chosen=self.chosen))

@@ -41,7 +41,7 @@ class DiagonalGaussian:
     def latents_of(self, noise: Tensor) -> Tensor:
         """The latents of `draw` alone, [k, B, Z]."""
         scale = (0.5 * self.log_variance).exp()
-        if len(noise) == 1:  # without sums over one latent in the backward pass
+        if len(noise) == 1 and scale.ndim < noise.ndim:  # without sums over one latent in the backward pass
             return (self.mean + scale * noise.squeeze(0)).unsqueeze(0)
         return self.mean + scale * noise
 

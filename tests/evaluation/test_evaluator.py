@@ -38,6 +38,31 @@ def test_everything_of_an_encoder_has_a_protocol_and_pictures():
     assert {"samples", "reconstructions", "interpolations", "latents"} <= evaluator.draw(model).keys()
 
 
+def test_a_models_own_metrics_are_of_the_same_random_images_each_time():
+    overrides = ("model=ae", "evaluation.projection=pca")
+    evaluator, model = evaluator_and_model(*overrides, "evaluation.held_out=30")
+    first, again = (evaluator(model) for _ in range(2))
+    assert first.metrics == again.metrics
+    protocol = first.protocols["eval/squared_error"]
+    assert (protocol["n_real"], protocol["seed"]) == (30, 0)
+    codes, labels = first.codes
+    assert len(codes) == len(labels) == 30
+    images = evaluator.data.test.images[evaluator.held_out.chosen].float() / 255
+    expected = (model.reconstruct(images) - images).square().flatten(1).sum(dim=1).mean()
+    assert first.metrics["eval/squared_error"] == pytest.approx(float(expected), rel=1e-5)
+    other = evaluator_and_model(*overrides, "evaluation.held_out=30", "evaluation.seed=1")[0].held_out.chosen
+    assert not torch.equal(other, evaluator.held_out.chosen)
+
+
+def test_all_held_out_images_have_one_protocol_however_they_are_asked_for():
+    found = []
+    for option in ("evaluation.held_out=null", "evaluation.held_out=360", "evaluation.held_out=5000"):
+        evaluator, model = evaluator_and_model("model=ae", option)
+        found.append(evaluator.held_out(model, {}))
+    assert found[0] == found[1] == found[2]
+    assert "seed" not in found[0][1]["eval/squared_error"]
+
+
 def test_the_same_model_gives_the_same_numbers_whatever_was_drawn_before():
     evaluator, model = evaluator_and_model("model=gan")
     first = evaluator(model).metrics
