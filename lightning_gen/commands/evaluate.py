@@ -60,7 +60,9 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         "metrics": report.metrics,
         "protocol": report.protocols,
     }
-    console().print(metrics_table(entry))
+    console().print(metrics_table(report.metrics, report.protocols))
+    named = f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else checkpoint
+    console().print(f"of {named}, step {model.step_loaded:,}")
     try:
         run.add_evaluation(entry)
         for name, picture in report.pictures.items():

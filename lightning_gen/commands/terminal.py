@@ -1,45 +1,62 @@
 """What is printed at the end of a run: a table of metrics, and where things are."""
 
 import shlex
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from lightning_gen.files import shortest
+from lightning_gen.report.history import read_history, values_at
 from lightning_gen.runs.comparison import describe
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import Run, saved_overrides
 
 BESIDE = ("_floor", "_noise", "_std")  # shown next to a number, not in a separate row
 
 
-def metrics_table(summary: dict[str, Any]) -> Table:
-    """The metrics, next to each the ends of its scale and how it was measured (where that changes)."""
-    metrics = {name.removeprefix("eval/"): v for name, v in summary["metrics"].items() if name.startswith("eval/")}
+def metrics_table(
+    metrics: Mapping[str, float], protocols: Mapping[str, dict[str, Any]], best: Mapping[str, float] | None = None
+) -> Table:
+    """The metrics `eval/...`, next to each the ends of its scale and how it was measured (where that changes).
+
+    `best`: the same metrics of another checkpoint, for a column of their own.
+    """
+    metrics = {name.removeprefix("eval/"): v for name, v in metrics.items() if name.startswith("eval/")}
     own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
     ends = [suffix for suffix in ("_floor", "_noise") if any(name.endswith(suffix) for name in metrics)]
     table = Table(show_edge=False, pad_edge=False, box=None)
     table.add_column("metric", no_wrap=True)
-    for title in ("value", *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
+    titles = ["value"] if best is None else ["last", "best"]
+    for title in (*titles, *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("protocol", overflow="fold")
     said = ""
     for name in own:
         std = metrics.get(f"{name}_std")
-        value = f"{metrics[name]:.4g}" + (f" ± {std:.2g}" if std is not None else "")
-        beside = [f"{metrics[name + suffix]:.4g}" if name + suffix in metrics else "" for suffix in ends]
-        how = describe(summary["protocol"].get(f"eval/{name}", {}))
-        table.add_row(name, value, *beside, how if how != said else '"')
+        values = [f"{metrics[name]:.4g}" + (f" ± {std:.2g}" if std is not None else "")]
+        if best is not None:
+            values.append(_short(best.get(f"eval/{name}")))
+        beside = [_short(metrics.get(name + suffix)) for suffix in ends]
+        how = describe(protocols.get(f"eval/{name}", {}))
+        table.add_row(name, *values, *beside, how if how != said else '"')
         said = how
     return table
 
 
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
 def report(run: Run, summary: dict[str, Any]) -> None:
-    """Print metrics, paths and the next command."""
+    """Print the metrics and of which checkpoints they are, where things are, and what can be done next."""
     out = console()
     where = shortest(run.path)
     if "metrics" in summary:
-        out.print(metrics_table(summary))
+        _print_metrics(run, summary, out)
     progress = summary.get("progress", {})
     out.print(
         f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
@@ -56,12 +73,53 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         out.print(f"samples  {shortest(grids[-1])}")
     if (run.path / "report.html").exists():
         out.print(f"report   {shortest(run.path / 'report.html')}")
-    if summary["status"] == "completed" and grids:
-        out.print(f"next     lightning-gen sample {where} -n 64 -o samples")
-    elif summary["status"] not in ("completed", "pruned"):
-        out.print(f"resume   python train.py resume={shlex.quote(where)}")
     if any((run.path / "wandb").glob("offline-run-*")):
         out.print(f"upload   wandb sync {where}/wandb/offline-run-*")
+    if summary["status"] == "completed":
+        for title, command in zip(("next", "", "", ""), next_commands(run, can_sample=bool(grids)), strict=False):
+            out.print(f"{title:<8} {command}")
+    elif summary["status"] != "pruned":
+        out.print(f"resume   python train.py resume={shlex.quote(where)}")
+
+
+def _print_metrics(run: Run, summary: dict[str, Any], out: Console) -> None:
+    """The table, and below it which checkpoint each column is of."""
+    step, best = summary.get("progress", {}).get("step", 0), summary.get("best", {})
+    two = best.get("step") not in (None, step)
+    columns = values_at(read_history(run.path), best["step"]) if two else None
+    out.print(metrics_table(summary["metrics"], summary["protocol"], columns))
+    name = str(best.get("metric")).removeprefix("eval/")
+    if two:
+        out.print(f"last: last.ckpt, step {step:,}; best: best.ckpt, step {best['step']:,}, chosen by {name}")
+    elif best.get("step") is not None:
+        out.print(f"of last.ckpt, step {step:,}, which is also best.ckpt, chosen by {name}")
+    else:
+        out.print(f"of last.ckpt, step {step:,}")
+
+
+def next_commands(run: Run, can_sample: bool) -> list[str]:
+    """Commands for what to do after training, which work where this one was started."""
+    program, where = program_name(), shlex.quote(shortest(run.path))
+    commands = []
+    if not (run.path / "report.html").exists():
+        commands.append(f"{program} report {where} -o report.html")
+    if can_sample:
+        commands.append(f"{program} sample {where} -n 64 -o samples")
+    same_data = Path("runs", run.config.dataset.name)  # where the next run on these data will be
+    if same_data.resolve() in run.path.resolve().parents:
+        other = "vae" if run.config.model.name != "vae" else "gan"
+        chosen = next((f" {o}" for o in saved_overrides(run.path) if o.startswith("dataset=")), "")
+        commands.append(f"{program} train model={other}{chosen}")
+        commands.append(f"{program} compare {shlex.quote(str(same_data))}")
+    return commands
+
+
+def program_name() -> str:
+    """How to call `lightning-gen` in this shell, also if the environment has not been activated."""
+    if shutil.which("lightning-gen"):
+        return "lightning-gen"
+    script = Path(sys.executable).with_name("lightning-gen")
+    return shlex.quote(shortest(script)) if script.is_file() else f"{shlex.quote(sys.executable)} -m lightning_gen"
 
 
 def console() -> Console:

@@ -62,6 +62,13 @@ def read_history(run_dir: Path) -> History:
     return {name: np.array([_number(text) for text in column]) for name, column in columns.items()}
 
 
+def values_at(history: History, step: int) -> dict[str, float]:
+    """The metrics that were logged at a step."""
+    rows = history.get("step", np.empty(0)) == step
+    found = {name: column[rows & np.isfinite(column)] for name, column in history.items() if name not in AXES}
+    return {name: float(values[-1]) for name, values in found.items() if len(values)}
+
+
 def charts(groups: Sequence[Sequence[History]]) -> list[Chart]:
     """A chart for each quantity that changes over time, in the order of the columns.
 

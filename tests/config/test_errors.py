@@ -1,8 +1,11 @@
 """A mistake is a line or two on standard error that name the override, an exit code, and no traceback."""
 
+import re
+
 import pytest
 
 from lightning_gen.commands import train as app
+from lightning_gen.config.tree import all_keys
 from tests.helpers import QUICK, quick, train_run
 
 MISTAKES = {
@@ -219,6 +222,11 @@ def test_help_shows_the_groups_and_trains_nothing(tmp_path, capsys, monkeypatch,
     app.main(arguments)
     out = capsys.readouterr().out
     assert "model=" in out
+    assert re.search("trainer.max_steps= +training steps\n", out)
     assert "ae, bigan, classifier, " in out
     assert "conf/model" not in out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_common_keys_of_the_help_exist():
+    assert set(app.COMMON_KEYS) <= {*all_keys(), "hydra.run.dir"}
