@@ -84,6 +84,17 @@ def report(
 
 
 @app.command()
+def watch(
+    run: RunArgument,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8321,
+) -> None:
+    """Serve the page of a run on this machine, refreshed while it trains, and print its address."""
+    from lightning_gen.commands.watch import watch as serve
+
+    serve(run, port)
+
+
+@app.command()
 def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
 ) -> None:

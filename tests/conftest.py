@@ -5,12 +5,13 @@ os.environ["WANDB_MODE"] = "offline"
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.browser import Browser, find_chromium
 from tests.helpers import Done, ForkedWorker
 
 torch.set_num_threads(1)
@@ -59,3 +60,14 @@ def data_root() -> Path:
     if not (root / "MNIST" / "raw").is_dir():
         pytest.skip(f"the real MNIST is not under {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    executable = find_chromium()
+    if executable is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    started = Browser(executable)
+    yield started
+    started.close()

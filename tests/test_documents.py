@@ -35,6 +35,7 @@ TINY = {  # where the config has the key
     "trainer.max_steps": 2,
     "trainer.devices": 1,
     "trainer.enable_progress_bar": "false",
+    "report": "false",
     "dataset.batch_size": 8,
     "dataset.limit": 100,
     "evaluation.num_samples": 20,
@@ -169,6 +170,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def latest(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """In that folder: `latest("vae")` makes that run the latest."""
     monkeypatch.chdir(workspace)
+    monkeypatch.setattr("http.server.ThreadingHTTPServer.serve_forever", ctrl_c)
     for kind, fit in fitted_priors.KINDS.items():
         if kind in ("two_stage", "flow"):
             monkeypatch.setitem(fitted_priors.KINDS, kind, partial(fit, steps=5))
@@ -179,6 +181,11 @@ def latest(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
     point("vae")
     return point
+
+
+def ctrl_c(*_: object) -> None:
+    """Ends what would wait for Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def check_train(shown: Command, workspace: Path) -> list[DictConfig]:
@@ -206,6 +213,7 @@ def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
     if words[0] == "evaluate":
         words += [f"{k}={v}" for k, v in TINY.items() if k.startswith("evaluation.") and "every" not in k]
         words += ["evaluation/extractor=random"] if "fid50k_train" in str(words) else []
+    words += ["--port", "0"] if words[0] == "watch" and "--port" not in words else []
     told = []
     for model in ("vae", "gan"):
         latest(model)
