@@ -19,6 +19,7 @@ PLACEHOLDERS = {
     "FILE": "images",  # documents write FILE.npz
     "KIND": "gmm",
     "N": "2",
+    "URL": "https://download.pytorch.org/whl/cpu",
     "Z": "3",
     "STEPS": "2",
     "EVERY": "1",
