@@ -18,6 +18,14 @@ from lightning_gen.search.leaderboard import Entry, Leaderboard, as_study, comma
 
 REPEATS = "repeats_of_"  # folders of the best trial's repeats, which are no trials
 MOST_PLOTTED = 6  # keys in the grid of contours
+TITLES = {
+    "curves": "{metric} of {count} trials over training",
+    "pareto": "{count} trials: the best compromises between the metrics",
+    "importances": "How much of the variance of {metric} each key explains, over {count} trials",
+    "parallel": "The values of {count} trials and their {metric}",
+    "slices": "{metric} of {count} trials against each key",
+    "contours": "{metric} over pairs of keys, interpolated between {count} trials",
+}
 GREY, BLUE, RED = "#b0b0b0", "#0072b2", "#d55e00"  # colour-blind safe
 
 
@@ -94,6 +102,10 @@ def draw(board: Leaderboard, study: optuna.Study, folder: Path) -> list[str]:
         try:
             plot()
             figure = pyplot.gcf()
+            for axes in figure.axes:
+                axes.set_title("")
+            words = TITLES[name].format(metric=board.metrics[0], count=len(board.entries))
+            figure.suptitle(words, x=0.01, ha="left", weight="bold", size=12)
             width = max(7.0, 3.2 * len(keys)) if name in ("slices", "contours") else 8.0
             figure.set_size_inches(width, width if name == "contours" else 5.0)
             figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")

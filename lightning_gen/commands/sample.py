@@ -96,7 +96,7 @@ def _write_grid(parts: Iterator[torch.Tensor], run: Run, model: GenerativeModel,
         details.append(f"codes from the fitted prior {draw.prior}")
     if draw.truncation is not None:
         details.append(f"truncation {draw.truncation:g}")
-    title = f"{count:,} sample{'s' if count > 1 else ''}{label}: {', '.join(details)}"
+    title = f"{count:,} sample{'s' if count > 1 else ''}{label}, {', '.join(details)}"
     picture = Grid(images, max(round(count**0.5), 1), title)
     save_picture(picture.draw(heading(model, run.config.dataset.name, model.step_loaded)), path)
     return f"{count} samples in {shortest(path)}"

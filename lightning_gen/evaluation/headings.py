@@ -49,22 +49,23 @@ def data_name(name: str | None) -> str:
     return DATA.get(name or "", Path(name or "images").name)
 
 
+def distance(metrics: Mapping[str, float]) -> str:
+    """Such as `FID (classifier features) 1.91`; empty if no distance was measured."""
+    if "eval/energy_distance" in metrics:
+        return f"energy distance {metrics['eval/energy_distance']:.3g}"
+    name = next((name for name in metrics if re.fullmatch(r"eval/fid(_[a-z0-9]+)?", name)), None)
+    if name is None or not math.isfinite(metrics[name]):
+        return ""
+    features = name.removeprefix("eval/fid").removeprefix("_")
+    return f"FID{f' ({features} features)' if features else ''} {metrics[name]:.3g}"
+
+
 def _numbers(metrics: Mapping[str, float], of: str) -> list[str]:
     """The numbers that say how good what the picture shows is."""
-    wanted: dict[str, str] = {}  # words by metric
-    if of == "reconstructions":
-        wanted = {"eval/reconstruction_mse": "squared error per pixel {:.3g}"}
-    elif of in ("samples", "field") and "eval/modes_found" in metrics:
-        total = metrics["eval/modes_found"] + metrics.get("eval/modes_lost", 0)
-        wanted = {"eval/modes_found": f"{{:.0f}} of {total:.0f} modes", "eval/good_samples": "{:.1%} good samples"}
-    elif of in ("samples", "categories", "neighbours"):
-        names = [name for name in metrics if re.fullmatch(r"eval/fid(_[a-z0-9]+)?", name)]
-        wanted = {name: _distance_words(name) for name in names[:1]}
-        wanted["eval/energy_distance"] = "energy distance {:.3g}"
-    found = {name: metrics[name] for name in wanted if math.isfinite(metrics.get(name, math.nan))}
-    return [wanted[name].format(value) for name, value in found.items()]
-
-
-def _distance_words(name: str) -> str:
-    features = name.removeprefix("eval/fid").removeprefix("_")
-    return f"FID ({features} features) {{:.3g}}" if features else "FID {:.3g}"
+    if of == "reconstructions" and "eval/reconstruction_mse" in metrics:
+        return [f"squared error per pixel {metrics['eval/reconstruction_mse']:.3g}"]
+    if of in ("samples", "field") and "eval/modes_found" in metrics:
+        found, lost, good = (metrics[f"eval/{name}"] for name in ("modes_found", "modes_lost", "good_samples"))
+        return [f"{found:.0f} of {found + lost:.0f} modes found, {good:.1%} good samples"]
+    number = distance(metrics) if of in ("samples", "categories", "neighbours") else ""
+    return [number] if number else []

@@ -17,9 +17,9 @@ from lightning_gen.pictures.lettering import font, shortened, wrapped
 WIDEST, TALLEST, NARROWEST = 900, 1000, 600  # pixels; a grid of large images may be wider and taller
 LARGEST_SIDE = 200  # pixels; images are enlarged up to this side
 MARGIN, GAP, BREAK = 12, 2, 8  # around the grid, between images, and in addition at a break
-TITLE, HEADING, NAME = 17, 14, 12  # sizes of letters
+TITLE, HEADING, NAME = 20, 16, 13  # sizes of letters, which can be read in a picture at half its size
 BLACK, GREY = 0, 90  # of 255
-LONGEST = 130  # pixels for a name that stands beside a row or upright above a column; it is shortened to fit
+LONGEST = 140  # pixels for a name that stands beside a row or upright above a column; it is shortened to fit
 
 
 class Text(NamedTuple):

@@ -55,6 +55,7 @@ def test_a_mixture_of_equal_codes_draws_that_code(code):
 
 def test_sampling_and_evaluating_use_the_fitted_prior(run, tmp_path):
     assert "3 components" in call("fit-prior", run.path, "--kind", "gmm", "--components", "3")
+    assert (run.path / "priors" / "gmm.png").is_file()
     model = load_model(run)
     before = model.sample(200, torch.Generator().manual_seed(0))
     attach_prior(run, model, "gmm")
