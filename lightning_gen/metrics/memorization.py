@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_gen.metrics.neighbours import nearest
-from lightning_gen.pictures import Grid, to_uint8
+from lightning_gen.pictures import Grid, to_float, to_uint8
 
 NEAREST = ("nearest", "second", "third")
+PIXELS = 2**24  # of training images in memory at once
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,28 @@ def mann_whitney_z(x: Tensor, y: Tensor) -> float:
     correction = float((ties.double() ** 3 - ties).sum()) / (total * (total - 1))
     variance = n * m / 12 * (total + 1 - correction)
     return (u - n * m / 2) / math.sqrt(variance) if variance > 0 else 0.0
+
+
+def nearest_in_pixels(samples: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest training image of each sample by the Euclidean distance of pixels, which needs no features.
+
+    Args:
+        samples: [R, C, H, W], uint8 or float in [0, 1].
+        train: uint8 [T, C, H, W]; read a part at a time.
+
+    Returns:
+        Distances, float32 [R], of images in [0, 1], and indices, int64 [R], both on the CPU.
+    """
+    queries = to_float(samples).float().flatten(1).cpu()
+    found: list[tuple[Tensor, Tensor]] = []
+    part = max(1, PIXELS // queries.shape[1])
+    for start in range(0, len(train), part):
+        images = to_float(train[start : start + part]).flatten(1).cpu()
+        distance, index = torch.cdist(queries, images).min(dim=1)
+        found.append((distance, index + start))
+    distances, indices = (torch.stack(parts) for parts in zip(*found, strict=True))  # [parts, R]
+    best = distances.argmin(dim=0, keepdim=True)
+    return distances.gather(0, best)[0], indices.gather(0, best)[0]
 
 
 def neighbour_picture(fake: Tensor, fake_features: Tensor, train: Tensor, train_features: Tensor) -> Grid:

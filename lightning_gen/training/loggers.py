@@ -2,9 +2,7 @@
 
 import csv
 import io
-import netrc
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
@@ -19,7 +18,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import write_atomically
+from lightning_gen.ranges import Positive
 from lightning_gen.runs.run import Run
+from lightning_gen.training.wandb_record import NOTHING, Extras
 
 
 class MetricsCSV(Logger):
@@ -121,76 +122,88 @@ def record(trainer: Trainer, metrics: Mapping[str, float | torch.Tensor], images
 
 
 def log_picture(trainer: Trainer, name: str, picture: Image.Image) -> None:
-    """Send a picture to the loggers that can show it."""
+    """Send a picture to the loggers that can show it, with the step and the images seen."""
     import numpy as np
 
+    step = trainer.global_step
+    images = trainer.lightning_module.images_seen
     for logger in trainer.loggers:
-        if type(logger).__name__ == "WandbLogger":
-            logger.log_image(name, [picture], step=trainer.global_step)  # type: ignore[attr-defined]
+        if hasattr(logger, "log_picture"):
+            logger.log_picture(name, picture, step, f"{name}: step {step:,}, {images:,} images seen")
         elif type(logger).__name__ == "TensorBoardLogger":
             array = np.asarray(picture.convert("RGB"))
-            logger.experiment.add_image(name, array, trainer.global_step, dataformats="HWC")  # type: ignore[attr-defined]
+            logger.experiment.add_image(name, array, step, dataformats="HWC")  # type: ignore[attr-defined]
 
 
-def wandb_logger(run: Run, mode: str, project: str, entity: str | None, group: str | None, tags: list[str]) -> Logger:
+def finish(loggers: Iterable[Logger], summary: Mapping[str, Any], failed: bool) -> None:
+    """End the records of loggers that have an end, with what the run has come to."""
+    kept = {name: summary[name] for name in ("best", "progress", "parameters", "status") if name in summary}
+    for logger in loggers:
+        if hasattr(logger, "finish"):
+            logger.finish(kept, failed)
+
+
+def wandb_logger(
+    run: Run,
+    mode: str,
+    project: str,
+    entity: str | None,
+    group: str | None,
+    tags: list[str],
+    extras: Extras = NOTHING,
+    timeout: Positive = 60.0,
+) -> Logger | None:
     """A wandb logger in the run directory, under the run's ID, so that a resumed run continues the same record.
 
-    `mode`: online, offline, disabled, or auto, which is online if the user is logged in and otherwise offline.
+    Args:
+        run: the run.
+        mode: online, offline, disabled, or auto, which is online if the user is logged in and otherwise offline.
+        project: the project in wandb.
+        entity: the user or team in wandb; None: the default one.
+        group: None: the sweep of the run, or else its data set and model.
+        tags: added to the model, the data set and the sweep.
+        extras: what is recorded only on request.
+        timeout: the most seconds that the end of training waits for wandb.
 
     Raises:
         UserError: an unknown mode, or `online` without being logged in.
     """
-    from pytorch_lightning.loggers import WandbLogger
+    from lightning_gen.training.wandb_record import WandbRecord, has_credentials, logged_in
 
     if mode == "auto":
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_credentials() and _wandb_login() else "offline")
-    elif mode == "online" and not (_has_credentials() and _wandb_login()):
+        mode = os.environ.get("WANDB_MODE") or ("auto" if has_credentials() else "offline")
+    elif mode == "online" and not (has_credentials() and logged_in()):
         raise UserError(
             "logger.wandb.mode=online, but wandb is not logged in: run `wandb login`, or logger.wandb.mode=offline."
         )
-    if mode not in ("online", "offline", "disabled"):
+    if mode == "disabled":
+        return None
+    if mode not in ("auto", "online", "offline"):
         raise UserError(f"logger.wandb.mode={mode} is not known: use auto, online, offline or disabled.")
-    config = run.config
-    return WandbLogger(
-        name=f"{config.dataset.name}-{config.model.name}-{run.path.name}",
-        id=config.id,
-        resume="allow",
-        save_dir=run.path,
-        project=project,
-        entity=entity,
-        group=group,
-        tags=tags,
-        mode=mode,
-        log_model=False,
-    )
+    model, dataset, sweep = run.config.model.name, run.config.dataset.name, sweep_of(run)
+    start = {
+        "id": run.config.id,
+        "name": f"{dataset}-{model}-{run.path.name}",
+        "project": project,
+        "entity": entity,
+        "group": group or sweep or f"{dataset}-{model}",
+        "job_type": "trial" if is_trial(run) else "run",
+        "tags": list(dict.fromkeys([model, dataset, *([sweep] if sweep else []), *tags])),
+        "dir": str(run.path),
+        "mode": mode,
+    }
+    return WandbRecord(start, extras, timeout)
 
 
-def _has_credentials() -> bool:
-    """Whether a key for wandb lies on this machine; asks the network nothing."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        hosts = netrc.netrc().hosts
-    except (OSError, netrc.NetrcParseError):
-        return False
-    return any("wandb" in host for host in hosts)
+def sweep_of(run: Run) -> str | None:
+    """The name of the grid or search that the run is a job of: that of its folder; None: the run is no job."""
+    folders = [folder for folder in list(run.path.parents)[:2] if (folder / "multirun.yaml").is_file()]
+    return folders[0].name if folders else None
 
 
-def _wandb_login() -> bool:
-    import wandb
-
-    try:
-        return bool(wandb.login(prompt=False))
-    except wandb.Error as error:  # wrong credentials, or no network
-        print(f"note: wandb cannot log in ({str(error).splitlines()[0]}); it stays offline.", file=sys.stderr)
-        return False
-
-
-def finish_wandb(run: Run, failed: bool) -> None:
-    """End the run's wandb record: a process has one at a time, and the next training would write into this one."""
-    wandb = sys.modules.get("wandb")  # there if a logger has imported it
-    if wandb is not None and wandb.run is not None and wandb.run.id == run.config.id:
-        wandb.finish(exit_code=int(failed))
+def is_trial(run: Run) -> bool:
+    """Whether the run is a trial of a search."""
+    return OmegaConf.select(run.config, "sweep.trial") is not None
 
 
 def tensorboard_logger(run: Run) -> Logger:

@@ -26,7 +26,7 @@ from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
 from lightning_gen.training.devices import accelerator_of, process_count
 from lightning_gen.training.divergence import Diverged, lowered_rates, roll_back
 from lightning_gen.training.fill_in import fill_in, load_encoder
-from lightning_gen.training.loggers import MetricsCSV, finish_wandb
+from lightning_gen.training.loggers import MetricsCSV, finish
 from lightning_gen.training.trainer import make_trainer
 
 
@@ -105,9 +105,9 @@ def train(run: Run, parts: Parts | None = None) -> dict[str, Any]:
 
 def _train(run: Run, parts: Parts) -> dict[str, Any]:
     trainer, callbacks = parts.trainer, parts.callbacks
-    status = "failed"
+    status, summary = "failed", {}
     try:
-        log_config(trainer, run.recorded())
+        log_config(trainer, run.recorded(), parts.model)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         if not callbacks.evaluation.ended:  # no step was left to do, but the evaluation at the end may be
             parts.model.to(trainer.strategy.root_device)
@@ -124,22 +124,26 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
         try:
             summary = record_summary(run, parts, status)
         finally:
-            finish_wandb(run, failed=status == "failed")
+            finish(trainer.loggers, summary, failed=status == "failed")
     return summary
 
 
 def build_loggers(run: Run) -> list[Logger]:
-    """metrics.csv, and the loggers chosen by `logger`."""
+    """metrics.csv, and the loggers chosen by `logger`; a builder returns None if there is nothing to log to."""
     chosen = [build(node, run=run) for node in (run.config.get("logger") or {}).values()]
-    return [MetricsCSV(run.path / "metrics.csv"), *chosen]
+    return [MetricsCSV(run.path / "metrics.csv"), *(logger for logger in chosen if logger is not None)]
 
 
-def log_config(trainer: Trainer, config: Any) -> None:
-    """Send the resolved config to every logger."""
+def log_config(trainer: Trainer, config: Any, model: GenerativeModel) -> None:
+    """Send the resolved config and the numbers of parameters, of the model and its modules, to every logger."""
     from omegaconf import OmegaConf
 
+    counts = {name: sum(p.numel() for p in module.parameters()) for name, module in model.named_children()}
+    counts = {name: count for name, count in counts.items() if count}
+    total = sum(p.numel() for p in model.parameters())
     for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
+        params: Any = OmegaConf.to_container(config, resolve=True)
+        logger.log_hyperparams({**params, "num_parameters": {"total": total, **counts}})
 
 
 def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:

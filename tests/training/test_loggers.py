@@ -7,8 +7,9 @@ import tracemalloc
 import pytest
 import torch
 
-from lightning_gen.training.loggers import MetricsCSV, wandb_logger
-from tests.helpers import make_run, resume_run, train_run
+from lightning_gen.training.loggers import MetricsCSV
+from tests.helpers import train_run
+from tests.training.wandb_reader import parts_of
 
 
 def read(path):
@@ -56,25 +57,6 @@ def test_rows_stay_on_disk_and_not_in_memory(tmp_path):
     assert all(float(row["loss"]) == int(row["step"]) / 7 for row in rows)
 
 
-def test_wandb_offline_goes_on_under_its_id(tmp_path):
-    options = ("model=vae", "networks=mlp", "logger=wandb", "logger.wandb.mode=offline", "trainer.max_steps=2")
-    run, _ = train_run(tmp_path, *options, "evaluation.projection=pca")
-    resume_run(tmp_path, 4)
-    folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
-    assert len(folders) == 2 or len({f.name for f in folders}) == 1
-    assert all(folder.name.endswith(run.config.id) for folder in folders)
-    pictures = {p.name.rsplit("_", 2)[0] for folder in folders for p in folder.rglob("media/images/*.png")}
-    assert pictures == {"samples", "reconstructions", "interpolations", "latents", "traversals", "kl_per_dimension"}
-
-
-def test_each_of_two_trainings_in_a_process_has_its_own_wandb_record(tmp_path):
-    options = ("model=ae", "networks=mlp", "logger=wandb", "logger.wandb.mode=offline", "trainer.max_steps=1")
-    for name in ("one", "other"):
-        run, _ = train_run(tmp_path / name, *options)
-        (folder,) = (tmp_path / name / "wandb").glob("offline-run-*")
-        assert folder.name.endswith(run.config.id)
-
-
 def test_tensorboard(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -96,12 +78,11 @@ def test_a_list_of_loggers_gets_scalars_and_pictures(tmp_path):
     events.Reload()
     in_csv = [float(row["train/loss"]) for row in read(tmp_path / "metrics.csv") if row["train/loss"]]
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(in_csv)
-    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
-    pictures = {p.name.rsplit("_", 2)[0] for p in folder.rglob("media/images/*.png")}
-    assert pictures == {"samples", "reconstructions", "interpolations"} == set(events.Tags()["images"])
-    record = (folder / f"run-{run.config.id}.wandb").read_bytes()
-    assert b"train/loss" in record
-    assert b"eval/reconstruction_mse" in record
+    (part,) = parts_of(tmp_path)
+    assert [row["train/loss"] for row in part.rows if "train/loss" in row] == pytest.approx(in_csv)
+    pictures = {name for row in part.rows for name in row if row[name] and str(row[name]).count("image-file")}
+    assert pictures == {f"pictures/{name}" for name in events.Tags()["images"]}
+    assert set(events.Tags()["images"]) == {"samples", "reconstructions", "interpolations"}
 
 
 def test_all_numbers_are_in_the_summary(tmp_path):
@@ -116,14 +97,3 @@ def test_all_numbers_are_in_the_summary(tmp_path):
     assert last == json.loads(json.dumps(summary["metrics"]))
     assert isinstance(summary["metrics"]["train/loss"], float)
     assert not any(isinstance(value, torch.Tensor) for value in summary["metrics"].values())
-
-
-@pytest.mark.parametrize("mode", ["offline", "disabled", "auto"])
-def test_without_a_login_wandb_asks_the_network_nothing(tmp_path, monkeypatch, mode):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("wandb.login", lambda **_: pytest.fail("a login asks the network"))
-    run = make_run(tmp_path / "run", "model=ae", "logger=wandb", f"logger.wandb.mode={mode}")
-    wandb_logger(run, mode, "project", None, None, [])

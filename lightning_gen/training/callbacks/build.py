@@ -18,6 +18,7 @@ from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.evaluation import Evaluation
+from lightning_gen.training.callbacks.histograms import Histograms
 from lightning_gen.training.callbacks.interruption import Interruption
 from lightning_gen.training.callbacks.progress import StepProgress
 from lightning_gen.training.callbacks.random_state import RandomState
@@ -53,12 +54,13 @@ class Callbacks:
     progress: StepProgress | None
     saver: SaveCheckpoints
     threads: Threads | None
+    histograms: Histograms | None
     pruning: "Pruning | None"  # acts on evaluations, not on steps
 
     def in_order(self) -> list[Callback]:
         """All callbacks in the order in which they act after a step: average, log, evaluate, show, save."""
         first = [self.interruption, self.random_state, self.threads]
-        acting = [self.ema, self.log, self.evaluation, *self.others, self.progress, self.saver]
+        acting = [self.ema, self.log, self.histograms, self.evaluation, *self.others, self.progress, self.saver]
         return [callback for callback in (*first, *acting) if callback is not None]
 
 
@@ -87,6 +89,8 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     others = [_checked(name, build(node)) for name, node in config.callbacks.items()]
     on_cpu = accelerator_of(config.trainer) == "cpu"
     threads = Threads() if config.trainer.get("threads") == "auto" and on_cpu else None
+    every = OmegaConf.select(config, "logger.wandb.extras.histograms")
+    histograms = Histograms(every) if every else None
     pruning = _pruning(run, evaluation, saver.monitor)
     evaluation.listeners = [*others, *([pruning] if pruning else [])]
     if config.checkpoint.monitor is not None:
@@ -95,7 +99,17 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
         if isinstance(callback, EarlyStopping):
             evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
     return Callbacks(
-        interruption, RandomState(config.seed), ema, log, evaluation, others, progress, saver, threads, pruning
+        interruption,
+        RandomState(config.seed),
+        ema,
+        log,
+        evaluation,
+        others,
+        progress,
+        saver,
+        threads,
+        histograms,
+        pruning,
     )
 
 

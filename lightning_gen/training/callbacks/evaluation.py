@@ -7,14 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gen.errors import NotFinite, UserError, did_you_mean
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
+from lightning_gen.metrics.memorization import nearest_in_pixels
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.pictures import Picture, animate, save_picture
+from lightning_gen.pictures import Picture, animate, save_picture, to_float, to_picture
 from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
@@ -25,6 +27,8 @@ from lightning_gen.training.loggers import log_picture, record
 
 SETTLED, SETTLED_IMAGES = 10, 20_000  # no warnings in the first tenth of training, nor before this many images
 ENOUGH_SAMPLES = 200  # with fewer samples, a collapse cannot be distinguished from chance
+IN_TABLE = 16  # samples in the table of nearest training images
+TABLE = ["sample", "nearest training image", "distance of pixels"]
 
 T = TypeVar("T")
 
@@ -76,6 +80,7 @@ class Evaluation(StepCallback):
         self.run(trainer, pl_module)
         if trainer.global_step > 0 and not self.skip_likelihood:
             self.measure_likelihood(trainer, pl_module)
+        self._log_nearest(trainer, pl_module)
         self.saver.save_last(trainer, pl_module, again=True)
         if trainer.is_global_zero:
             animate(self.run_dir / "samples")
@@ -89,6 +94,21 @@ class Evaluation(StepCallback):
         if numbers and numbers[0]:
             record(trainer, numbers[0], pl_module.images_seen)
             self.metrics, self.protocol = self.metrics | numbers[0], self.protocol | numbers[1]
+
+    def _log_nearest(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send samples, each with its nearest training image, to the loggers that can show a table."""
+        assert isinstance(pl_module, GenerativeModel)
+        loggers = [logger for logger in trainer.loggers if hasattr(logger, "log_table")]
+        train = self.evaluator.data.train.images
+        if not (loggers and trainer.is_global_zero and pl_module.can_sample and train.dtype == torch.uint8):
+            return
+        with evaluation_mode(pl_module, self.ema):
+            samples = pl_module.sample(IN_TABLE, pl_module.fixed_generator()).cpu()
+        distances, nearest = nearest_in_pixels(samples, train)
+        shown = zip(samples, train[nearest].cpu(), distances.tolist(), strict=True)
+        rows = [[to_picture(sample), to_picture(to_float(image)), distance] for sample, image, distance in shown]
+        for logger in loggers:
+            logger.log_table("nearest_training_images", TABLE, rows, trainer.global_step)
 
     def run(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the model, at most once per step. If the run is asked to stop meanwhile, nothing is recorded."""
