@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_gen import progress
 from tests.browser import Browser, find_chromium
 from tests.helpers import Done, ForkedWorker
 
@@ -19,6 +20,9 @@ for name in ("SIGINT", "SIGHUP"):  # tests send them, but nohup and background s
     if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
         default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
         signal.signal(getattr(signal, name), default)
+
+
+progress.DELAY = 1e6  # on a slow machine, no test finds a line about work that takes long
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,6 +20,7 @@ from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
 from lightning_gen.pictures import save_picture
+from lightning_gen.progress import progress
 from lightning_gen.runs.loading import default_device, load_model
 from lightning_gen.runs.run import Run
 
@@ -43,10 +44,11 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     set_protocol(run.config, [o for o in overrides if not o.startswith("checkpoint=")])
     validate(run.config)
     device = default_device()
-    data = build_data(run.config)
-    model = load_model(run, checkpoint, device)
-    model.see_data(data, fresh=False)
-    evaluator = build_evaluator(run.config, data, device)
+    with progress(None, "setting up data, model and evaluation"):
+        data = build_data(run.config)
+        model = load_model(run, checkpoint, device)
+        model.see_data(data, fresh=False)
+        evaluator = build_evaluator(run.config, data, device)
     print(evaluator.note, file=sys.stderr)
     context = {"ema": model.averaged, "checkpoint": checkpoint, "step": model.step_loaded}
     if prior is not None:

@@ -8,9 +8,10 @@ from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import has_lost_process, rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
 from lightning_gen.interruption import StopRequest
+from lightning_gen.progress import progress
 from lightning_gen.report.finish import finish
 from lightning_gen.runs.run import Run
-from lightning_gen.training.devices import device_count
+from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.launch import launch
 from lightning_gen.training.train import Parts, objective, prepare, train
 
@@ -43,7 +44,7 @@ def _job(run: Run, stop: StopRequest) -> float:
     if rank == 0:
         run.claim()
     try:
-        with stop.at_once():
+        with stop.at_once(), progress(None, "setting up data, model and evaluation"):
             parts = prepare(run, stop)
         if rank == 0:
             run.save()
@@ -55,6 +56,19 @@ def _job(run: Run, stop: StopRequest) -> float:
             raise
     finally:
         run.release()
+
+
+def announcement(run: Run, parts: Parts) -> str:
+    """What begins now, in two lines: the training, and by what its samples are compared with real images."""
+    config, data = run.config, parts.data
+    shape = "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without one grey channel
+    parameters = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
+    steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} images"
+    return (
+        f"training {config.model.name} ({parameters:.2g} million parameters) on {config.dataset.name}: "
+        f"{len(data.train):,} images of {shape}, {steps}, on {accelerator_of(config.trainer)}\n"
+        f"{parts.callbacks.evaluation.evaluator.note}"
+    )
 
 
 def _train_here(run: Run, parts: Parts, processes: int) -> dict[str, Any]:
@@ -73,7 +87,7 @@ def _train_here(run: Run, parts: Parts, processes: int) -> dict[str, Any]:
 
 def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     if rank == 0:
-        print(parts.callbacks.evaluation.evaluator.note, file=sys.stderr)
+        print(announcement(run, parts), file=sys.stderr)
         if run.rollbacks:
             factor = math.prod(entry["lr_factor"] for entry in run.rollbacks)
             print(f"note: after {len(run.rollbacks)} rollbacks, learning rates are times {factor:g}", file=sys.stderr)
@@ -90,7 +104,8 @@ def _train(run: Run, parts: Parts, rank: int, processes: int) -> float:
     else:
         summary = _train_here(run, parts, processes)
     if rank == 0:
-        finish(run, summary["status"])
+        with progress(None, "writing report.html"):
+            finish(run, summary["status"])
         report(run, summary)
     if summary["status"] == "interrupted":
         raise KeyboardInterrupt

@@ -13,6 +13,7 @@ from lightning_gen.data.loader import in_order, permutation
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.probing import PCA, cluster_quality, probe
 from lightning_gen.models.use import codes_of
+from lightning_gen.progress import progress
 from lightning_gen.randomness import Stream
 from lightning_gen.runs.loading import load_encoder_and_data
 from lightning_gen.runs.run import Run
@@ -43,10 +44,11 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
     }
     results = {}
     for name, codes in spaces.items():
-        held_out = codes(test)
-        assert chosen.labels is not None
-        results[name] = probe(codes(chosen), chosen.labels, held_out, test.labels, standardize=name != "pixels")
-        results[name] |= cluster_quality(held_out, test.labels, data.num_classes)
+        with progress(None, f"classifying and clustering {name}"):
+            held_out = codes(test)
+            assert chosen.labels is not None
+            results[name] = probe(codes(chosen), chosen.labels, held_out, test.labels, standardize=name != "pixels")
+            results[name] |= cluster_quality(held_out, test.labels, data.num_classes)
     protocol = {"labels": len(chosen), "n_test": len(test), "checkpoint": checkpoint, "ema": model.averaged}
     probes = run.read_summary().get("probes", [])
     run.write_summary(probes=[*probes, {"results": results, "protocol": protocol}])

@@ -3,7 +3,6 @@
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,14 +16,13 @@ from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.use import CHUNK, draw_in_parts
+from lightning_gen.models.use import draw_in_parts
 from lightning_gen.networks.shapes import POINTS, ImageShape
 from lightning_gen.pictures import Grid, save_picture, to_picture
 from lightning_gen.progress import progress
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
 
-SHORT = 4 * CHUNK  # up to this many images, progress is not worth a line
 SMALLEST_FILE = 4096  # bytes that a file takes on a disk
 
 
@@ -52,7 +50,7 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
         attach_prior(run, model, draw.prior, checkpoint)
     check_room(model.image_shape, count, out, format)
     parts = draw_in_parts(model, count, draw.seed, draw.label, draw.truncation)
-    with progress(count, "sampling") if count > SHORT else nullcontext(lambda done: None) as advance:
+    with progress(count, "sampling") as advance:
         try:
             if format == "grid" or (format == "png" and model.image_shape == POINTS):
                 return _write_grid(_counted(parts, advance), run, model, out, draw)

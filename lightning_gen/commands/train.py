@@ -33,6 +33,7 @@ from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.files import shortest
+from lightning_gen.progress import progress
 from lightning_gen.runs.resume import keys_of, overrides_of, resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
@@ -80,7 +81,8 @@ _failures: list[int] = []  # exit codes of the jobs that failed
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def hydra_main(config: DictConfig) -> float:
     """One job: a single run, or one of a multirun."""
-    from lightning_gen.commands.job import JobFailed
+    with progress(None, "starting: loading PyTorch and Lightning"):
+        from lightning_gen.commands.job import JobFailed
 
     try:
         return one_job(config, _command)

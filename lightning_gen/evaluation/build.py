@@ -29,6 +29,13 @@ from lightning_gen.metrics.reconstruction import LPIPS_SIDE, build_lpips
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
 
+FEATURES_OF = {
+    "classifier": "a small classifier",
+    "inception": "Inception-v3",
+    "dinov2": "DINOv2",
+    "random": "an untrained network",
+    "pixels": "single pixels",
+}
 OF_SAMPLERS = {"ppl": path_length}
 OF_ENCODERS = ("reconstruction", "lpips", "disentanglement", "rae")  # skipped for models without an encoder
 
@@ -48,7 +55,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
         "projection": options.projection,
     }
     if data.train.images.is_floating_point():  # points need no features
-        note = "evaluation of points, without features"
+        note = "points are compared directly, without features"
         return Evaluator(options.name, note, data, _point_evaluator(options, data), held_out, **shared)
     check_names(options, data)
     extractor, note = _extractor(options, data, cache_dir)
@@ -168,7 +175,7 @@ def _extractor(options: DictConfig, data: ImageDataModule, cache_dir: Path) -> t
     extractor = build_extractor(
         kind, dataset=data.dataset, images=train.images, labels=train.labels, cache_dir=cache_dir, **asked
     )
-    return extractor, f"evaluation by the features of {extractor.name} ({reason})"
+    return extractor, f"images are compared by the features of {FEATURES_OF[kind]}, {extractor.name} ({reason})"
 
 
 def _point_evaluator(options: DictConfig, data: ImageDataModule) -> PointEvaluator:

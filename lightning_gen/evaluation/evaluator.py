@@ -19,6 +19,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import Codes, codes_of, in_precision
 from lightning_gen.networks.shapes import POINTS
 from lightning_gen.pictures import Picture
+from lightning_gen.progress import progress
 
 Measure = Callable[[GenerativeModel, ImageDataModule, SampleEvaluator, dict[str, Any]], Numbers]
 """Measures a model; the last argument is added to the protocol of each number."""
@@ -76,15 +77,17 @@ class Evaluator:
         """
         context = {"evaluation": self.name, "batch_norm": "running statistics", "versions": versions(), **context}
         self.check(model)
-        report = Report(codes=self.held_out.codes(model))
-        report.add(self.held_out(model, context, report.codes))
+        with progress(None, f"evaluation: {len(self.data.test):,} held-out images"):
+            report = Report(codes=self.held_out.codes(model))
+            report.add(self.held_out(model, context, report.codes))
         if not model.can_sample:
             return report
         report.add(self.sample_evaluator(model.sample, **context))
         report.pictures |= self.sample_evaluator.pictures()
         if isinstance(self.sample_evaluator, SampleEvaluator):
-            for measure in (*self.of_sampler, *(self.of_encoder if model.can_encode else ())):
-                report.add(measure(model, self.data, self.sample_evaluator, context))
+            with progress(None, "evaluation: reconstructions and codes"):
+                for measure in (*self.of_sampler, *(self.of_encoder if model.can_encode else ())):
+                    report.add(measure(model, self.data, self.sample_evaluator, context))
         return report
 
     @torch.no_grad()

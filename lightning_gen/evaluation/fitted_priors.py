@@ -13,6 +13,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import Density, GaussianMixture
 from lightning_gen.models.learned_density import CouplingFlow, SecondStageVAE
 from lightning_gen.models.use import codes_of, in_precision
+from lightning_gen.progress import progress
 from lightning_gen.runs.loading import no_codes
 from lightning_gen.runs.run import Run
 
@@ -42,11 +43,13 @@ def fitted_density(
     Raises:
         UserError: no more codes than components of a mixture.
     """
-    codes, _ = codes_of(model, in_precision(model, data.train_batches(model.device, limit=len(data.train))))
+    with progress(None, f"encoding {len(data.train):,} training images"):
+        codes, _ = codes_of(model, in_precision(model, data.train_batches(model.device, limit=len(data.train))))
     if kind == "gmm" and len(codes) <= components:
         raise UserError(f"--components {components} is too many for {len(codes)} codes.")
     density = build_density(kind, codes.shape[1], components, seed).to(model.device)
-    density.fit(codes, seed=seed)
+    with progress(None, f"fitting {kind} to the codes"):
+        density.fit(codes, seed=seed)
     return density, len(codes)
 
 

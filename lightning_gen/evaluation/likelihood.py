@@ -16,6 +16,7 @@ from lightning_gen.metrics.protocol import Numbers, numbers, versions
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
+from lightning_gen.progress import progress
 from lightning_gen.randomness import StepNoise, Stream, mix
 
 BATCH = 20  # images at a time; part of the protocol, because each batch has a seed
@@ -82,18 +83,20 @@ class LikelihoodEvaluator:
         rank, world = distributed.rank_and_world()
         result = torch.zeros(len(chosen), 3 if self.method == "bidirectional" else 1, dtype=torch.float64)
         discrete = None
-        for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
-            if index % world != rank and index > 0:  # every process needs the first batch, for `discrete`
-                continue
-            batch = batch._replace(images=batch.images.to(model.dtype))
-            densities = self._densities(model, batch, index)
-            if densities is None:
-                return None, None
-            discrete = densities.discrete
-            if index % world != rank:
-                continue
-            found = self._estimates(model, batch, densities, index)
-            result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
+        with progress(len(chosen), "evaluation: test likelihood") as advance:
+            for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
+                if index % world != rank and index > 0:  # every process needs the first batch, for `discrete`
+                    continue
+                batch = batch._replace(images=batch.images.to(model.dtype))
+                densities = self._densities(model, batch, index)
+                if densities is None:
+                    return None, None
+                discrete = densities.discrete
+                if index % world != rank:
+                    continue
+                found = self._estimates(model, batch, densities, index)
+                result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
+                advance(len(found) * world)
         distributed.all_reduce_sum(result)
         return result, discrete
 

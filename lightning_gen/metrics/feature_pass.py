@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.metrics.frechet import Moments
 from lightning_gen.pictures import to_float, to_uint8
-from lightning_gen.progress import Lines
+from lightning_gen.progress import progress
 from lightning_gen.randomness import mix
 
 CHUNK = 250
@@ -100,6 +101,7 @@ def feature_pass(
     keep: Collection[str] = (),
     batch_size: int = CHUNK,
     device: torch.device | str = "cpu",
+    doing: str = "computing features",
 ) -> FeatureSet:
     """One pass over n images, shared among all processes; each of them gets the whole result.
 
@@ -112,27 +114,27 @@ def feature_pass(
         keep: any of ``features`` and ``images``; if neither is kept, memory does not grow with n.
         batch_size: images in one pass of the extractor.
         device: where the extractor runs.
+        doing: what is said if it takes long.
     """
     moments = Moments.empty(extractor.num_features, device)
     features = torch.zeros(n, extractor.num_features, device=device) if "features" in keep else None
     kept_images: Tensor | None = None
-    rank, world = distributed.rank_and_world()
-    lines = Lines(n, "evaluating", "images")
-    for index, size in my_chunks(n):
-        start = index * CHUNK
-        images = to_uint8(source(index, size))
-        if "images" in keep:
-            if kept_images is None:
-                kept_images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8)
-            kept_images[start : start + size] = images.cpu()
-        for part in images.split(batch_size):
-            values = extractor(to_float(part.to(device)))
-            moments.update(values)
-            if features is not None:
-                features[start : start + len(part)] = values
-            start += len(part)
-        if rank == 0:
-            lines.advance(size * world)
+    world = distributed.rank_and_world()[1]
+    with progress(n, doing) as advance:
+        for index, size in my_chunks(n):
+            start = index * CHUNK
+            images = to_uint8(source(index, size))
+            if "images" in keep:
+                if kept_images is None:
+                    kept_images = torch.zeros(n, *images.shape[1:], dtype=torch.uint8)
+                kept_images[start : start + size] = images.cpu()
+            for part in images.split(batch_size):
+                values = extractor(to_float(part.to(device)))
+                moments.update(values)
+                if features is not None:
+                    features[start : start + len(part)] = values
+                start += len(part)
+            advance(size * world)
     return _gather(FeatureSet(moments, features, kept_images), "images" in keep, source, n)
 
 
@@ -151,7 +153,8 @@ def real_set(
 
     def compute() -> dict[str, Tensor]:
         source = from_images(images, index)
-        made = feature_pass(source, len(index), extractor, keep=wanted, batch_size=batch_size, device=cache.device)
+        options: dict[str, Any] = {"keep": wanted, "batch_size": batch_size, "device": cache.device}
+        made = feature_pass(source, len(index), extractor, doing="features of real images", **options)
         features = {} if made.features is None else {"features": made.features}
         return {"sum": made.moments.sum, "outer": made.moments.outer, **features}
 

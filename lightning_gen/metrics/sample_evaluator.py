@@ -260,7 +260,8 @@ class SampleEvaluator:
         return {key: float(value) for key, value in several.items()}
 
     def _pass(self, source: Source, n: int, keep: Collection[str] = ()) -> FeatureSet:
-        return feature_pass(source, n, self.extractor, keep=keep, batch_size=self.batch_size, device=self.device)
+        options: dict[str, Any] = {"keep": keep, "batch_size": self.batch_size, "device": self.device}
+        return feature_pass(source, n, self.extractor, doing="evaluation: drawing samples", **options)
 
     def _check(self) -> None:
         for images in (self.reference,) if self.other is None else (self.reference, self.other):

@@ -19,6 +19,7 @@ from lightning_gen.metrics.kernel_distance import kernel_distance
 from lightning_gen.metrics.memorization import Nearness, memorization
 from lightning_gen.metrics.neighbours import radii
 from lightning_gen.metrics.two_sample import classifier_two_sample_test, train_on_synthetic_test_on_real
+from lightning_gen.progress import progress
 
 
 def _fid(c: Comparison) -> dict[str, float]:
@@ -88,7 +89,8 @@ def _memorization(c: Comparison) -> dict[str, float]:
 
 
 def _c2st(c: Comparison) -> dict[str, float]:
-    right, p_value = classifier_two_sample_test(*c.features(), seed=c.seed)
+    with progress(None, "evaluation: two-sample test (C2ST)"):
+        right, p_value = classifier_two_sample_test(*c.features(), seed=c.seed)
     return {"c2st": right, "c2st_p": p_value}
 
 
@@ -99,11 +101,11 @@ def _tstr(c: Comparison) -> dict[str, float]:
     labels = c.logits()[0].argmax(1).cpu()
     n = min(len(fake), len(train))
     pick = torch.randperm(len(train), generator=torch.Generator().manual_seed(c.seed))[:n]
-    real = train_classifier(train[pick], c.labels["train"][pick], seed=c.seed)
-    return {
-        "tstr": train_on_synthetic_test_on_real(fake, labels, test, c.labels["held_out"], seed=c.seed),
-        "tstr_real": accuracy(real, test, c.labels["held_out"]),
-    }
+    with progress(None, "evaluation: a classifier of real images (TSTR)"):
+        real = train_classifier(train[pick], c.labels["train"][pick], seed=c.seed)
+    with progress(None, "evaluation: a classifier of samples (TSTR)"):
+        tstr = train_on_synthetic_test_on_real(fake, labels, test, c.labels["held_out"], seed=c.seed)
+    return {"tstr": tstr, "tstr_real": accuracy(real, test, c.labels["held_out"])}
 
 
 METRICS: dict[str, Metric] = {

@@ -113,6 +113,17 @@ class Autoencoder(GenerativeModel):
     def schedule_progress(self) -> tuple[int, int]:
         return self.pretraining.progress(*super().schedule_progress())
 
+    @property
+    def stage(self) -> str:
+        layers, number = len(self.pretraining.layers), self.pretraining.stage(self.step)
+        if not layers:
+            return super().stage
+        return f"layer {number + 1} of {layers}" if number < layers else "all layers"
+
+    def shown_now(self) -> dict[str, str]:
+        layers, number = len(self.pretraining.layers), self.pretraining.stage(self.step)
+        return {"loss": f"train/loss_layer{number + 1}"} if number < layers else super().shown_now()
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
         images = random_shift(batch.images, self.noise, self.max_shift) if self.max_shift else batch.images

@@ -56,6 +56,15 @@ class GenerativeModel(StepModule):
 
     # -- what models override ------------------------------------------------------------------------------
 
+    @property
+    def stage(self) -> str:
+        """What the present step trains, for models that train in stages."""
+        return "training"
+
+    def shown_now(self) -> dict[str, str]:
+        """Those of `shown` that the present stage has."""
+        return self.shown
+
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] from latents [B, Z], or [B, Z + K] with one-hot labels."""
         raise UserError(f"{type(self).__name__} has no decoder.")

@@ -44,7 +44,7 @@ class VQVAE(GenerativeModel):
 
     can_encode = True
     leaves_parameters_out = True
-    shown: ClassVar[dict[str, str]] = {"loss": "train/loss", "stage": "train/stage"}
+    shown: ClassVar[dict[str, str]] = {"loss": "train/loss"}
 
     def __init__(
         self,
@@ -156,6 +156,10 @@ class VQVAE(GenerativeModel):
         step, steps = super().schedule_progress()  # each stage has its own schedule
         starts = self.prior_starts
         return (step, starts) if step < starts else (step - starts, steps - starts)
+
+    @property
+    def stage(self) -> str:
+        return "prior of the codes" if self.step >= self.prior_starts else "autoencoder"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)

@@ -17,6 +17,7 @@ from lightning_gen.metrics.memorization import nearest_in_pixels
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import Picture, animate, save_picture, to_float, to_picture
+from lightning_gen.progress import progress
 from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.ema import EMA
@@ -149,12 +150,14 @@ class Evaluation(StepCallback):
     def _report(self, trainer: Trainer, model: GenerativeModel, **context: Any) -> Report:
         try:
             self.evaluator.check(model)
-            fit_density(trainer, model, self.ema)
+            with progress(None, "evaluation: fitting the density of the codes"):
+                fit_density(trainer, model, self.ema)
             report = self.evaluator(model, **context)
         except NotFinite as error:
             raise Diverged(error.found, trainer.global_step, last=self.saver.last) from error
         if trainer.is_global_zero:
-            report.pictures = self.evaluator.draw(model, report.codes) | report.pictures
+            with progress(None, "evaluation: drawing pictures"):
+                report.pictures = self.evaluator.draw(model, report.codes) | report.pictures
         return report
 
     def _measured(self, trainer: Trainer, model: GenerativeModel, measure: Callable[..., T]) -> T | None:

@@ -7,11 +7,9 @@ from collections.abc import Callable, Mapping
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.progress import duration
+from lightning_gen.progress import Bar, duration, terminal
 from lightning_gen.training.callbacks.steps import StepCallback
 
 REFRESH_SECONDS = 0.2
@@ -27,8 +25,7 @@ class StepProgress(StepCallback, ProgressBar):
     def __init__(self, scalars: Callable[[], Mapping[str, float]]) -> None:
         super().__init__()
         self.scalars = scalars
-        self.console = Console(stderr=True)
-        self._bar: Progress | None = None
+        self._bar: Bar | None = None
         self._drawn = 0.0  # when something was last shown, in seconds
         self._first_step = 0  # when training began
         self._start = (0.0, 0)  # seconds, images
@@ -51,16 +48,8 @@ class StepProgress(StepCallback, ProgressBar):
         self._start = (time.monotonic(), self._images)
         self.every_n_steps = max(trainer.max_steps // 10, 1)
         self._drawn, self._first_step = self._start[0], trainer.global_step
-        if self._enabled and trainer.is_global_zero and self.console.is_terminal:
-            columns = (
-                BarColumn(16),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-            )
-            self._bar = Progress(*columns, console=self.console, refresh_per_second=1 / REFRESH_SECONDS)
-            self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
-            self._bar.start()
+        if self._enabled and trainer.is_global_zero and terminal() is not None:
+            self._bar = Bar(trainer.max_steps, trainer.global_step, pl_module.stage, unit="")
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         self._images = model.images_seen
@@ -68,12 +57,14 @@ class StepProgress(StepCallback, ProgressBar):
             return
         step, total = trainer.global_step, trainer.max_steps
         if self._bar is not None:
-            if time.monotonic() - self._drawn > REFRESH_SECONDS:
+            if step == total or time.monotonic() - self._drawn > REFRESH_SECONDS:
                 self._drawn = time.monotonic()
-                self._bar.update(self._task, completed=step, description=self._text(trainer))
+                self._bar.update(step, model.stage, self._text(trainer))
         elif step == total or step % self.every_n_steps == 0 or time.monotonic() - self._drawn > EVERY:
             self._drawn = time.monotonic()
-            print(f"step {step}/{total}  {self._text(trainer)}{self._left(step, total)}", file=sys.stderr, flush=True)
+            where = "" if model.stage == "training" else f"{model.stage}, "
+            line = f"{where}step {step}/{total}  {self._text(trainer)}{self._left(step, total)}"
+            print(line, file=sys.stderr, flush=True)
 
     def _left(self, step: int, total: int) -> str:
         done = step - self._first_step
@@ -81,8 +72,9 @@ class StepProgress(StepCallback, ProgressBar):
         return f"  {duration(left)} left" if left >= 1 else ""
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, description=self._text(trainer))
+        assert isinstance(pl_module, GenerativeModel)
+        if self._bar is not None:  # the evaluation at the end has other numbers
+            self._bar.update(trainer.global_step, pl_module.stage, self._text(trainer))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._bar is not None:
@@ -90,9 +82,11 @@ class StepProgress(StepCallback, ProgressBar):
             self._bar = None
 
     def _text(self, trainer: Trainer) -> str:
-        logged = self.scalars()
-        assert isinstance(trainer.lightning_module, GenerativeModel)
+        logged, model = self.scalars(), trainer.lightning_module
+        assert isinstance(model, GenerativeModel)
         fid = next((name for name in logged if re.fullmatch("eval/fid(_(?!floor|noise)[a-z0-9]+)?", name)), "")
-        names = {**trainer.lightning_module.shown, "fid": fid}
+        names = {"fid": fid, **model.shown_now()}
         values = [f"{short} {logged[name]:.4g}" for short, name in names.items() if name in logged]
-        return "  ".join([f"{self.images_per_second:,.0f} images/s", *values])
+        if self._bar is None or self._bar.wide:
+            values.append(f"{self.images_per_second:,.0f} images/s")
+        return "  ".join(values)
