@@ -12,11 +12,20 @@ from rich.table import Table
 
 from lightning_gen.commands.compare import readable
 from lightning_gen.commands.terminal import console
-from lightning_gen.files import shortest
-from lightning_gen.runs.comparison import expanded
-from lightning_gen.search.leaderboard import Entry, Leaderboard, as_study, command_of, leaderboard, short_names
+from lightning_gen.files import shortest, write_atomically
+from lightning_gen.report.page import page
+from lightning_gen.report.search import groups_of, section
+from lightning_gen.search.leaderboard import (
+    Leaderboard,
+    as_study,
+    command_of,
+    importances,
+    leaderboard,
+    rounded,
+    short_names,
+    trials_in,
+)
 
-REPEATS = "repeats_of_"  # folders of the best trial's repeats, which are no trials
 MOST_PLOTTED = 6  # keys in the grid of contours
 TITLES = {
     "curves": "{metric} of {count} trials over training",
@@ -35,7 +44,7 @@ def show_leaderboard(paths: Sequence[Path], metrics: Sequence[str], plots: bool)
     Raises:
         UserError: there is no readable run, or no metric that they share.
     """
-    runs = readable([path for path in expanded(paths) if not any(part.startswith(REPEATS) for part in path.parts)])
+    runs = readable(trials_in(paths))
     board = leaderboard(runs, metrics)
     out = console()
     out.print(as_table(board))
@@ -49,6 +58,8 @@ def show_leaderboard(paths: Sequence[Path], metrics: Sequence[str], plots: bool)
         folder = (paths[0] if paths[0].is_dir() else Path.cwd()) / "leaderboard"
         drawn = draw(board, study, folder)
         out.print(f"plots {shortest(folder)}/{{{','.join(drawn)}}}.png")
+        write_atomically(folder / "report.html", page(groups_of(board, runs), folder.parent.name, section(board)))
+        out.print(f"page  {shortest(folder)}/report.html")
     return board
 
 
@@ -63,19 +74,9 @@ def as_table(board: Leaderboard) -> Table:
     for place, entry in enumerate(board.entries, start=1):
         star = "*" if id(entry) in front else str(place)
         values = [f"{value:.4g}" for value in entry.values]
-        params = " ".join(f"{short[key]}={_short(value)}" for key, value in entry.params.items())
-        table.add_row(star, _name(entry), *values, entry.status, params)
+        params = " ".join(f"{short[key]}={rounded(value)}" for key, value in entry.params.items())
+        table.add_row(star, entry.name, *values, entry.status, params)
     return table
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """How much of the variance of the first metric each key explains (fANOVA, Hutter et al. 2014)."""
-    trials = study.trials
-    if len(trials) < 4 or len({tuple(trial.values) for trial in trials}) < 2:
-        return {}
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    target = None if len(study.directions) == 1 else (lambda trial: trial.values[0])
-    return optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
 
 
 def draw(board: Leaderboard, study: optuna.Study, folder: Path) -> list[str]:
@@ -140,16 +141,3 @@ def _curves(board: Leaderboard) -> None:
     if values and min(values) > 0 and max(values) / min(values) > 20:
         axes.set_yscale("log")
     axes.legend()
-
-
-def _name(entry: Entry) -> str:
-    """The run, or the folder of the runs if there are several."""
-    path = entry.paths[0] if len(entry.paths) == 1 else entry.paths[0].parent
-    return path.name
-
-
-def _short(value: str) -> str:
-    try:
-        return f"{float(value):.4g}"
-    except ValueError:
-        return value

@@ -131,17 +131,19 @@ def _pictures(groups: Sequence[Group]) -> dict[str, Any]:
 def _metrics(groups: Sequence[Group], runs: list[Run], histories: dict[Path, History]) -> dict[str, Any]:
     """The table of metrics: of one run with the ends of its scale, of several against each other."""
     if len(runs) > 1:
-        return {"measured": [], "comparison": _compared(tables.compared(runs))}
+        return {"measured": [], "comparison": _compared(tables.compared(runs), groups)}
     measured = tables.metrics(runs[0], histories[runs[0].path])
     ends = {"has_real": any(row.real for row in measured), "has_noise": any(row.noise for row in measured)}
     return {"measured": measured, "comparison": None, **ends}
 
 
-def _compared(table: Comparison | None) -> dict[str, Any] | None:
+def _compared(table: Comparison | None, groups: Sequence[Group]) -> dict[str, Any] | None:
     if table is None:
         return None
     several = len({row.checkpoint for row in table.rows if row.runs}) > 1
-    names = [f"{row.name} ({row.checkpoint})" if several and row.checkpoint else row.name for row in table.rows]
+    own = {run.path: group.name for group in groups for run in group.runs}
+    shown = [own[row.runs[0]] if row.runs else row.name for row in table.rows]
+    ends = [f" ({row.checkpoint})" if several and row.checkpoint else "" for row in table.rows]
     rows = [
         {
             "name": table.headers[column],
@@ -150,7 +152,7 @@ def _compared(table: Comparison | None) -> dict[str, Any] | None:
         }
         for column in table.columns
     ]
-    return {"names": names, "rows": rows, "notes": table.notes}
+    return {"names": [name + end for name, end in zip(shown, ends, strict=True)], "rows": rows, "notes": table.notes}
 
 
 def _described(group: Group, colour: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lightning_gen.errors import UserError
-from lightning_gen.runs.comparison import direction
+from lightning_gen.runs.comparison import direction, expanded
 from lightning_gen.runs.run import Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, value_of
 from lightning_gen.search.study import DIRECTIONS
 
+REPEATS = "repeats_of_"  # folders of the best trial's repeats, which are no trials
 # Overrides that do not tell trials apart: settings of the search, repeats, and where things go.
 NOT_A_VALUE = (
     "sweep.",
@@ -40,6 +41,12 @@ class Entry:
     warnings: list[str] = field(default_factory=list)
     results: list[list[float]] = field(default_factory=list)  # a list of values for each run
     curves: list[Curve] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The name of the run, or of the folder of the runs if there are several."""
+        path = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
+        return path.name
 
     @property
     def completed(self) -> bool:
@@ -77,6 +84,11 @@ class Leaderboard:
             return any(o != point and all(a <= b for a, b in zip(o, point, strict=True)) for o in points)
 
         return [entry for entry, point in zip(done, points, strict=True) if not beaten(point)]
+
+
+def trials_in(paths: Iterable[Path]) -> list[Path]:
+    """The run directories at these paths and below, without the repeats of a best trial."""
+    return [path for path in expanded(paths) if not any(part.startswith(REPEATS) for part in path.parts)]
 
 
 def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard:
@@ -128,7 +140,8 @@ def as_study(board: Leaderboard) -> optuna.Study:
     for index, entry in enumerate(done):
         params = {short[key]: _as(kinds[key], values[key][index]) for key in keys}
         distributions = {short[key]: kinds[key] for key in keys}
-        study.add_trial(optuna.create_trial(values=entry.values, params=params, distributions=distributions))
+        made = {"values": entry.values, "params": params, "distributions": distributions}
+        study.add_trial(optuna.create_trial(**made, user_attrs={"run": entry.name}))  # type: ignore[arg-type]
     return study
 
 
@@ -141,6 +154,24 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
         ends = [".".join(parts[-n:]) for n in range(1, len(parts) + 1)]
         found[key] = next(e for e in ends if sum(o == e or o.endswith(f".{e}") for o in unique) == 1)
     return found
+
+
+def importances(study: optuna.Study) -> dict[str, float]:
+    """How much of the variance of the first metric each key explains (fANOVA, Hutter et al. 2014)."""
+    trials = study.trials
+    if len(trials) < 4 or len({tuple(trial.values) for trial in trials}) < 2:
+        return {}
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    target = None if len(study.directions) == 1 else (lambda trial: trial.values[0])
+    return optuna.importance.get_param_importances(study, evaluator=evaluator, target=target)
+
+
+def rounded(value: str) -> str:
+    """A number with four significant digits; any other value as it is."""
+    try:
+        return value if value.lstrip("-").isdigit() else f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def command_of(entry: Entry) -> str:
