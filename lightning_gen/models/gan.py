@@ -261,7 +261,7 @@ class GAN(AdversarialModel):
         pictures = super().pictures(images, labels)
         if tuple(self.image_shape) == POINTS and not self.num_classes:
             points = self.sample(MOST_POINTS, self.fixed_generator()).flatten(1)
-            title = "What the discriminator takes each point of the plane for"
+            title = "Where the discriminator takes points for real or for generated"
             logits = field(self.discriminator)
             pictures["field"] = Points({"generated points": points}, title, images.flatten(1), logits)
         return pictures

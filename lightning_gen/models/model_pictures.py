@@ -89,7 +89,7 @@ def _of_points(model: GenerativeModel, images: Tensor, labels: Tensor | None) ->
     """The same for points in the plane, beside the real points."""
     real = images.flatten(1)
     generated = model.sample(MOST_POINTS, model.fixed_generator()).flatten(1)
-    title = f"{MOST_POINTS:,} generated points"
+    title = f"{MOST_POINTS:,} generated points, and real ones"
     result: dict[str, Picture] = {"samples": Points({"generated points": generated}, title, real)}
     if model.can_encode and len(images) >= 2 * ROWS:
         made = model.reconstruct(images, labels).flatten(1)

@@ -99,17 +99,18 @@ class Grid:
     def layout(self, heading: str = "") -> Layout:
         """Where the images and the texts are."""
         count, _, height, width = self.images.shape
-        rows = -(-count // self.columns)
-        scale = max(1.0, self.columns * width / WIDEST)  # large images get large letters
+        columns = min(self.columns, count)
+        rows = -(-count // columns)
+        scale = max(1.0, columns * width / WIDEST)  # large images get large letters
         letters = font(round(scale * NAME))
         beside = max((min(letters.getlength(name), scale * LONGEST) for name in self.row_names), default=-MARGIN)
         left = round(beside) + 2 * MARGIN
-        gaps = GAP * (self.columns - 1) + BREAK * len(self.column_breaks)
-        room = ((WIDEST - left - MARGIN - gaps) // (self.columns * width), TALLEST // (rows * height))
+        gaps = GAP * (columns - 1) + BREAK * len(self.column_breaks)
+        room = ((WIDEST - left - MARGIN - gaps) // (columns * width), TALLEST // (rows * height))
         factor = max(1, min(*room, LARGEST_SIDE // max(height, width)))
-        right = left + factor * self.columns * width + gaps + MARGIN
+        right = left + factor * columns * width + gaps + MARGIN
         total = max(right, NARROWEST) if self.title or heading else right
-        xs = _spaced(left + (total - right) // 2, self.columns, factor * width, self.column_breaks)
+        xs = _spaced(left + (total - right) // 2, columns, factor * width, self.column_breaks)
         texts, top = _header(self.title, heading, total, scale)
         above, top = _above(self.column_names, xs, factor * width, top, scale)
         line = round(1.4 * scale * NAME) if self.captions else 0
