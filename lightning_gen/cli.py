@@ -105,6 +105,23 @@ def runs(
 
 
 @app.command()
+def dashboard(
+    project: Annotated[str, typer.Option(help="The project in wandb.")] = "lightning_gen",
+    entity: Annotated[str | None, typer.Option(help="User or team in wandb; by default your own.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="What to write, like lightning_gen/commands/dashboard.yaml, the default.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Without a login, write the specification into this folder.")
+    ] = Path("dashboard"),
+) -> None:
+    """Write a workspace and a comparison report to wandb; without a login, to JSON files."""
+    from lightning_gen.commands.dashboard import write_dashboard
+
+    print("\n".join(write_dashboard(project, entity, file, out)))
+
+
+@app.command()
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,

@@ -1,20 +1,25 @@
 """The searches of sweeps/ run as their heads say."""
 
+import json
 import math
-import shlex
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
+from omegaconf import OmegaConf
+from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 from lightning_gen.commands.leaderboard import show_leaderboard
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
 from lightning_gen.search.space import read_space
 from tests.helpers import QUICK
+from tests.training.wandb_reader import parts_of
 
 ROOT = Path(__file__).parents[1]
-SEARCHES = sorted(file.stem for file in (ROOT / "sweeps").glob("*.yaml") if not file.stem.startswith("wandb"))
+SEARCHES = sorted(file.stem for file in (ROOT / "sweeps").glob("*.yaml"))
+OF_WANDB = sorted((ROOT / "sweeps" / "wandb").glob("*.yaml"))
 SHORT = ("networks=mlp", "trainer.max_steps=1", "evaluation.num_samples=20")
 
 
@@ -37,24 +42,56 @@ def test_hydra_search(tmp_path, train_command):
     assert tried == {(lr, lr, d) for lr in (1e-4, 2e-4, 5e-4) for d in (1, 2)}
 
 
-def test_wandb_sweep_file(tmp_path, train_command):
-    """What an agent would start, with a value of each parameter, trains."""
-    sweep = yaml.safe_load((ROOT / "sweeps" / "wandb_gan.yaml").read_text())
-    values = {name: spec.get("min") or spec["values"][0] for name, spec in sweep["parameters"].items()}
-    words = {
-        "${env}": "",
-        "${interpreter}": "",
-        "${program}": "",
-        "logger.wandb.mode=online": "logger.wandb.mode=disabled",
-    }
-    words["${args_no_hyphens}"] = " ".join(f"{name}={value}" for name, value in values.items())
-    arguments = shlex.split(" ".join(words.get(word, word) for word in sweep["command"]))
+@pytest.mark.parametrize("file", OF_WANDB, ids=lambda file: file.stem)
+def test_wandb_accepts_its_sweeps(file):
+    """By wandb's own schema: that of its package `sweeps` 0.3.0 (MIT), which itself needs an old numpy."""
+    schema = json.loads((ROOT / "tests" / "records" / "wandb_sweeps_schema.json").read_text())
+    validator = jsonschema.Draft7Validator(schema, format_checker=jsonschema.FormatChecker())
+    sweep = yaml.safe_load(file.read_text())
+    assert [error.message for error in validator.iter_errors(sweep)] == []
+    assert sweep["early_terminate"]["type"] == "hyperband"
+    assert list(validator.iter_errors({**sweep, "early_terminate": {"type": "hyperbond"}}))  # it does find mistakes
+
+
+@pytest.mark.parametrize("file", OF_WANDB, ids=lambda file: file.stem)
+def test_what_an_agent_of_wandb_starts_trains_as_the_run_that_it_expects(file, tmp_path, monkeypatch, train_command):
+    """With the last of the values, or the largest, and the command line as wandb's own agent makes it."""
+    sweep = yaml.safe_load(file.read_text())
+    chosen = {name: spec.get("max") or spec["values"][-1] for name, spec in sweep["parameters"].items()}
+    values = {"args": {name: {"value": value} for name, value in chosen.items()}}
+    words = {**create_sweep_command_args(values), "env": [], "interpreter": [], "program": []}
+    line = [part for word in create_sweep_command(sweep["command"]) for part in words.get(word[2:-1], [word])]
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
     assert sweep["program"] == "train.py"
-    done = train_command(*arguments, *SHORT, f"hydra.run.dir={tmp_path}")
+    short = (*SHORT, "logger=csv", "evaluation.nll.k=0", "evaluation.every_n_steps=1", f"hydra.run.dir={tmp_path}")
+    done = train_command(
+        *[part for part in line if part.split("=")[0] not in [s.split("=")[0] for s in short]], *short
+    )
     assert done.returncode == 0, done.stderr
-    summary = Run.load(tmp_path).read_summary()
-    assert sweep["metric"]["name"] in summary["metrics"]
-    assert Run.load(tmp_path).config.model.generator_optimizer.lr == 5e-5
+    run = Run.load(tmp_path)
+    assert sweep["metric"]["name"] in run.read_summary()["metrics"]
+    assert run.config.id == "r1"
+    for name, value in chosen.items():
+        asked = yaml.safe_load(value) if isinstance(value, str) else value
+        found = OmegaConf.select(run.config, name)
+        if name == "model.loss":
+            assert found._target_.endswith("RelativisticPaired")
+        elif name == "model.penalty":
+            assert list(found) == [asked]
+        else:
+            assert found == asked
+
+
+def test_a_run_of_an_agent_belongs_to_its_sweep(tmp_path, monkeypatch):
+    """wandb reads the sweep from the environment that the agent sets."""
+    from tests.helpers import train_run
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
+    monkeypatch.setenv("WANDB_RUN_ID", "r1")
+    train_run(tmp_path, "model=ae", "networks=mlp", "logger=wandb", "trainer.max_steps=1")
+    (part,) = parts_of(tmp_path)
+    assert (part.run.run_id, part.run.sweep_id) == ("r1", "s1")
 
 
 @pytest.mark.parametrize("name", SEARCHES)

@@ -29,7 +29,7 @@ from lightning_gen.commands.multirun import (
 )
 from lightning_gen.config import compose
 from lightning_gen.config.explain import explain
-from lightning_gen.config.tree import config_dir, options_of_groups
+from lightning_gen.config.tree import config_dir, options_of_groups, sweeps_of_wandb
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.files import shortest
@@ -71,7 +71,6 @@ COMMON_KEYS = {
 HELP_END = """
 docs/keys.md lists all keys. --cfg job prints the composed config.
 --hydra-help shows the flags of Hydra."""
-WANDB = "wandb_"  # how the names of sweeps/ begin that are files for `wandb sweep`
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
 _command = ""  # the command line as typed
@@ -159,6 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(help_text())
             return
         refuse_wandb_sweeps(overrides)
+        overrides = groups_of_agent(overrides) if "WANDB_SWEEP_ID" in os.environ else overrides
         sys.argv = [program, *with_resume(present_names(overrides)), *quiet_rank(), *flags]
         hydra_main()
     except KeyboardInterrupt:
@@ -254,11 +254,25 @@ def refuse_wandb_sweeps(arguments: list[str]) -> None:
     """Raise a UserError for `sweeps=NAME` where the file is a sweep for wandb's own program."""
     for argument in arguments:
         key, _, name = argument.lstrip("+").partition("=")
-        if key == "sweeps" and name.startswith(WANDB):
+        if key == "sweeps" and name.startswith("wandb"):
+            known = sorted(file.stem for file in sweeps_of_wandb().glob("*.yaml"))
+            wanted = name.removeprefix("wandb").strip("/_")
+            file = f"sweeps/wandb/{wanted if wanted in known else 'NAME'}.yaml"
             raise UserError(
-                f"sweeps={name} is for wandb, not for train.py -m: run `wandb sweep sweeps/{name}.yaml`, then the "
-                "`wandb agent` command that it prints."
+                f"sweeps={name} is no sweep of Hydra: run `wandb sweep --project lightning_gen {file}`, then the "
+                f"`wandb agent` command that it prints. There are {', '.join(known)}."
             )
+
+
+def groups_of_agent(arguments: list[str]) -> list[str]:
+    """Let `model.loss=hinge` choose from the group model/loss: a sweep of wandb allows no slash in a name."""
+    result = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        group = key.replace(".", "/")
+        chosen = "." in key and value in options_of_groups().get(group, [])
+        result.append(f"{group}={value}" if chosen else argument)
+    return result
 
 
 def quoted(path: Path) -> str:

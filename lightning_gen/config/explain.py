@@ -48,8 +48,7 @@ def explain(error: Exception) -> str:
 
 
 def unknown_option(group: str, word: str, listed: list[str]) -> str:
-    # `base` is what the options of a group share; the sweeps of wandb are not for train.py.
-    options = [option for option in listed if option != "base" and (group, option[:6]) != ("sweeps", "wandb_")]
+    options = [option for option in listed if option != "base"]  # what the options of a group share
     return f"{group}={word} does not exist: use one of {', '.join(options)}.{did_you_mean(word, options)}"
 
 

@@ -17,6 +17,12 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent / "conf"
 
 
+def sweeps_of_wandb() -> Path:
+    """`sweeps/wandb/`, whose files are for `wandb sweep` and not for Hydra."""
+    installed = config_dir() / "sweeps"
+    return (installed if installed.is_dir() else PACKAGE.parent / "sweeps") / "wandb"
+
+
 class Sweeps(SearchPathPlugin):
     """Lets Hydra find `sweeps/` next to `conf/`; in an installed package it is inside `conf/`."""
 
@@ -36,7 +42,7 @@ def options_of_groups() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for file in sorted(config_dir().rglob("*.yaml")):
         group = file.parent.relative_to(config_dir()).as_posix()
-        if group.split("/")[0] not in (".", "hydra") and file.stem != "base":
+        if group.split("/")[0] not in (".", "hydra") and file.stem != "base" and file.parent != sweeps_of_wandb():
             found.setdefault(group, []).append(file.stem)
     return found
 
@@ -52,7 +58,7 @@ def all_keys() -> list[str]:
 
     for file in config_dir().rglob("*.yaml"):
         group = file.parent.relative_to(config_dir()).parts
-        if group[:1] == ("hydra",):
+        if group[:1] == ("hydra",) or file.parent == sweeps_of_wandb():
             continue
         node = OmegaConf.to_container(OmegaConf.load(file))
         package = {"hardware": "trainer"}.get(group[0], ".".join(group)) if group else ""

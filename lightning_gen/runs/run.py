@@ -55,7 +55,8 @@ class Run:
         """
         check_classes(config)
         run = cls(path.resolve(), _resolved(config, with_environment=True))
-        run.config.id = run.config.id or uuid.uuid4().hex[:8]
+        of_agent = os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
+        run.config.id = run.config.id or of_agent or uuid.uuid4().hex[:8]
         run.record = _resolved(config, with_environment=False)
         leave_out_foreign(run.record)
         for key in leave_out_foreign(run.config):

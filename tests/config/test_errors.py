@@ -23,7 +23,12 @@ MISTAKES = {
     "unknown recipe": (["experiment=gan_rnig8"], "experiment=gan_rnig8 does not exist: use one of"),
     "unknown debugging": (["debug=qiuck"], "debug=qiuck does not exist: use one of quick. Did you mean 'quick'?"),
     "unknown sweep": (["-m", "sweeps=foo"], "does not exist: use one of ae_width, gan_learning_rate,"),
-    "a sweep of wandb": (["-m", "sweeps=wandb_gan"], "run `wandb sweep sweeps/wandb_gan.yaml`"),
+    "a sweep of wandb": (
+        ["-m", "sweeps=wandb/gan_search"],
+        "sweeps=wandb/gan_search is no sweep of Hydra: run `wandb sweep --project lightning_gen sweeps/wandb/gan_search.yaml`",
+    ),
+    "a sweep of wandb by its former name": (["-m", "sweeps=wandb_gan"], "sweeps/wandb/NAME.yaml`, then"),
+    "a sweep of wandb, short": (["sweeps=wandb_vae_beta"], "sweeps/wandb/vae_beta.yaml`, then"),
     "adaptive augmentation without a boundary": (
         ["model/augment=ada", "model/loss=wasserstein"],
         "model/loss=wasserstein has no boundary",
