@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from lightning_gen.models.interpolation import along_line, along_sphere
-from lightning_gen.pictures import Bars, Grid, Points, animate, as_images, grid
+from lightning_gen.pictures import Bars, Grid, Points, Scatter, animate, as_images, grid
 from lightning_gen.pictures.animation import MOST_FRAMES, spread
 
 GOOD = torch.linspace(0, 1, 2 * 3 * 4 * 4).view(2, 3, 4, 4)
@@ -117,7 +117,9 @@ def test_charts_are_as_wide_as_grids_and_have_no_text_that_is_cut():
     """Nothing but white at the edges, whatever the length of title and names."""
     long = "A title with many words that does not fit into one line of the picture, because it goes on"
     field = Points({"generated": torch.rand(9, 2)}, long, torch.rand(9, 2), torch.randn(5, 5))
-    for chart in (field, Bars(torch.rand(64), [f"z{i}" for i in range(64)], long, "dimension", "nats")):
+    names = ["a class with a very long name", *"bcdefghijklmnopqrst"]
+    codes = Scatter(torch.rand(400, 2), long, ("first", "second"), torch.arange(400) % 20, names)
+    for chart in (field, codes, Bars(torch.rand(64), [f"z{i}" for i in range(64)], long, "dimension", "nats")):
         drawn = np.asarray(chart.draw(long))
         assert 600 <= drawn.shape[1] <= 900
         for edge in (drawn[:3], drawn[-3:], drawn[:, :3], drawn[:, -3:]):

@@ -24,6 +24,7 @@ MARKERS = "o^sDvP*X"  # another one for every ten classes
 BLUE, PALE_ORANGE = COLOURS[0], "#ffc164"
 DPI = 100
 WIDTH = 7.6  # inches
+MOST_IN_LEGEND = 20  # classes; of more, only the names among the points are shown
 LINE = 0.24  # inches from one line of text to the next
 LETTERS_PER_LINE = 74  # of a title
 LEFT, RIGHT, BOTTOM = 0.8, 0.2, 0.65  # inches around the axes: a layout that matplotlib finds takes longer to draw
@@ -140,7 +141,7 @@ class Scatter:
     background: Mosaic | None = None
 
     def draw(self, heading: str = "") -> Image.Image:
-        made, axes = figure(self.title, heading, height=5.8, right=RIGHT if self.labels is None else 1.5)
+        made, axes = figure(self.title, heading, height=5.8, right=RIGHT if self.labels is None else 1.7)
         axes.set(xlabel=self.axes[0], ylabel=self.axes[1])
         if self.background is not None:
             axes.imshow(faded(self.background), extent=self.background.extent, aspect="auto", interpolation="nearest")
@@ -154,9 +155,12 @@ class Scatter:
             mine = points[labels == index]
             if len(mine):
                 style: Any = {"color": COLOURS[index % 10], "marker": MARKERS[index // 10 % len(MARKERS)]}
-                _dots(axes, mine, s=size, alpha=0.7, label=name, **style)
-                _name_at(axes, np.median(mine, axis=0), name)
-        _legend(axes, 1.01, columns=1 + (len(self.classes) - 1) // 20, scale=(60 / size) ** 0.5)
+                label = name if len(name) <= 18 else f"{name[:16]}..."
+                _dots(axes, mine, s=size, alpha=0.7, label=label, **style)
+                _name_at(axes, np.median(mine, axis=0), label)
+        if len(self.classes) <= MOST_IN_LEGEND:
+            place: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "borderaxespad": 0, "frameon": False}
+            _opaque(axes.legend(**place, markerscale=(60 / size) ** 0.5, fontsize=10, handletextpad=0.3))
         return rendered(made)
 
 
@@ -183,12 +187,6 @@ def _name_at(axes: Axes, place: np.ndarray, name: str) -> None:
     style: Any = {"size": 11, "weight": "bold", "ha": "center", "va": "center"}
     x, y = place
     axes.text(x, y, name, path_effects=[withStroke(linewidth=3, foreground="white")], **style)
-
-
-def _legend(axes: Axes, left: float, columns: int, scale: float) -> None:
-    """A legend to the right of the axes, from `left` in units of their width; its points are large and opaque."""
-    place: Any = {"loc": "upper left", "bbox_to_anchor": (left, 1.02), "borderaxespad": 0, "frameon": False}
-    _opaque(axes.legend(**place, ncols=columns, markerscale=scale, fontsize=10, handletextpad=0.3))
 
 
 def _opaque(legend: Legend) -> None:
