@@ -1,16 +1,21 @@
 """Short trainings, from the same configs that users have."""
 
+import copy
 import csv
 import multiprocessing
 import os
+import re
 import sys
+from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.compose import compose
+from lightning_gen.config.tree import config_dir
 from lightning_gen.runs.run import Run
 from lightning_gen.training.launch import PARENT
 from lightning_gen.training.train import train
@@ -92,10 +97,32 @@ def quick(*overrides: str) -> list[str]:
     return [*(option for option in QUICK if option.split("=")[0] not in given), *overrides]
 
 
+INTERVAL = re.compile(r"(trainer\.max_steps|(evaluation|checkpoint)\.every_n_steps|checkpoint\.keep)=\d+")
+
+
+@lru_cache(maxsize=100)
+def _composed(folder: Path, overrides: tuple[str, ...]) -> DictConfig:
+    return compose(list(overrides))
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The config of these overrides.
+
+    Composing takes a third of the time of a tiny run. So runs that differ only in their length or in what is done at
+    which step, such as a resumed run and the one that it must equal, compose once.
+    """
+    intervals = [override for override in overrides if INTERVAL.fullmatch(override)]
+    others = tuple(override for override in overrides if override not in intervals)
+    config = copy.deepcopy(_composed(config_dir(), others))
+    for override in intervals:
+        key, _, value = override.partition("=")
+        OmegaConf.update(config, key, int(value))
+    return config
+
+
 def make_run(path: Path, *overrides: str) -> Run:
     """A run directory of these overrides, not trained yet."""
-    config = compose(quick(*overrides))
-    run = Run.create(path, config)
+    run = Run.create(path, composed(*quick(*overrides)))
     run.save()
     return run
 

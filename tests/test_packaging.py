@@ -59,7 +59,7 @@ def test_an_installed_package_trains_on_two_processes_and_samples(installed, tmp
     own = tmp_path / "mine" / "experiment"
     own.mkdir(parents=True)
     (own / "short.yaml").write_text("# @package _global_\ntrainer: {max_steps: 2}\nevaluation: {num_samples: 20}\n")
-    options = ["model=gan", "logger=csv", "hardware=cpu", "trainer.devices=2", "hydra.run.dir=out"]
+    options = ["model=gan", "networks=mlp", "logger=csv", "hardware=cpu", "trainer.devices=2", "hydra.run.dir=out"]
     done = run(installed, tmp_path, "train", "--config-dir", "mine", "experiment=short", *options)
     assert done.returncode == 0, done.stderr
     assert "completed: 2 steps" in done.stdout

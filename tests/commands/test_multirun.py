@@ -8,19 +8,27 @@ import yaml
 
 from lightning_gen.models.steps import StepModule
 from lightning_gen.runs.run import Run
-from tests.helpers import assert_same, quick
+from tests.helpers import assert_same, quick, train_run
 
-GRID = (*quick("model=ae", "networks=mlp", "trainer.max_steps=4", "checkpoint.every_n_steps=1"), "-m", "seed=0,1,2")
+JOB = ("model=ae", "networks=mlp", "trainer.max_steps=4", "checkpoint.every_n_steps=1")
+GRID = (*quick(*JOB), "-m", "seed=0,1,2")
 
 
 def steps(folder):
     return {job.name: Run.load(job).read_summary()["progress"]["step"] for job in folder.iterdir() if job.is_dir()}
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The jobs of the grid, each trained without a stop."""
+    folder = tmp_path_factory.mktemp("whole")
+    for seed in range(3):
+        train_run(folder / str(seed), *JOB, f"seed={seed}")
+    return folder
+
+
 @pytest.mark.parametrize("subdir", [(), ("hydra.sweep.subdir=seed_${seed}",)], ids=["numbers", "names"])
-def test_a_grid_goes_on_where_it_was_stopped(tmp_path, train_command, monkeypatch, subdir):
-    whole = train_command(*GRID, f"hydra.sweep.dir={tmp_path}/whole")
-    assert whole.returncode == 0, whole.stderr
+def test_a_grid_goes_on_where_it_was_stopped(tmp_path, whole, train_command, monkeypatch, subdir):
     folder, original = tmp_path / "a b", StepModule.begin_step
 
     def stopping(model):
@@ -44,7 +52,7 @@ def test_a_grid_goes_on_where_it_was_stopped(tmp_path, train_command, monkeypatc
     names[2] = "2"  # the name of a job that begins now
     assert steps(folder) == dict.fromkeys(names, 4)
     for seed, name in enumerate(names):
-        expected = Run.load(tmp_path / "whole" / str(seed)).read_checkpoint()["state_dict"]
+        expected = Run.load(whole / str(seed)).read_checkpoint()["state_dict"]
         assert_same(Run.load(folder / name).read_checkpoint()["state_dict"], expected)
 
     third = train_command(f"resume={folder}")

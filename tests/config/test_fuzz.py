@@ -98,7 +98,7 @@ def here(tmp_path, monkeypatch):
 
 
 @settings(
-    max_examples=300,
+    max_examples=100,
     derandomize=True,
     database=None,
     deadline=None,
