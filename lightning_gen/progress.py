@@ -130,7 +130,8 @@ class Bar:
             raise ValueError("there is no terminal to show a bar in")
         self._display = bars(console)
         self.wide = console.width >= WIDE
-        fields: dict[str, Any] = {"unit": unit, "text": "", "begun": time.monotonic(), "at_first": done}
+        begun = {"begun": time.monotonic(), "at_first": done}
+        fields: dict[str, Any] = {"unit": unit if self.wide else "", "text": "", **begun}
         self._task = self._display.add_task(description, total=total, completed=done, **fields)
         self._display.start()
         with _lock:

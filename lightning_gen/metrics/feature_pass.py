@@ -154,7 +154,7 @@ def real_set(
     def compute() -> dict[str, Tensor]:
         source = from_images(images, index)
         options: dict[str, Any] = {"keep": wanted, "batch_size": batch_size, "device": cache.device}
-        made = feature_pass(source, len(index), extractor, doing="features of real images", **options)
+        made = feature_pass(source, len(index), extractor, doing="evaluation: features of real images", **options)
         features = {} if made.features is None else {"features": made.features}
         return {"sum": made.moments.sum, "outer": made.moments.outer, **features}
 

@@ -155,7 +155,7 @@ class SampleEvaluator:
             found |= self._bound(with_floor, floor, REAL, self.num_floor, "_floor")
         if "fid" in self.metrics:
             uniform = from_sampler(self._noise, mix(self.seed, Stream.UNIFORM))
-            noise = cache(lambda: self._pass(uniform, self.num_samples))
+            noise = cache(lambda: self._pass(uniform, self.num_samples, doing="evaluation: features of noise"))
             found |= self._bound(["fid"], noise, UNIFORM, self.num_samples, "_noise")
         return found
 
@@ -259,9 +259,11 @@ class SampleEvaluator:
         several = values if isinstance(values, Mapping) else {name: values}
         return {key: float(value) for key, value in several.items()}
 
-    def _pass(self, source: Source, n: int, keep: Collection[str] = ()) -> FeatureSet:
+    def _pass(
+        self, source: Source, n: int, keep: Collection[str] = (), doing: str = "evaluation: drawing samples"
+    ) -> FeatureSet:
         options: dict[str, Any] = {"keep": keep, "batch_size": self.batch_size, "device": self.device}
-        return feature_pass(source, n, self.extractor, doing="evaluation: drawing samples", **options)
+        return feature_pass(source, n, self.extractor, doing=doing, **options)
 
     def _check(self) -> None:
         for images in (self.reference,) if self.other is None else (self.reference, self.other):

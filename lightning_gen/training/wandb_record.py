@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_gen.config.tree import PACKAGE
 from lightning_gen.errors import one_line
+from lightning_gen.progress import progress
 from lightning_gen.ranges import Count
 from lightning_gen.runs.comparison import HIDDEN, direction
 from lightning_gen.training.background import Background
@@ -134,7 +135,8 @@ class WandbRecord(Logger):
         """End the run, with these values in its summary."""
         if self.background.begun:
             self.background.call(self._end, summary, failed)
-            self.background.close()
+            with progress(None, "closing the wandb record"):
+                self.background.close()
 
     # -- in the thread -----------------------------------------------------------------------------------------
 

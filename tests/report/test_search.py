@@ -55,9 +55,11 @@ def test_the_page_of_a_search_shows_all_of_it(folder, browser, tmp_path):
 
 
 def test_the_leaderboard_writes_the_same_page(folder, monkeypatch):
-    monkeypatch.setattr(
-        "lightning_gen.commands.leaderboard.draw", lambda *_: [(folder / "leaderboard").mkdir()] and []
-    )
+    def draw(*_):
+        (folder / "leaderboard").mkdir()
+        return []
+
+    monkeypatch.setattr("lightning_gen.commands.leaderboard.draw", draw)
     result = CliRunner().invoke(app, ["leaderboard", str(folder)])
     assert result.exit_code == 0, result.output
     assert "Learning curves" in (folder / "leaderboard" / "report.html").read_text()

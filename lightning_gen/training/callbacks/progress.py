@@ -49,7 +49,7 @@ class StepProgress(StepCallback, ProgressBar):
         self.every_n_steps = max(trainer.max_steps // 10, 1)
         self._drawn, self._first_step = self._start[0], trainer.global_step
         if self._enabled and trainer.is_global_zero and terminal() is not None:
-            self._bar = Bar(trainer.max_steps, trainer.global_step, pl_module.stage, unit="")
+            self._bar = Bar(trainer.max_steps, trainer.global_step, pl_module.stage, "steps")
 
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         self._images = model.images_seen
