@@ -98,7 +98,7 @@ def latent_pictures(
     result: dict[str, Picture] = {"latents": Scatter(points, title + by_class, axes, labels, classes)}
     if codes.shape[1] == 2 and model.can_sample and not model.num_classes:
         some = codes[:PLANE_POINTS]
-        title = f"Images decoded all over the plane of codes, and the codes of {len(some):,} test images"
+        title = f"Images decoded over the plane of codes; codes of {len(some):,} test images"
         of_some = None if labels is None else labels[:PLANE_POINTS]
         result["plane"] = Scatter(some, title, axes, of_some, classes, plane(model, codes))
     return result

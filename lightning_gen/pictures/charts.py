@@ -145,8 +145,9 @@ class Scatter:
         axes.set(xlabel=self.axes[0], ylabel=self.axes[1])
         if self.background is not None:
             axes.imshow(faded(self.background), extent=self.background.extent, aspect="auto", interpolation="nearest")
+            axes.set(xlim=self.background.extent[:2], ylim=self.background.extent[2:])  # not outliers
         points = array(self.points)
-        size = min(max(20_000 / len(points), 4), 25)  # square points
+        size = min(max(20_000 / len(points), 4), 25 if self.background is None else 14)  # square points
         if self.labels is None:
             _dots(axes, points, s=size, alpha=0.7, color=BLUE)
             return rendered(made)
@@ -184,7 +185,7 @@ def _name_at(axes: Axes, place: np.ndarray, name: str) -> None:
     """Write the name of a class among its points: colours alone are hard to tell apart."""
     from matplotlib.patheffects import withStroke
 
-    style: Any = {"size": 11, "weight": "bold", "ha": "center", "va": "center"}
+    style: Any = {"size": 11, "weight": "bold", "ha": "center", "va": "center", "clip_on": True}
     x, y = place
     axes.text(x, y, name, path_effects=[withStroke(linewidth=3, foreground="white")], **style)
 
