@@ -36,7 +36,7 @@ MISTAKES = {
     "no steps for the first stage": (["model=vqvae", "model.prior_steps=9000"], "model.prior_steps=9000"),
     "no steps after layer-wise training": (
         ["model=ae", "networks=mlp", "model.pretrain.steps_per_layer=9000"],
-        "trainer.max_steps=6000 is less than",
+        "trainer.max_steps=3000 is less than",
     ),
     "a generator batch that devices do not divide": (
         ["trainer.devices=3", "dataset.batch_size=63", "model.generator_batch_size=64"],
