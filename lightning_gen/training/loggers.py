@@ -1,10 +1,11 @@
-"""Where scalars and pictures go: always metrics.csv, and wandb, TensorBoard or both."""
+"""Where scalars and pictures go: always metrics.csv, and the choices of `logger`."""
 
 import csv
 import io
 import os
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any
@@ -204,6 +205,52 @@ def sweep_of(run: Run) -> str | None:
 def is_trial(run: Run) -> bool:
     """Whether the run is a trial of a search."""
     return OmegaConf.select(run.config, "sweep.trial") is not None
+
+
+def mlflow_logger(run: Run, project: str, timeout: Positive = 60.0) -> Logger:
+    """An MLflow logger with its database in `mlflow/` of the run directory; a resumed run continues its record.
+
+    Args:
+        run: the run.
+        project: the experiment in MLflow.
+        timeout: the most seconds that the end of training waits for MLflow.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    from lightning_gen.training.other_records import MLflowRecord
+
+    _check_installed("mlflow", "sqlalchemy")
+    folder = run.path / "mlflow"
+    return MLflowRecord({**_named(run), "project": project, "dir": str(folder)}, timeout)
+
+
+def trackio_logger(run: Run, project: str, timeout: Positive = 60.0) -> Logger:
+    """A Trackio logger on this machine; a resumed run continues its record.
+
+    Args:
+        run: the run.
+        project: the project in Trackio.
+        timeout: the most seconds that the end of training waits for Trackio.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    from lightning_gen.training.other_records import TrackioRecord
+
+    _check_installed("trackio")
+    group = sweep_of(run) or f"{run.config.dataset.name}-{run.config.model.name}"
+    return TrackioRecord({**_named(run), "project": project, "group": group}, timeout)
+
+
+def _named(run: Run) -> dict[str, str]:
+    return {"id": run.config.id, "name": f"{run.config.dataset.name}-{run.config.model.name}-{run.config.id}"}
+
+
+def _check_installed(name: str, *others: str) -> None:
+    """Raise a UserError if the package of a logger, or one that it needs, is missing."""
+    if any(find_spec(package) is None for package in (name, *others)):
+        raise UserError(f"logger={name} needs `pip install 'lightning-gen[{name}]'`, or use logger=csv.")
 
 
 def tensorboard_logger(run: Run) -> Logger:

@@ -8,7 +8,6 @@ The `_step` of a row is the training step. So training, evaluation and pictures 
 import netrc
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,13 @@ from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from PIL import Image
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_gen.config.tree import PACKAGE
 from lightning_gen.errors import one_line
-from lightning_gen.progress import progress
 from lightning_gen.ranges import Count
 from lightning_gen.runs.comparison import HIDDEN, direction
-from lightning_gen.training.background import Background
-
-# What the names of scalars begin with, after `train/`, that tell how training goes but are no losses.
-DIAGNOSTICS = (
-    *("d_accuracy", "d_real", "d_fake", "logit_", "js_estimate", "grad_norm", "augment_p", "adaptive_weight"),
-    *("perplexity", "codes_used", "stage", "accuracy"),
-)
+from lightning_gen.training.record import Record
 
 
 class Extras:
@@ -56,16 +47,8 @@ class Extras:
 NOTHING = Extras()
 
 
-def section_of(name: str) -> str:
-    """The name in wandb of a scalar of metrics.csv; what stands before the slash is its section there."""
-    head, slash, rest = name.partition("/")
-    if not slash:  # images_seen, and what Lightning's callbacks log, such as lr-Adam
-        return f"progress/{name}" if name == "images_seen" else f"diagnostics/{name}"
-    return f"diagnostics/{rest}" if head == "train" and rest.startswith(DIAGNOSTICS) else name
-
-
-class WandbRecord(Logger):
-    """The logger of `logger=wandb`. Its run begins with the first call, in another thread.
+class WandbRecord(Record):
+    """The logger of `logger=wandb`. Its run begins with the first call.
 
     Args:
         start: arguments of `wandb.init`; the mode `auto` is online if wandb can log in, and otherwise offline.
@@ -74,51 +57,9 @@ class WandbRecord(Logger):
     """
 
     def __init__(self, start: dict[str, Any], extras: Extras, timeout: float) -> None:
-        super().__init__()
-        self.start, self.extras = start, extras
-        self.run_dir = Path(start["dir"])
-        hint = " metrics.csv has all numbers; logger.wandb.mode=offline or logger=csv avoids this."
-        self.background = Background("wandb", timeout, hint)
-        self.run: Any = None
-        self._step: int | None = None
-        self._waiting: dict[str, float] = {}  # for the next row
+        super().__init__("wandb", start, timeout)
+        self.extras, self.run_dir = extras, Path(start["dir"])
         self._named: set[str] = set()  # metrics that wandb knows
-
-    @property
-    def name(self) -> str:
-        return str(self.start["project"])
-
-    @property
-    def version(self) -> str:
-        return str(self.start["id"])
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Begin the run, with `params` as its config."""
-        config = vars(params) if isinstance(params, Namespace) else params
-        self.background.call(self._begin, config)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add scalars to the row of a step.
-
-        What comes without `images_seen` is of Lightning's callbacks, which count steps differently: it joins the row
-        of the latest step, or the first row.
-        """
-        values = {section_of(name): value for name, value in metrics.items()}
-        if "images_seen" in metrics and step is not None:
-            self._step = step
-            values, self._waiting = {**self._waiting, **values, "progress/step": step}, {}
-        if self._step is None:
-            self._waiting |= values
-        else:
-            self.background.call(self._log, values, self._step)
-
-    @rank_zero_only
-    def log_picture(self, name: str, picture: Image.Image, step: int, caption: str) -> None:
-        """Add a picture to the row of a step, as `pictures/NAME`."""
-        self._step = step
-        self.background.call(self._log_picture, name, picture, step, caption)
 
     @rank_zero_only
     def log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
@@ -129,14 +70,6 @@ class WandbRecord(Logger):
     def log_histograms(self, histograms: Mapping[str, tuple[Any, Any]], step: int) -> None:
         """Add histograms to the row of a step; each is the counts and the edges of its bins."""
         self.background.call(self._log_histograms, histograms, step)
-
-    @rank_zero_only
-    def finish(self, summary: dict[str, Any], failed: bool) -> None:
-        """End the run, with these values in its summary."""
-        if self.background.begun:
-            self.background.call(self._end, summary, failed)
-            with progress(None, "closing the wandb record"):
-                self.background.close()
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
@@ -165,7 +98,7 @@ class WandbRecord(Logger):
     def _log_picture(self, name: str, picture: Image.Image, step: int, caption: str) -> None:
         import wandb
 
-        self._log({f"pictures/{name}": wandb.Image(picture, caption=caption)}, step)
+        self._log({name: wandb.Image(picture, caption=caption)}, step)
 
     def _log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         import wandb

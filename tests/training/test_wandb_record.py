@@ -10,7 +10,8 @@ import pytest
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
 from lightning_gen.training.loggers import wandb_logger
-from lightning_gen.training.wandb_record import has_credentials, logged_in, section_of
+from lightning_gen.training.record import section_of
+from lightning_gen.training.wandb_record import has_credentials, logged_in
 from tests.helpers import assert_same, make_run, resume_run, train_run
 from tests.training.wandb_reader import parts_of
 
