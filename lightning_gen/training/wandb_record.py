@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import urlsplit
 
 from PIL import Image
@@ -22,6 +21,8 @@ from lightning_gen.errors import one_line
 from lightning_gen.ranges import Count
 from lightning_gen.runs.comparison import HIDDEN, direction
 from lightning_gen.training.record import Record
+
+DATA_DIR = "WANDB_DATA_DIR"  # where wandb keeps the pictures of tables until they are uploaded
 
 
 class Extras:
@@ -103,10 +104,14 @@ class WandbRecord(Record):
     def _log_table(self, name: str, columns: list[str], rows: list[list[Any]], step: int) -> None:
         import wandb
 
-        own = str(self.run_dir / "wandb")  # by default wandb keeps the pictures of tables in the home directory
         cells = [[wandb.Image(cell) if isinstance(cell, Image.Image) else cell for cell in row] for row in rows]
-        with patch.dict(os.environ, WANDB_DATA_DIR=os.environ.get("WANDB_DATA_DIR", own)):
+        given = os.environ.get(DATA_DIR)
+        os.environ[DATA_DIR] = given or str(self.run_dir / "wandb")  # wandb's own default is in the home directory
+        try:
             self.run.log({f"pictures/{name}": wandb.Table(columns=[*columns], data=cells)}, step=step)
+        finally:
+            if given is None:
+                del os.environ[DATA_DIR]
 
     def _log_histograms(self, histograms: Mapping[str, tuple[Any, Any]], step: int) -> None:
         import wandb
