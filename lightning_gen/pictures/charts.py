@@ -98,14 +98,15 @@ class Points:
     def draw(self, heading: str = "") -> Image.Image:
         side = 5.4
         made, axes = figure(self.title, heading, height=side, right=WIDTH - LEFT - side, top=LINE)
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="x, scaled to [0, 1]", ylabel="y, scaled to [0, 1]")
+        limits = (-0.025, 1.025)  # points on the edge are shown whole
+        axes.set(xlim=limits, ylim=limits, xlabel="x, scaled to [0, 1]", ylabel="y, scaled to [0, 1]")
         if self.field is not None:
             self._draw_field(made, axes, self.field)
         if self.reference is not None:  # large, so that it shows around what covers it
             _dots(axes, array(self.reference), s=110, color=PALE_ORANGE, label="real points")
         for index, (name, points) in enumerate(self.sets.items()):
             colour = COLOURS[index % 10] if self.field is None else "black"
-            _dots(axes, array(points), s=5, alpha=0.5 if len(points) > 500 else 1, color=colour, label=name)
+            _dots(axes, array(points), s=8, alpha=0.5 if len(points) > 500 else 1, color=colour, label=name)
         place: Any = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0, "frameon": False}
         if len(self.sets) > 1 or self.reference is not None:
             _opaque(axes.legend(**place, ncols=4, fontsize=10, handletextpad=0.2, columnspacing=1.5))
@@ -116,7 +117,9 @@ class Points:
         values = array(field)
         limit = max(float(np.abs(values).max()), 1e-6)  # white is 0: the discriminator is undecided
         extent = (0.0, 1.0, 0.0, 1.0)
+        limits = (axes.get_xlim(), axes.get_ylim())
         drawn = axes.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, origin="lower", extent=extent)
+        axes.set(xlim=limits[0], ylim=limits[1])
         bar = made.colorbar(drawn, cax=axes.inset_axes((1.03, 0, 0.035, 1)), ticks=[-limit, 0, limit])
         bar.set_ticklabels(["generated", "undecided", "real"])
 
