@@ -60,13 +60,13 @@ def plain_ae(model: Any) -> Step:
     return step
 
 
-def plain_vae(model: Any) -> Step:
+def plain_vae(model: Any, binary: bool = True) -> Step:
     encoder, head, decoder = deepcopy((model.encoder, model.posterior, model.decoder))
     optimizer = adam(encoder, head, decoder, lr=1e-3)
     weight, bias = head.weight, head.bias
 
     def step(images: Tensor) -> None:
-        images = torch.bernoulli(images)
+        images = torch.bernoulli(images) if binary else images
         mean, log_variance = F.linear(encoder(images), weight, bias).chunk(2, dim=1)
         latents = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         likelihood = -F.binary_cross_entropy_with_logits(decoder(latents), images, reduction="sum")

@@ -66,6 +66,31 @@ def test_the_ranks_together_see_what_one_process_sees(transform, batches_per_ste
     assert torch.equal(together, alone)
 
 
+@pytest.mark.parametrize(("batches_per_step", "world_size"), [(1, 1), (3, 1), (1, 2), (2, 2)])
+def test_gathering_several_steps_at_once_changes_nothing(monkeypatch, batches_per_step, world_size):
+    data = ImageSet(torch.randint(256, (37, 1, 8, 8), dtype=torch.uint8), torch.arange(37))
+
+    def batches(start):
+        position = {"batches_per_step": batches_per_step, "world_size": world_size, "rank": world_size - 1}
+        loader = TrainLoader(data, 8, seed=2, start=start * 8 * batches_per_step, **position)
+        return loader.steps_at_once(), list(itertools.islice(loader, 9))
+
+    (several, together), (_, resumed) = batches(0), batches(4)
+    assert several > 9
+    monkeypatch.setattr("lightning_gen.data.loader.AT_ONCE", 0)
+    (one, single), (_, later) = batches(0), batches(4)
+    assert one == 1
+    for left, right in zip([*together, *resumed], [*single, *later], strict=True):
+        assert torch.equal(left.images, right.images)
+        assert torch.equal(left.labels, right.labels)
+        assert left.images.data_ptr() % 64 == 0  # or matrix products might round in another way
+    assert torch.equal(together[4].images, resumed[0].images)
+
+
+def test_a_batch_that_would_begin_at_an_odd_address_is_gathered_alone():
+    assert TrainLoader(images(), 10, seed=0).steps_at_once() == 1  # 10 images of 25 numbers: 1,000 bytes
+
+
 @pytest.mark.parametrize("read_ahead", [1, 4, 9])
 def test_reading_ahead_changes_nothing(read_ahead):
     direct = take(TrainLoader(images(), 10, seed=2, transform=EVERYTHING), 30)
