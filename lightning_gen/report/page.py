@@ -72,7 +72,8 @@ def page(groups: Sequence[Group], title: str = "", search: dict[str, Any] | None
     data = {"charts": items, "steps": parts["steps"], "pictures": parts.pop("embedded"), "live": live}
     first = runs[0]
     heading = title or (shown[0].name if len(shown) == 1 else f"{len(shown)} settings compared")
-    subtitle = shortest(first.path) if len(runs) == 1 else f"{len(runs)} runs"
+    count = sum(len(group.runs) for group in groups)
+    subtitle = shortest(first.path) if count == 1 else f"{count} runs"
     return _render(data, **parts, title=heading, subtitle=subtitle, live=live, contents=_contents(parts))
 
 

@@ -10,14 +10,14 @@ BUDGET = 12 * 2**20  # bytes of all pictures on a page
 MOST_STEPS = 25  # pictures of one kind and run
 KINDS = {  # by folder: heading and what it shows, in the order of the page
     "samples": ("Samples", "Images that the model draws from the same random codes at every step."),
-    "reconstructions": ("Reconstructions", "Held-out images, each with its reconstruction on the right."),
-    "interpolations": ("Interpolations", "Each row goes from one code to another in equal parts."),
+    "reconstructions": ("Reconstructions", "Held-out images with their reconstructions."),
+    "interpolations": ("Interpolations", "From one code to another in equal parts, along each row."),
     "traversals": ("Traversals", "One number of the code changes along a row; the others stay."),
     "categories": ("Categories", "One value of the categorical code per column."),
-    "field": ("Discriminator", "Where the discriminator sees real points (blue) and samples (red)."),
+    "field": ("Discriminator", "What the discriminator says in the plane, with samples and real points."),
     "latents": ("Codes", "The codes of held-out images in the plane, coloured by class if there are labels."),
     "plane": ("Latent plane", "Images decoded over the plane of the codes."),
-    "neighbours": ("Nearest training images", "Samples on the left, each followed by its nearest training images."),
+    "neighbours": ("Nearest training images", "Samples with their nearest training images: copies would be equal."),
     "kl_per_dimension": ("KL divergence", "How much each number of the code says about the image, in nats."),
 }
 

@@ -106,7 +106,8 @@ def _charts(board: Leaderboard) -> list[tuple[str, str, Callable[[], Plot]]]:
 def _text(board: Leaderboard) -> str:
     statuses = [entry.status for entry in board.entries]
     counts = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    wanted = " and ".join(f"{metric} ({mode})" for metric, mode in zip(board.metrics, board.modes, strict=True))
+    better = {"min": "lower is better", "max": "higher is better"}
+    wanted = " and ".join(f"{m} ({better[mode]})" for m, mode in zip(board.metrics, board.modes, strict=True))
     return f"{len(board.entries)} settings: {counts}. In order of {wanted}."
 
 

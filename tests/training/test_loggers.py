@@ -88,6 +88,8 @@ def test_a_list_of_loggers_gets_scalars_and_pictures(tmp_path):
 def test_all_numbers_are_in_the_summary(tmp_path):
     _, summary = train_run(tmp_path, "model=ae", "networks=mlp", "trainer.max_steps=2")
     last = {}
+    seconds = [float(row["seconds"]) for row in read(tmp_path / "metrics.csv")]
+    assert 0 < seconds[0] < seconds[-1] <= summary["progress"]["seconds"]
     for row in read(tmp_path / "metrics.csv"):
         last |= {
             name: float(value)

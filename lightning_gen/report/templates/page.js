@@ -35,7 +35,7 @@
       } else if (model.type === "Grid") {
         model.setv({ grid_line_color: line, grid_line_alpha: 0.6 });
       } else if (model.type === "Figure") {
-        model.setv({ background_fill_color: surface, border_fill_color: surface, outline_line_color: null });
+        model.setv({ background_fill_color: surface, border_fill_color: surface, outline_line_color: null, border_line_color: null });
       } else if (model.type === "ColorBar") {
         model.setv({ background_fill_color: surface, major_label_text_color: faint, title_text_color: faint, title_text_font: font, major_label_text_font: font });
       } else if (model.type === "GlyphRenderer" && model.tags.length) {
