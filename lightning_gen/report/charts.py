@@ -26,6 +26,7 @@ def new_plot(x: str, y: str, height: int = SMALL, **options: Any) -> Plot:
         toolbar_location="above",
         **options,
     )
+    plot.background_fill_color = plot.border_fill_color = plot.outline_line_color = None  # the page shows through
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
     plot.xaxis.axis_label, plot.yaxis.axis_label = x, y

@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
 def opened(runs, browser, tmp_path_factory):
     """The page of all three runs, written by the command."""
     path = tmp_path_factory.mktemp("page") / "report.html"
-    result = CliRunner().invoke(app, ["report", str(runs[0].path.parent), "-o", str(path)])
+    result = CliRunner().invoke(app, ["report", *(str(run.path) for run in runs), "-o", str(path)])
     assert result.exit_code == 0, result.output
     browser.resize(1400)
     browser.open(path.as_uri())
@@ -87,11 +87,11 @@ def test_it_fits_into_the_window_light_and_dark(opened, width, dark):
     opened.resize(width, 900, dark)
     assert opened.run("document.documentElement.scrollWidth") <= width
     back = opened.run("getComputedStyle(document.body).backgroundColor")
-    plot = opened.run("Bokeh.index.roots[0].model.background_fill_color")
+    plot = opened.run("Bokeh.index.roots[0].model.below[0].major_label_text_color")
     assert (max(map(int, re.findall(r"\d+", back))) < 60) == dark
-    assert (plot == "#ffffff") != dark
+    assert (plot == "#59636f") != dark
     opened.run("document.getElementById('theme').click()")  # the button turns it round
-    assert (opened.run("Bokeh.index.roots[0].model.background_fill_color") == "#ffffff") == dark
+    assert (opened.run("Bokeh.index.roots[0].model.below[0].major_label_text_color") == "#59636f") == dark
     opened.run("document.getElementById('theme').click()")
     opened.run("sessionStorage.clear()")
 

@@ -26,7 +26,7 @@
   // -- charts: drawn when they come into view, in the colours of the page
   const colour = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   function restyle(plot) {
-    const [text, faint, line, surface] = ["--text", "--faint", "--line", "--surface"].map(colour);
+    const [text, faint, line] = ["--text", "--faint", "--line"].map(colour);
     const font = getComputedStyle(document.body).fontFamily;
     for (const model of plot.references()) {
       if (model.type.endsWith("Axis")) {
@@ -34,10 +34,8 @@
                      axis_label_text_font: font, major_label_text_font: font, axis_label_text_font_style: "normal" });
       } else if (model.type === "Grid") {
         model.setv({ grid_line_color: line, grid_line_alpha: 0.6 });
-      } else if (model.type === "Figure") {
-        model.setv({ background_fill_color: surface, border_fill_color: surface, outline_line_color: null, border_line_color: null });
       } else if (model.type === "ColorBar") {
-        model.setv({ background_fill_color: surface, major_label_text_color: faint, title_text_color: faint, title_text_font: font, major_label_text_font: font });
+        model.setv({ background_fill_color: null, major_label_text_color: faint, title_text_color: faint, title_text_font: font, major_label_text_font: font });
       } else if (model.type === "GlyphRenderer" && model.tags.length) {
         const { colour: number } = model.tags[0];
         const shown = number === "text" ? text : number < 0 ? colour("--grey") : colour(`--c${number}`);
