@@ -28,15 +28,14 @@ class MLflowRecord(Record):
         Path(folder).mkdir(exist_ok=True)
         uri = f"sqlite:///{folder}/mlflow.db"
         client = MlflowClient(uri)
-        experiment = client.get_experiment_by_name(project)
-        tag = f"tags.lightning_gen_id = '{self.version}'"
-        earlier = client.search_runs([experiment.experiment_id], tag) if experiment else []
+        found = client.get_experiment_by_name(project)
+        experiment = found.experiment_id if found else client.create_experiment(project, f"{folder}/artifacts")
+        earlier = client.search_runs([experiment], f"tags.lightning_gen_id = '{self.version}'")
         self.run = MLFlowLogger(
             experiment_name=project,
             run_name=self.start["name"],
             tracking_uri=uri,
             tags={"lightning_gen_id": self.version},
-            artifact_location=f"{folder}/artifacts",
             run_id=earlier[0].info.run_id if earlier else None,
         )
         if not earlier:  # MLflow lets no parameter change
