@@ -5,6 +5,7 @@ python docs/images/take.py NAME RUN    for example: python docs/images/take.py m
 The document that shows a picture names the command that trains the run.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -28,7 +29,10 @@ PICTURES = {  # the folder of the run that holds it, and the step; None: the las
 
 
 def take(name: str, run: Path) -> None:
-    """Write the picture `name` from the run directory `run`, as small as a PNG file can be without loss."""
+    """Write the picture `name`, or the animation progress.webp, from the run directory `run`."""
+    if name == "progress.webp":
+        shutil.copy(run / "samples" / name, FOLDER / name)
+        return
     folder, step = PICTURES[name]
     found = sorted((run / folder).glob("step_*.png"))
     path = found[-1] if step is None else run / folder / f"step_{step:08d}.png"
