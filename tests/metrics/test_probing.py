@@ -24,6 +24,8 @@ def test_pca_agrees_with_scikit_learn(digits):
     reference = Reference(5).fit(flat)
     error = ((reference.inverse_transform(reference.transform(held_out)) - held_out) ** 2).sum(1).mean()
     ours = PCA(train, 5)
+    torch.testing.assert_close(ours.mean, torch.from_numpy(reference.mean_), rtol=1e-12, atol=1e-12)
+    assert PCA(train / 255, 5).squared_error(test / 255) == pytest.approx(error, rel=1e-6)  # float images too
     assert ours.squared_error(test) == pytest.approx(error, rel=1e-6)
     expected = torch.from_numpy(reference.transform(held_out)).abs().float()
     torch.testing.assert_close(ours.encode(test).abs(), expected, rtol=1e-4, atol=1e-4)
