@@ -6,6 +6,7 @@ browser run no script but the three that are written here.
 
 import datetime
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -160,7 +161,9 @@ def _described(group: Group, colour: int) -> dict[str, Any]:
     runs = []
     for run in group.runs:
         facts, where = tables.facts(run), shortest(run.path)
-        commands = [("train it again", tables.command(run)), ("draw samples", f"lightning-gen sample {where}")]
+        commands = [("train it again", tables.command(run))]
+        if (run.path / "samples").is_dir():
+            commands.append(("draw samples", f"lightning-gen sample {shlex.quote(where)}"))
         seed = f", seed {facts.get('Seed')}" if len(group.runs) > 1 else ""
         short = ", ".join(
             f"{facts[name]} {unit}".strip() for name, unit in (("Steps", "steps"), ("Time", "")) if name in facts
