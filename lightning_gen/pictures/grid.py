@@ -18,7 +18,7 @@ WIDEST, TALLEST, NARROWEST = 900, 1000, 600  # pixels; a grid of large images ma
 LARGEST_SIDE = 200  # pixels; images are enlarged up to this side
 MARGIN, GAP, BREAK = 12, 2, 8  # around the grid, between images, and in addition at a break
 TITLE, HEADING, NAME = 20, 16, 13  # sizes of letters, which can be read in a picture at half its size
-BLACK, GREY = 0, 90  # of 255
+BLACK, GREY, FRAME = 0, 90, 150  # of 255
 LONGEST = 140  # pixels for a name that stands beside a row or upright above a column; it is shortened to fit
 
 
@@ -82,8 +82,11 @@ class Grid:
         images = to_uint8(self.images.detach()).cpu().numpy().transpose(0, 2, 3, 1)  # [N, H, W, C]
         large = images.repeat(layout.factor, axis=1).repeat(layout.factor, axis=2)
         canvas = np.full((layout.height, layout.width, images.shape[-1]), 255, dtype=np.uint8)
+        height, width = large.shape[1:3]
+        for x, y in layout.corners:  # a frame, because images that are white at their edges would run together
+            canvas[y - 1 : y + height + 1, x - 1 : x + width + 1] = FRAME
         for image, (x, y) in zip(large, layout.corners, strict=True):
-            canvas[y : y + image.shape[0], x : x + image.shape[1]] = image
+            canvas[y : y + height, x : x + width] = image
         picture = Image.fromarray(canvas[..., 0] if canvas.shape[-1] == 1 else canvas)
         for text in layout.texts:
             _write(picture, text)
