@@ -50,9 +50,11 @@ def _job(run: Run, stop: StopRequest) -> float:
             run.save()
         try:
             return _train(run, parts, rank, processes)
-        except UserError as error:
+        except Exception as error:
             if rank == 0:
-                run.write_summary(error=str(error))
+                if isinstance(error, UserError):
+                    run.write_summary(error=str(error))
+                finish(run, "failed")  # the list of all runs says so
             raise
     finally:
         run.release()

@@ -8,7 +8,7 @@ from rich.table import Table
 from lightning_gen.commands.terminal import console
 from lightning_gen.errors import UserError
 from lightning_gen.files import shortest
-from lightning_gen.report.index import Entry, entries, write_index
+from lightning_gen.report.index import Entry, entries, run_directories, write_index
 
 
 def list_runs(folder: Path) -> list[Entry]:
@@ -19,16 +19,21 @@ def list_runs(folder: Path) -> list[Entry]:
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}: name the one that holds your runs.")
+    nothing = UserError(f"There are no runs in {folder}.")
+    if next(run_directories(folder), None) is None:
+        raise nothing  # and no index.html in a folder named by mistake
+    written = True
     try:
         found = write_index(folder)
     except OSError as error:
-        found = entries(folder)
+        found, written = entries(folder), False
         print(f"note: no {folder / 'index.html'} ({error.strerror}).", file=sys.stderr)
     if not found:
-        raise UserError(f"There are no runs in {folder}.")
+        raise nothing
     out = console()
     out.print(as_table(found))
-    out.print(f"page  {shortest((folder / 'index.html').resolve())}")
+    if written:
+        out.print(f"page  {shortest((folder / 'index.html').resolve())}")
     return found
 
 

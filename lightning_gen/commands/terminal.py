@@ -74,7 +74,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
     if (run.path / "report.html").exists():
         out.print(f"report   {shortest(run.path / 'report.html')}")
     if any((run.path / "wandb").glob("offline-run-*")):
-        out.print(f"upload   wandb sync {where}/wandb/offline-run-*")
+        out.print(f"upload   wandb sync {shlex.quote(where)}/wandb/offline-run-*")
     if summary["status"] == "completed":
         for title, command in zip(("next", "", "", ""), next_commands(run, can_sample=bool(grids)), strict=False):
             out.print(f"{title:<8} {command}")

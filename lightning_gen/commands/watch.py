@@ -1,5 +1,6 @@
 """The command `lightning-gen watch`: the page of a run, served on this machine and refreshed while it trains."""
 
+import contextlib
 import time
 from functools import partial
 from http import HTTPStatus
@@ -20,7 +21,8 @@ class LivePage:
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
-        self._lock, self._made, self._html, self._state = Lock(), -seconds, "", ""
+        self._lock, self._made, self._html = Lock(), -seconds, ""
+        self._state: str | None = None  # that of `_html`
 
     def state(self) -> str:
         """What identifies the present state of the run; the last one while the page is younger than `seconds`."""
@@ -48,7 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         super().__init__(*arguments)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
-        host = self.headers.get("Host", "").rpartition(":")[0]
+        host = self.headers.get("Host", "").partition(":")[0]  # without the port
         if host not in (ADDRESS, "localhost"):  # a page from elsewhere that has taken this machine's address
             self.send_error(HTTPStatus.FORBIDDEN)
         elif self.path == "/state":
@@ -67,8 +69,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")
-        self.end_headers()
-        self.wfile.write(content)
+        with contextlib.suppress(ConnectionError):  # the window has been closed
+            self.end_headers()
+            self.wfile.write(content)
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Print nothing for each request."""

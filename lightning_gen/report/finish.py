@@ -13,13 +13,16 @@ def finish(run: Run, status: str) -> None:
     try:
         if run.config.get("report", True) and status in FINISHED:
             write_report(run)
+    except Exception as error:  # a full disk, a damaged record
+        print(f"note: no page of this run: {one_line(error)}", file=sys.stderr)
+    try:
         root = runs_root(run.path)
         if root is not None:
             from lightning_gen.report.index import write_index
 
             write_index(root)
-    except Exception as error:  # a full disk, a damaged record
-        print(f"note: no page of this run: {one_line(error)}", file=sys.stderr)
+    except Exception as error:  # a full disk, a file system without locks
+        print(f"note: runs/index.html is not up to date: {one_line(error)}", file=sys.stderr)
 
 
 def write_report(run: Run) -> None:

@@ -199,8 +199,10 @@ def _metrics_of(runs: Sequence[Run]) -> list[str]:
     if len(searched[0]) > 1 and all(names == searched[0] for names in searched):
         return searched[0]
     found = {name for run in runs if (name := run.read_summary().get("best", {}).get("metric"))}
+    if not found:
+        raise UserError("None of these runs has a best.ckpt, so there is nothing to order them by.")
     if len(found) != 1:
-        known = ", ".join(sorted(found)) or "none"
+        known = ", ".join(sorted(found))
         raise UserError(
             f"These runs have no metric in common that decided best.ckpt ({known}): name one with --metric."
         )

@@ -52,8 +52,10 @@ class Background:
         if self._thread is None:
             return
         self._calls.put(None)
+        closed = time.monotonic()
         while self._thread.is_alive():
-            left = self._begun + self.timeout - time.monotonic()
+            begun = max(self._begun, closed)  # the thread may not have begun what came last
+            left = begun + self.timeout - time.monotonic()
             if left <= 0:
                 self._give_up(f"it has not answered for {self.timeout:g} seconds")
                 return

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -58,6 +60,18 @@ def test_only_this_machine_is_answered(served):
         get(address, Host="evil.example:80")
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(f"{address}../config.yaml")
+
+
+def test_a_window_that_is_closed_while_the_page_loads_is_no_error(served, capsys):
+    _, address = served
+    port = int(address.split(":")[-1].strip("/"))
+    with socket.create_connection(("127.0.0.1", port)) as window:
+        window.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset, not an orderly end
+        window.sendall(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")  # as browsers do for port 80
+        assert window.recv(15).endswith(b" 200 OK")
+    assert get(address)
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_told(served, tmp_path):

@@ -4,9 +4,12 @@ import json
 import multiprocessing
 import time
 
+import pytest
 from typer.testing import CliRunner
 
 from lightning_gen.cli import app
+from lightning_gen.commands.runs import list_runs
+from lightning_gen.errors import UserError
 from lightning_gen.report.index import entries, write_index
 from tests.helpers import QUICK
 from tests.report.runs import recorded_run
@@ -33,6 +36,25 @@ def test_runs_of_all_kinds_are_listed_the_newest_first(tmp_path, monkeypatch):
         line[0] for line in lines[1:4]
     ]
     running.release()
+
+
+def test_a_list_that_cannot_be_written_is_still_printed(tmp_path, monkeypatch):
+    recorded_run(tmp_path / "one", "model=ae")
+
+    def read_only(folder):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lightning_gen.commands.runs.write_index", read_only)
+    result = CliRunner().invoke(app, ["runs", str(tmp_path)])
+    assert (result.exit_code, "page " in result.stdout) == (0, False)
+    assert "completed" in result.stdout
+    assert "(Permission denied)" in result.stderr
+
+
+def test_a_folder_without_runs_stays_as_it_is(tmp_path):
+    with pytest.raises(UserError, match="There are no runs in"):
+        list_runs(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_is_gone_or_has_changed_is_read_again(tmp_path):

@@ -104,6 +104,12 @@ def test_runs_without_a_common_metric(tmp_path):
         leaderboard([one, other])
 
 
+def test_runs_that_all_failed(tmp_path):
+    failed = [run_of(tmp_path / str(seed), ["model=ae", f"seed={seed}"], "failed") for seed in range(2)]
+    with pytest.raises(UserError, match=r"None of these runs has a best\.ckpt"):
+        leaderboard(failed)
+
+
 def test_short_names():
     keys = ["model.generator_optimizer.lr", "model.discriminator_optimizer.lr", "model.latent_dim", "model/loss"]
     assert list(short_names(keys).values()) == [

@@ -42,3 +42,16 @@ def test_the_end_waits_no_longer_than_it_may(capsys):
     assert time.monotonic() - start < 5
     assert "it has not answered for 0.2 seconds" in capsys.readouterr().err
     never.set()
+
+
+def test_the_end_gives_each_call_its_time():
+    """A call that comes with the end is not measured against the time since the one before."""
+    background = Background("a service", timeout=0.5)
+    door, made = threading.Event(), []
+    background.call(door.wait)
+    time.sleep(0.7)
+    background.call(made.append, 1)
+    threading.Timer(0.1, door.set).start()
+    background.close()
+    assert made == [1]
+    assert not background.broken

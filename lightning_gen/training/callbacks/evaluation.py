@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gen.errors import NotFinite, UserError, did_you_mean
+from lightning_gen.errors import NotFinite, UserError, did_you_mean, one_line
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.memorization import nearest_in_pixels
@@ -84,7 +84,14 @@ class Evaluation(StepCallback):
         self._log_nearest(trainer, pl_module)
         self.saver.save_last(trainer, pl_module, again=True)
         if trainer.is_global_zero:
+            self._animate()
+
+    def _animate(self) -> None:
+        """Write samples/progress.webp. A trained run never fails by this."""
+        try:
             animate(self.run_dir / "samples")
+        except Exception as error:  # a full disk, a damaged picture, a Pillow without WebP
+            print(f"note: no samples/progress.webp: {one_line(error)}", file=sys.stderr)
 
     def measure_likelihood(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the test likelihood to the metrics of this step; it is too slow for every evaluation."""

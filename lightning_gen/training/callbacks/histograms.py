@@ -39,5 +39,5 @@ class Histograms(StepCallback):
 @torch.no_grad()
 def histogram(values: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Counts [64] and edges of the bins [65] of the finite values."""
-    array = values.detach().float().cpu().numpy()
+    array = values.detach().float().cpu().double().numpy()  # float32 has no 64 steps between 1 and the next numbers
     return np.histogram(array[np.isfinite(array)], bins=BINS)

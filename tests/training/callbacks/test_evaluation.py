@@ -112,3 +112,13 @@ def test_a_run_whose_codes_overflow_between_two_logged_steps_ends_with_one_line(
     with pytest.raises(UserError, match=r"training has diverged\. Lower the learning rate"):
         train_run(tmp_path, f"model={model}", "model.optimizer.lr=1e20", *options)
     assert Run.load(tmp_path).read_summary()["status"] == "failed"
+
+
+def test_an_animation_that_cannot_be_written_does_not_fail_the_run(tmp_path, monkeypatch, capsys):
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lightning_gen.training.callbacks.evaluation.animate", full)
+    _, summary = train_run(tmp_path / "run", "model=ae", "networks=mlp", "trainer.max_steps=2")
+    assert summary["status"] == "completed"
+    assert "no samples/progress.webp: [Errno 28]" in capsys.readouterr().err
