@@ -1,6 +1,6 @@
 """The best Fréchet distance over time in searches with and without pruning, with equal seconds of training.
 
-python benchmarks/pruning.py digits 240     sweeps=gan_search with short trials on the digits, 240 seconds for each search
+python benchmarks/pruning.py digits 240     sweeps=gan_search with shorter trials, 240 seconds for each search
 python benchmarks/pruning.py mnist 400      the same on MNIST
 
 Each seed of the sampler has a search without pruning and one with the median rule. The two run side by side with one
