@@ -52,7 +52,7 @@ def start(dataset: str, pruner: str, seed: int, seconds: float) -> subprocess.Po
 
 def curve(directory: Path, seconds: float) -> tuple[Curve, int, int]:
     """The best distance over the seconds of a search, and how many trials were trained and pruned."""
-    runs = sorted((Run(path.parent) for path in directory.glob("*/summary.json")), key=lambda run: int(run.path.name))
+    runs = sorted((Run.load(path.parent) for path in directory.glob("*/summary.json")), key=lambda run: int(run.path.name))
     points: Curve = []
     spent, best, pruned = 0.0, math.inf, 0
     for run in runs:
