@@ -52,7 +52,9 @@ def start(dataset: str, pruner: str, seed: int, seconds: float) -> subprocess.Po
 
 def curve(directory: Path, seconds: float) -> tuple[Curve, int, int]:
     """The best distance over the seconds of a search, and how many trials were trained and pruned."""
-    runs = sorted((Run.load(path.parent) for path in directory.glob("*/summary.json")), key=lambda run: int(run.path.name))
+    runs = sorted(
+        (Run.load(path.parent) for path in directory.glob("*/summary.json")), key=lambda run: int(run.path.name)
+    )
     points: Curve = []
     spent, best, pruned = 0.0, math.inf, 0
     for run in runs:
@@ -68,8 +70,8 @@ def curve(directory: Path, seconds: float) -> tuple[Curve, int, int]:
 
 
 def best_at(points: Curve, time: float) -> float:
-    """The best distance until a time; not a number before the first evaluation."""
-    return min((distance for seconds, distance in points if seconds <= time), default=math.nan)
+    """The best distance until a time; infinite before the first evaluation."""
+    return min((distance for seconds, distance in points if seconds <= time), default=math.inf)
 
 
 def draw(curves: dict[str, list[Curve]], dataset: str, seconds: float, path: Path) -> None:
@@ -84,9 +86,7 @@ def draw(curves: dict[str, list[Curve]], dataset: str, seconds: float, path: Pat
     axes.set_title(title, fontsize=9)
     times = [seconds * i / 400 for i in range(1, 401)]
     for colour, (name, searches) in zip(("#0072B2", "#D55E00"), curves.items(), strict=True):
-        values = [
-            [min((v for t, v in search if t <= time), default=math.nan) for time in times] for search in searches
-        ]
+        values = [[best_at(search, time) for time in times] for search in searches]
         for line in values:
             axes.plot(times, line, color=colour, alpha=0.35, linewidth=1)
         axes.plot(
