@@ -1,5 +1,7 @@
 """Which devices a run uses, and how many processes."""
 
+import os
+
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -62,14 +64,32 @@ def process_count(trainer: DictConfig) -> int:
     """The number of processes of the run, over all nodes.
 
     Raises:
-        UserError: several nodes without a launcher, or a launcher that started another number of processes.
+        UserError: several nodes without a launcher, a launcher that started another number of processes, or tasks
+            of SLURM that cannot be the processes of one run.
     """
     count, (_, running) = device_count(trainer) * trainer.num_nodes, rank_from_environment()
     if trainer.num_nodes > 1 and running == 1:
         raise UserError(f"trainer.num_nodes={trainer.num_nodes} needs srun or torchrun, one process per device.")
+    if running > 1 and "WORLD_SIZE" not in os.environ:
+        _check_tasks(running)
     if running > 1 and running != count:
         raise UserError(
             f"{running} processes were started, but trainer.devices={trainer.devices} and "
             f"trainer.num_nodes={trainer.num_nodes} make {count}: make them equal."
         )
     return count
+
+
+def _check_tasks(tasks: int) -> None:
+    """Refuse what Lightning answers with a traceback, and a job that would wait for processes that nobody starts."""
+    if "SLURM_NTASKS_PER_NODE" not in os.environ:
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+        raise UserError(
+            f"This job of SLURM has --ntasks={tasks}, which does not say how many processes each node has: "
+            f"use --ntasks-per-node={-(-tasks // nodes)}."
+        )
+    if "SLURM_STEP_ID" not in os.environ:
+        raise UserError(
+            f"This job of SLURM has {tasks} tasks, but srun did not start this process: "
+            "use `srun python train.py ...`, or --ntasks-per-node=1."
+        )

@@ -32,8 +32,12 @@ def free_port() -> int:
 def worker_environment(rank: int, count: int, port: int) -> dict[str, str]:
     """The variables that Lightning reads, and an equal share of the CPU cores."""
     threads = str(max((os.cpu_count() or 1) // count, 1))
+    # In a job of SLURM with one task, Lightning would take the number of tasks for that of the processes. This name
+    # tells it not to.
+    task = {"SLURM_JOB_NAME": "interactive"} if "SLURM_NTASKS" in os.environ else {}
     return {
         **os.environ,
+        **task,
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "NODE_RANK": "0",

@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
@@ -125,7 +125,8 @@ def make_trainer(
     if options.get("profiler") in PROFILERS:  # by its name alone it would report to a log that nobody sees
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=run_dir, filename="profile")
     plugins: list[Any] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():  # a job continues from last.ckpt, not from a checkpoint by Lightning
+    if not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
+        # A job continues from last.ckpt, not from a checkpoint by Lightning.
         plugins.append(SLURMEnvironment(auto_requeue=False))
     if accelerator == "cpu" and str(options["precision"]) in ("16", "16-mixed"):  # Lightning would use bfloat16
         raise UserError(

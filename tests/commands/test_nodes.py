@@ -23,10 +23,11 @@ def node(rank, environment, arguments):
 TORCHRUN = {"RANK": "", "GROUP_RANK": "", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
 TORCHRUN |= {"TORCHELASTIC_RUN_ID": "none"}
 SRUN = {"SLURM_PROCID": "", "SLURM_NODEID": "", "SLURM_LOCALID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_ID": "77"}
-SRUN |= {"SLURM_JOB_NAME": "train", "SLURM_NTASKS_PER_NODE": "1"}
+SRUN |= {"SLURM_JOB_NAME": "train", "SLURM_NTASKS_PER_NODE": "1", "SLURM_STEP_ID": "0"}
+SRUN_TORCHRUN = {**SRUN, **TORCHRUN, "SLURM_NTASKS": "1"}  # Lightning would train one process of one
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, SRUN], ids=["torchrun", "srun"])
+@pytest.mark.parametrize("launcher", [TORCHRUN, SRUN, SRUN_TORCHRUN], ids=["torchrun", "srun", "both"])
 def test_two_nodes_give_what_one_process_gives(tmp_path, train_command, launcher):
     common = ("model=gan", "networks=mlp", "hardware=cpu", "trainer.max_steps=8", "trainer.precision=64-true")
     assert train_command(*quick(*common, f"hydra.run.dir={tmp_path}/one")).returncode == 0

@@ -61,6 +61,7 @@ def srun(folder, *arguments, **more):
     job |= {
         "SLURM_NODEID": "0",
         "SLURM_NNODES": "1",
+        "SLURM_STEP_ID": "0",
         "SLURM_NODELIST": "localhost",
         "SLURM_JOB_NODELIST": "localhost",
     }
@@ -95,3 +96,30 @@ def test_two_processes_of_a_job_that_diverges_go_back_together(tmp_path):
     (run_dir,) = (tmp_path / "runs" / "digits" / "ae").iterdir()
     assert Run.load(run_dir).read_summary()["progress"]["step"] == 3
     assert len(Run.load(run_dir).read_summary()["rollbacks"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, "error: This job of SLURM has --ntasks=4, which does not say how many processes each node has: use --ntasks-per-node=2."),
+        ({"SLURM_NTASKS_PER_NODE": "2"}, "error: This job of SLURM has 4 tasks, but srun did not start this process: use `srun python train.py ...`, or --ntasks-per-node=1."),
+    ],
+    ids=["ntasks", "no srun"],
+)  # fmt: skip
+def test_tasks_that_cannot_be_one_run_are_refused_in_a_line(slurm, tmp_path, train_command, variables, told):
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_NNODES": "2", **variables}.items():
+        slurm.setenv(name, value)
+    done = train_command(*OPTIONS, "trainer.max_steps=1", "trainer.num_nodes=2", "trainer.devices=2")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == told
+    assert not list(tmp_path.glob("runs/**/config.yaml"))
+
+
+def test_a_job_with_one_task_starts_a_process_for_each_device(slurm, tmp_path, train_command, forked_workers):
+    slurm.setenv("SLURM_NTASKS_PER_NODE", "1")
+    slurm.setenv("SLURM_NNODES", "1")
+    done = train_command(*OPTIONS, "trainer.max_steps=2", "trainer.devices=2")
+    assert done.returncode == 0, done.stderr
+    (run_dir,) = (tmp_path / "runs" / "digits" / "ae").iterdir()
+    checkpoint = Run.load(run_dir).read_checkpoint()
+    assert (checkpoint["global_step"], len(checkpoint["random_state"])) == (2, 2)
