@@ -85,8 +85,11 @@ def test_what_an_agent_of_wandb_starts_trains_as_the_run_that_it_expects(file, t
 
 def test_a_run_of_an_agent_belongs_to_its_sweep(tmp_path, monkeypatch):
     """wandb reads the sweep from the environment that the agent sets."""
+    import wandb
+
     from tests.helpers import train_run
 
+    wandb.teardown()  # it reads the environment once in a process, and another test may have begun a record
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
     train_run(tmp_path, "model=ae", "networks=mlp", "logger=wandb", "trainer.max_steps=1")

@@ -14,7 +14,7 @@ def test_the_table_and_the_picture(tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("1x16x16", "2: 3, 5; from", "0 to ", "0.1 MB as uint8", "images/s, in batches of 64"):
         assert text in printed
-    assert Image.open(path).size == (8 * 50 + 2, 8 * 50 + 2)  # 64 images of 48 pixels, with lines between
+    assert Image.open(path).size == (806, 1006)  # 64 images of 96 pixels with lines between, below a title
 
 
 def test_points_are_described_too(tmp_path, capsys):

@@ -59,5 +59,5 @@ def test_neighbour_picture_puts_the_nearest_first():
     features = train[:, 0, 0, :1].float()
     fake = torch.full((1, 1, 2, 2), 160 / 255)
     picture = neighbour_picture(fake, torch.tensor([[160.0]]), train, features)
-    assert picture.shape == (4, 1, 2, 2)
-    assert picture[:, 0, 0, 0].tolist() == [160, 150, 200, 100]
+    assert picture.images.shape == (4, 1, 2, 2)
+    assert picture.images[:, 0, 0, 0].tolist() == [160, 150, 200, 100]

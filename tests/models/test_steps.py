@@ -13,7 +13,7 @@ from lightning_gen.models.steps import StepModule
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.training_log import TrainingLog
 from lightning_gen.training.train import prepare, train
-from tests.helpers import assert_same, make_run, resume_run, train_run
+from tests.helpers import assert_same, logged, make_run, resume_run, train_run
 
 
 def rows(run):
@@ -173,6 +173,7 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
 @pytest.mark.parametrize("model", ["vae", "gan"])
 def test_a_killed_run_with_accumulation_resumes_to_the_bit(tmp_path, monkeypatch, model):
     options = (f"model={model}", "networks=mlp", "trainer.accumulate_grad_batches=3", "checkpoint.every_n_steps=2")
+    options += ("model.penalty.r1.interval=1",) if model == "gan" else ()
     straight, _ = train_run(tmp_path / "straight", *options, "trainer.max_steps=6")
     original = TrainingLog.on_step_end
 
@@ -189,7 +190,7 @@ def test_a_killed_run_with_accumulation_resumes_to_the_bit(tmp_path, monkeypatch
     resumed, _ = resume_run(tmp_path / "killed", 6)
     for part in ("state_dict", "optimizer_states", "images_seen", "random_state"):
         assert_same(straight.read_checkpoint()[part], resumed.read_checkpoint()[part])
-    assert rows(straight) == rows(resumed)
+    assert logged(straight.path) == logged(resumed.path)
 
 
 def test_a_model_that_cannot_clip_says_so():
