@@ -94,12 +94,12 @@ class AdversarialModel(GenerativeModel):
 
     def penalized(self, loss: Tensor, seen: DiscriminatorPass | GeneratorPass, index: int) -> Tensor:
         """A player's loss plus the penalties that are due at its update number `index`."""
-        names = self.penalty.of(type(seen))
-        if not names:
+        if not self.penalty.of(type(seen)):
             return loss
         penalty = self.penalty(seen, index)
-        latest = {name: value for name, value in self.penalty.latest.items() if name in names}
-        self.log_scalars({f"train/penalty_{name}": value for name, value in latest.items()})
+        if self.logging:
+            latest = self.penalty.latest(type(seen), index)
+            self.log_scalars({f"train/penalty_{name}": value for name, value in latest.items()})
         return loss + penalty
 
     def plays(self, phase: Phase) -> bool:
@@ -178,6 +178,14 @@ class AdversarialModel(GenerativeModel):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [phase.optimizer() for phase in reversed(self.phases)]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["penalties"] = self.penalty.logged_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self.penalty.load_logged_state(checkpoint.get("penalties", {}))  # absent from those of earlier versions
 
     # -- clipping and accumulation ---------------------------------------------------------------------------
 

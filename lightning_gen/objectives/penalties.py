@@ -184,7 +184,7 @@ class Penalties(nn.ModuleDict):
                     f"model/penalty=[{name}]; to train without it leave that and set model.penalty.{name}.weight=0."
                 )
         super().__init__(penalties)
-        self.latest: dict[str, Tensor] = {}  # the latest mean of each, to log
+        self._latest: dict[str, tuple[int, list[Tensor]]] = {}  # the update that last computed it, each batch's mean
 
     def of(self, kind: type) -> list[str]:
         """The names of the penalties on updates of this kind, `DiscriminatorPass` or `GeneratorPass`."""
@@ -212,8 +212,36 @@ class Penalties(nn.ModuleDict):
                         )
                     value = value.mean()
                     total = total + penalty.interval * value
-                    self.latest[name] = value.detach()
+                    self._keep(name, index, value.detach())
         return total
+
+    def _keep(self, name: str, index: int, value: Tensor) -> None:
+        """Keep the value of one batch of the update `index`, beside those of the earlier batches of that update."""
+        if name not in self._latest or self._latest[name][0] != index:
+            self._latest[name] = (index, [])
+        self._latest[name][1].append(value)
+
+    def latest(self, kind: type, index: int) -> dict[str, Tensor]:
+        """The mean penalties, to log at the player's update of this index: scalars, by name.
+
+        One that is due at this update has the value of the batch; another that of the update that last computed it.
+        """
+        found = {name: self._latest[name] for name in self.of(kind) if name in self._latest}
+        return {
+            name: values[-1] if computed == index else torch.stack(values).mean()
+            for name, (computed, values) in found.items()
+        }
+
+    def logged_state(self) -> dict[str, tuple[int, Tensor]]:
+        """What a checkpoint keeps, so that a resumed run logs the same: the update and the mean over all processes."""
+        return {
+            name: (index, mean_over_processes(torch.stack(values).mean()))
+            for name, (index, values) in self._latest.items()
+        }
+
+    def load_logged_state(self, state: Mapping[str, tuple[int, Tensor]]) -> None:
+        """Restore what `logged_state` returned."""
+        self._latest = {name: (index, [value]) for name, (index, value) in state.items() if name in self}
 
     def after_update(self, discriminator: nn.Module) -> None:
         """Let each penalty change the weights after an update."""

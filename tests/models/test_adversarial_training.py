@@ -63,7 +63,7 @@ def test_clipping_bounds_the_gradient_of_each_player(tmp_path, name, precision):
 def test_accumulated_batches_are_one_large_batch(tmp_path, monkeypatch, name):
     """Where the noise is the same for every image, they agree: weights, losses, penalties, norms, at the same steps."""
     monkeypatch.setattr(StepNoise, "_share", lambda self, draw, shape, device: torch.full(shape, 0.3, device=device))
-    options = (*MODELS[name][0], *SMALL, "model/penalty=[r1]", "model.penalty.r1.interval=1")
+    options = (*MODELS[name][0], *SMALL, "model/penalty=[r1]")
     options += ("trainer.precision=64-true", "trainer.max_steps=4")
     large, _ = train_run(tmp_path / "large", *options, "dataset.batch_size=24")
     parts, _ = train_run(tmp_path / "parts", *options, "dataset.batch_size=8", "trainer.accumulate_grad_batches=3")

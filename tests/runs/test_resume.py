@@ -31,8 +31,6 @@ def compare(one, other):
 @pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (95, 49)])
 def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
     options = (f"model={model}", *COMMON, "ema.half_life=500", f"evaluation.every_n_steps={evaluated}")
-    if model == "gan":  # a lazy penalty is logged as it was when last computed, which may be before the stop
-        options += ("model.penalty.r1.interval=1",)
     total = stop + 6
     straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
     train_run(tmp_path / "resumed", *options, f"trainer.max_steps={stop}")
@@ -142,7 +140,6 @@ def kill_at(monkeypatch, step=None, evaluation=None):
 def test_kills_at_delicate_moments_one_after_the_other(tmp_path, monkeypatch, model):
     options = (f"model={model}", "networks=mlp", "trainer.accumulate_grad_batches=3", "schedule.warmup_steps=6")
     options += ("checkpoint.every_n_steps=4", "evaluation.every_n_steps=3", "ema.half_life=500")
-    options += ("model.penalty.r1.interval=1",) if model == "gan" else ()
     straight, expected = train_run(tmp_path / "straight", *options, "trainer.max_steps=9")
     moments = (
         {"evaluation": 0},  # the first, before there is a checkpoint
