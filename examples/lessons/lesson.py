@@ -1,7 +1,7 @@
 """What all lessons share: the command line, the table of numbers beside the theory's, and where figures go.
 
-A lesson is a script `NN_name.py` beside this file. Its `run(quick)` does the experiment and returns the numbers and the
-figures, and its last line is `main(__file__, run)`:
+A lesson is a script `NN_name.py` beside this file. Its `run(quick)` does the experiment and returns the numbers and
+the figures, and its last line is `main(__file__, run)`:
 
     python examples/lessons/NN_name.py [--quick] [--out FOLDER]
 """

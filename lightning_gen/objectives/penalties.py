@@ -233,7 +233,7 @@ class Penalties(nn.ModuleDict):
         }
 
     def logged_state(self) -> dict[str, tuple[int, Tensor]]:
-        """What a checkpoint keeps, so that a resumed run logs the same: the update and the mean over all processes."""
+        """What a resumed run needs to log the same: when each was last computed, and its mean over all processes."""
         return {
             name: (index, mean_over_processes(torch.stack(values).mean()))
             for name, (index, values) in self._latest.items()
