@@ -14,6 +14,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import direction, expanded
 from lightning_gen.runs.run import Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, value_of
+from lightning_gen.search.space import logarithmic_keys
 from lightning_gen.search.study import DIRECTIONS
 
 REPEATS = "repeats_of_"  # folders of the best trial's repeats, which are no trials
@@ -136,7 +137,8 @@ def as_study(board: Leaderboard) -> optuna.Study:
     done.sort(key=lambda entry: (len(entry.paths[0].name), entry.paths[0].name))  # as they were begun
     keys = [key for key in short if done and all(key in entry.params for entry in done)]
     values = {key: [_parsed(entry.params[key]) for entry in done] for key in keys}
-    kinds = {key: _distribution(values[key]) for key in keys}
+    logarithmic = logarithmic_keys(done[0].paths[0]) if done else set()
+    kinds = {key: _distribution(values[key], key in logarithmic) for key in keys}
     for index, entry in enumerate(done):
         params = {short[key]: _as(kinds[key], values[key][index]) for key in keys}
         distributions = {short[key]: kinds[key] for key in keys}
@@ -231,12 +233,12 @@ def _parsed(text: str) -> int | float | str:
     return text
 
 
-def _distribution(values: list[int | float | str]) -> BaseDistribution:
+def _distribution(values: list[int | float | str], logarithmic: bool = False) -> BaseDistribution:
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
         return CategoricalDistribution(list(dict.fromkeys(map(str, values))))
     low, high = min(numbers), max(numbers)
-    log = low > 0 and high / low > 20
+    log = low > 0 and (logarithmic or high / low > 20)
     if all(isinstance(value, int) for value in numbers):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(float(low), float(high), log=log)

@@ -1,6 +1,7 @@
 """The space of a search, read from Hydra's own syntax for sweeps."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,19 @@ def _distribution(override: Override) -> BaseDistribution:
     if len(set(choices)) < 2:
         raise UserError(f"{name}: a search needs at least two different values.")
     return CategoricalDistribution(list(dict.fromkeys(choices)))
+
+
+def logarithmic_keys(run: Path) -> set[str]:
+    """The keys that the search of this run directory varies on a logarithmic scale; empty if there is no search."""
+    for folder in list(run.parents)[:2]:
+        record = folder / "multirun.yaml"
+        if record.is_file():
+            hydra = OmegaConf.load(record).hydra
+            params: Any = OmegaConf.select(hydra, "sweeper.params") or {}
+            with suppress(UserError):  # a grid of Hydra's, whose values may all be single
+                space, _ = read_space(params, list(hydra.overrides.task))
+                return {key for key, distribution in space.items() if getattr(distribution, "log", False)}
+    return set()
 
 
 def as_overrides(params: Mapping[str, Any]) -> list[str]:

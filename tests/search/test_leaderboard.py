@@ -110,6 +110,13 @@ def test_runs_that_all_failed(tmp_path):
         leaderboard(failed)
 
 
+@pytest.mark.parametrize("tag", ["tag(log,interval(1e-3,1e-2))", "interval(1e-3,1e-2)"])
+def test_a_key_has_the_scale_on_which_it_was_searched(runs, tmp_path, tag):
+    hydra = {"overrides": {"task": ["model=ae"]}, "sweeper": {"params": {"model.optimizer.lr": tag}}}
+    (tmp_path / "multirun.yaml").write_text(json.dumps({"hydra": hydra}))
+    assert as_study(leaderboard(runs)).trials[0].distributions["lr"].log == ("log" in tag)
+
+
 def test_short_names():
     keys = ["model.generator_optimizer.lr", "model.discriminator_optimizer.lr", "model.latent_dim", "model/loss"]
     assert list(short_names(keys).values()) == [
