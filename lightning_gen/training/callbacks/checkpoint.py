@@ -36,7 +36,10 @@ def read_without_tensors(path: Path) -> dict[str, Any]:
 
 
 def make_room(folder: Path, keep: int) -> None:
-    """Let last.ckpt become previous.ckpt, and that one step_STEP.ckpt, so that `keep` checkpoints stay besides."""
+    """Make last.ckpt also previous.ckpt, and that one step_STEP.ckpt, so that `keep` checkpoints stay besides.
+
+    last.ckpt stays where it is, so that it is there at every moment.
+    """
     last, previous = folder / LAST, folder / PREVIOUS
     newest = ""
     if keep > 1 and previous.exists():
@@ -44,7 +47,7 @@ def make_room(folder: Path, keep: int) -> None:
             newest = f"step_{read_without_tensors(previous)['global_step']:08d}.ckpt"
             os.replace(previous, folder / newest)
     if keep:
-        os.replace(last, previous)
+        second_name(last, previous)
     else:
         previous.unlink(missing_ok=True)
     by_step = sorted(folder.glob("step_*.ckpt"), reverse=True)
@@ -53,6 +56,19 @@ def make_room(folder: Path, keep: int) -> None:
     for path in by_step:
         if path not in kept:
             path.unlink()
+
+
+def second_name(path: Path, other: Path) -> None:
+    """Give a file a second name, in place of a file that had it; moves it where a file can have only one name."""
+    link = other.with_name(f"{other.name}.link")
+    link.unlink(missing_ok=True)  # of a process that was killed
+    try:
+        os.link(path, link)
+    except OSError:
+        os.replace(path, other)
+    else:
+        os.replace(link, other)
+        link.unlink(missing_ok=True)  # where `other` was a name of this file already, nothing is replaced
 
 
 class SaveCheckpoints(StepCallback, Checkpoint):

@@ -11,6 +11,7 @@ import torch
 from lightning_gen.errors import UserError
 from lightning_gen.models.autoencoder import Autoencoder
 from lightning_gen.runs.run import Run
+from lightning_gen.training.callbacks.checkpoint import make_room
 from lightning_gen.training.callbacks.ema import EMA
 from tests.helpers import assert_same, resume_run, train_run
 
@@ -115,3 +116,21 @@ def test_a_stop_in_the_middle_of_an_accumulation_waits_for_the_step(tmp_path, mo
     for key in ("state_dict", "optimizer_states", "random_state", "images_seen"):
         assert_same(straight.read_checkpoint()[key], resumed.read_checkpoint()[key])
     assert all(torch.isfinite(value).all() for value in resumed.read_checkpoint()["state_dict"].values())
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_last_ckpt_is_there_at_every_moment(tmp_path, monkeypatch, links):
+    """Also between the two renames of a save, and when a process was killed there; without links it is only moved."""
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *names: (_ for _ in ()).throw(OSError("not supported")))
+    (tmp_path / "last.ckpt").write_text("10")
+    (tmp_path / "previous.ckpt").write_text("0")
+    for _ in range(2):  # killed after the first time
+        make_room(tmp_path, keep=1)
+        assert (tmp_path / "last.ckpt").exists() == links
+        if not links:
+            (tmp_path / "last.ckpt").write_text("10")
+    (tmp_path / "next.ckpt").write_text("20")
+    os.replace(tmp_path / "next.ckpt", tmp_path / "last.ckpt")
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts == {"last.ckpt": "20", "previous.ckpt": "10"}
