@@ -188,6 +188,32 @@ def latents(
 
 
 @app.command()
+def anomalies(
+    run: RunArgument,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Of the data set of --data: dataset.root=DIR dataset.size=28 ...")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A data set whose test images are anomalies, such as mnist.")
+    ] = None,
+    background: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A second run with a likelihood, for the likelihood ratio.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws from q(z|x) for each likelihood.")] = 20,
+    neighbours: Annotated[int, typer.Option(min=1, help="Distances are those to this neighbour.")] = 5,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Score at most so many images of each kind; by default all.")
+    ] = None,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Score test images by how strange the model finds them: anomalies are other classes, or another data set."""
+    from lightning_gen.commands.anomalies import Options, find_anomalies
+
+    options = Options(data, tuple(overrides or ()), background, draws, neighbours, images, checkpoint)
+    find_anomalies(run, options)
+
+
+@app.command()
 def data(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: an option of dataset=.")

@@ -210,6 +210,8 @@ def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
     words = " ".join(shown.words[1:]).replace("-o pictures", "-o drawn").split()
     if words[0] == "data" and words[1] in {*SHAPES} - {"image_folder"}:
         words[1] = "digits"
+    if "--data" in words:  # of the size of the runs
+        words[words.index("--data") + 1] = "digits"
     if words[0] == "evaluate":
         words += [f"{k}={v}" for k, v in TINY.items() if k.startswith("evaluation.") and "every" not in k]
         words += ["evaluation/extractor=random"] if "fid50k_train" in str(words) else []

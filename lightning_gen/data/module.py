@@ -232,7 +232,7 @@ class ImageDataModule(LightningDataModule):
     def train_batches(self, device: torch.device, batch_size: int = 500, limit: int = 10_000) -> Iterator[Batch]:
         """A fixed random subset of the training images, in batches on `device`, for fitting densities and probes."""
         chosen = permutation(self.seed, Stream.FIT, len(self.train))[:limit]
-        return in_order(self.train.subset(chosen), batch_size, device, self._test_transform, self.seed)
+        return in_order(self.train.subset(chosen), batch_size, device, self.test_transform, self.seed)
 
     def test_batches(
         self,
@@ -244,10 +244,10 @@ class ImageDataModule(LightningDataModule):
         """The test images in order, in batches on `device`: at most `limit` of them, or those at `chosen`."""
         data = self.test if limit is None else self.test.part(0, limit)
         data = data if chosen is None else data.subset(chosen)
-        return in_order(data, batch_size, device, self._test_transform, self.seed)
+        return in_order(data, batch_size, device, self.test_transform, self.seed)
 
     @property
-    def _test_transform(self) -> BatchTransform:
+    def test_transform(self) -> BatchTransform:
         return BatchTransform(dequantize=self.batch_transform.dequantize)
 
 

@@ -142,6 +142,10 @@ class GenerativeModel(StepModule):
         """p(x, z) and q(z|x) of these images, for a test likelihood; None for models without a likelihood."""
         return None
 
+    def discriminator_logits(self, images: Tensor) -> Tensor | None:
+        """How real the discriminator finds images: logits [B]; None for models without a discriminator of images."""
+        return None
+
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         """Metrics of each held-out image [B], by name, without a prefix.
 

@@ -118,6 +118,9 @@ class BiGAN(AdversarialModel):
     def complaints(self, metrics: dict[str, float]) -> list[str]:
         return collapse(metrics, stop=False)
 
+    def discriminator_logits(self, images: Tensor) -> Tensor:
+        return self.discriminator(pair(images, self.encode(images)))
+
     # -- training --------------------------------------------------------------------------------------------
 
     def pairs(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -163,6 +163,9 @@ class GAN(AdversarialModel):
         classes = None if judged.classes is None else full_precision(judged.classes)
         return Judged(full_precision(judged.logits), classes, judged.features)
 
+    def discriminator_logits(self, images: Tensor) -> Tensor | None:
+        return None if self.num_classes else self.classify(images, None).logits
+
     def judge_both(self, real: Tensor, fake: Tensor, labels: Tensor | None) -> tuple[Judged, Judged]:
         """What it says of real and of generated images with the same labels."""
         if not self.one_pass:

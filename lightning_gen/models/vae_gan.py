@@ -108,6 +108,9 @@ class VAEGAN(AdversarialModel):
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder}
 
+    def discriminator_logits(self, images: Tensor) -> Tensor:
+        return self.discriminator(images)[0]
+
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         q = self.posterior_of(batch.images)
         images = self.decode(self.labelled(q.mean, batch.labels))

@@ -93,6 +93,9 @@ class VQGAN(VQVAE, AdversarialModel):
         """The logits of all patches [N] of images [B, C, H, W] in [0, 1]."""
         return full_precision(self.discriminator(2 * images - 1)).flatten()
 
+    def discriminator_logits(self, images: Tensor) -> Tensor:
+        return self.logits(images).view(len(images), -1).mean(dim=1)  # over patches
+
     def discriminator_loss(self, batch: Batch, index: int) -> Tensor:
         """The discriminator's loss on images and their reconstructions, a scalar."""
         fakes = self.reconstruct(batch.images, batch.labels)
