@@ -50,7 +50,7 @@ def show_leaderboard(paths: Sequence[Path], metrics: Sequence[str], plots: bool)
     out.print(as_table(board))
     best = board.front()
     for entry in best[: 1 if len(board.metrics) == 1 else len(best)]:
-        out.print(f"best  {command_of(entry)}")
+        out.print(f"best  {command_of(entry.paths[0], seed=False)}")
     study = as_study(board)
     for key, share in importances(study).items():
         out.print(f"importance of {key}: {share:.2f}")

@@ -12,10 +12,9 @@ from rich.table import Table
 
 from lightning_gen.files import shortest
 from lightning_gen.report.history import read_history, values_at
+from lightning_gen.report.tables import BESIDE
 from lightning_gen.runs.comparison import describe
 from lightning_gen.runs.run import Run, saved_overrides
-
-BESIDE = ("_floor", "_noise", "_std")  # shown next to a number, not in a separate row
 
 
 def metrics_table(

@@ -25,6 +25,7 @@ from lightning_gen.report.html import own_file, rendered
 from lightning_gen.report.pictures import albums, embedded, thinned
 from lightning_gen.runs.comparison import Comparison, row_names
 from lightning_gen.runs.run import Run
+from lightning_gen.search.leaderboard import command_of
 
 MOST_GROUPS = charts.COLOURS  # settings on a page
 MOST_SHOWN = 4  # settings whose pictures are shown, one run of each
@@ -161,7 +162,7 @@ def _described(group: Group, colour: int) -> dict[str, Any]:
     runs = []
     for run in group.runs:
         facts, where = tables.facts(run), shortest(run.path)
-        commands = [("train it again", tables.command(run))]
+        commands = [("train it again", command_of(run.path))]
         if (run.path / "samples").is_dir():
             commands.append(("draw samples", f"lightning-gen sample {shlex.quote(where)}"))
         seed = f", seed {facts.get('Seed')}" if len(group.runs) > 1 else ""

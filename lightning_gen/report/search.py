@@ -65,7 +65,7 @@ def section(board: Leaderboard) -> dict[str, Any]:
     return {
         "title": "Search",
         "text": _text(board),
-        "commands": [(f"{title}, run {entry.name}", command_of(entry)) for entry in front],
+        "commands": [(f"{title}, run {entry.name}", command_of(entry.paths[0], seed=False)) for entry in front],
         "charts": charts,
         "items": items,
         **_table(board),

@@ -1,6 +1,5 @@
 """The tables of the page: what ran, metrics, and how configs differ."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +8,11 @@ from omegaconf import OmegaConf
 
 from lightning_gen.errors import UserError
 from lightning_gen.files import shortest
+from lightning_gen.progress import duration
 from lightning_gen.report.glossary import meaning
 from lightning_gen.report.history import History, best
 from lightning_gen.runs.comparison import NOT_OF_THE_EXPERIMENT, Comparison, comparison, describe, flat
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.run import Run
 
 BESIDE = ("_floor", "_noise", "_std", "_standard_error")  # shown next to a number, not in a separate row
 
@@ -34,7 +34,7 @@ def facts(run: Run) -> dict[str, str]:
     """What ran, by name; empty where it is not recorded."""
     summary = run.read_summary()
     progress, made = summary.get("progress", {}), summary.get("provenance", {})
-    versions = made.get("versions") or {}
+    versions, seconds = made.get("versions") or {}, progress.get("seconds")
     wanted = ("torch", "pytorch-lightning", "lightning-gen")
     found: dict[str, Any] = {
         "Directory": shortest(run.path),
@@ -46,7 +46,7 @@ def facts(run: Run) -> dict[str, str]:
         "Warnings": "; ".join(map(str, summary.get("warnings") or [])),
         "Steps": _count(progress.get("step")),
         "Images seen": _count(progress.get("images_seen")),
-        "Time": duration(progress.get("seconds")),
+        "Time": duration(seconds) if _is_number(seconds) else "",
         "Parameters": _count(summary.get("parameters")),
         "Device": made.get("device"),
         "Code": made.get("git"),
@@ -54,14 +54,6 @@ def facts(run: Run) -> dict[str, str]:
         "Ended": made.get("time"),
     }
     return {name: str(value) for name, value in found.items() if value not in (None, "")}
-
-
-def command(run: Run) -> str:
-    """The command line that trains this run again, on its own."""
-    kept = [
-        text for text in saved_overrides(run.path) if not text.lstrip("+").startswith(("sweep.", "hydra", "resume"))
-    ]
-    return shlex.join(["python", "train.py", *kept])
 
 
 def metrics(run: Run, history: History) -> list[Measured]:
@@ -112,16 +104,6 @@ def config_text(run: Run) -> str:
 def number(value: Any) -> str:
     """Four significant digits; nothing for what is not a number."""
     return f"{value:.4g}" if _is_number(value) else ""
-
-
-def duration(seconds: Any) -> str:
-    """`58 s`, `12 min`, `3 h 20 min`."""
-    if not _is_number(seconds):
-        return ""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _count(value: Any) -> str:

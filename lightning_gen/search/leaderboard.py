@@ -176,12 +176,12 @@ def rounded(value: str) -> str:
         return value
 
 
-def command_of(entry: Entry) -> str:
-    """The command line that trains an entry again, on its own."""
+def command_of(path: Path, seed: bool = True) -> str:
+    """The command line that trains the run at this path again, on its own, with its `seed` or without one."""
     import shlex
 
-    left_out = ("sweep.", "hydra", "resume", "seed")
-    typed = [text for text in saved_overrides(entry.paths[0]) if not text.lstrip("+").startswith(left_out)]
+    left_out = ("sweep.", "hydra", "resume", *(() if seed else ("seed",)))
+    typed = [text for text in saved_overrides(path) if not text.lstrip("+").startswith(left_out)]
     return shlex.join(["python", "train.py", *typed])
 
 

@@ -1,5 +1,6 @@
 """A run's record in a service: what all of them have in common."""
 
+from abc import abstractmethod
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
@@ -91,18 +92,18 @@ class Record(Logger):
 
     # -- in the thread -----------------------------------------------------------------------------------------
 
+    @abstractmethod
     def _begin(self, config: dict[str, Any]) -> None:
         """Begin the run, or continue it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _log(self, values: dict[str, Any], step: int) -> None:
         """Add scalars to a step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _log_picture(self, name: str, picture: Image.Image, step: int, caption: str) -> None:
         """Add a picture to a step."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end(self, summary: dict[str, Any], failed: bool) -> None:
         """End the run."""
-        raise NotImplementedError
