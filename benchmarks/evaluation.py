@@ -1,6 +1,6 @@
 """CPU seconds of an evaluation on MNIST, and of each metric, for an untrained model.
 
-python benchmarks/evaluation.py --data data                 model=vae networks=mlp, as in docs/evaluation.md
+python benchmarks/evaluation.py --data data                 a VAE with networks=mlp, as in docs/evaluation.md
 python benchmarks/evaluation.py --data data model=ae        another model
 
 `cold`: the cache of results of real images is empty; `warm`: a second evaluator, as in a later run; `again`: the same
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="the model; model=vae networks=mlp if none is given")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = options.overrides or ["model=vae", "networks=mlp"]
+    chosen = options.overrides or ["model=vae", "model/likelihood=gaussian", "networks=mlp"]
     for protocol in ("quick", "standard"):
         parts(*whole(protocol, ["dataset=mnist", f"dataset.root='{options.data}'", *chosen]))
     features = torch.randn(10_000, 2048)

@@ -1,6 +1,6 @@
 """Milliseconds of a training step against the batch, the pixels, the width of the networks and the processes.
 
-python benchmarks/scaling.py                  model=vae networks=conv on the digits
+python benchmarks/scaling.py                  a VAE with networks=conv on the digits
 python benchmarks/scaling.py model=gan        another model
 
 Each line is a run of its own in which one number differs from the first line: wall and CPU time of the first process
@@ -69,4 +69,4 @@ def main(overrides: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["model=vae", "networks=conv", "dataset=digits"])
+    main(sys.argv[1:] or ["model=vae", "model/likelihood=gaussian", "networks=conv", "dataset=digits"])

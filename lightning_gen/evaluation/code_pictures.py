@@ -8,13 +8,18 @@ from torch import Tensor
 
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.models.use import Codes
-from lightning_gen.pictures import Mosaic, Picture, Scatter
+from lightning_gen.networks.shapes import POINTS
+from lightning_gen.pictures import Grid, Mosaic, Picture, Scatter
 
 PROJECTIONS = ("pca", "tsne", "umap")
 NEIGHBOUR_POINTS = 2000  # t-SNE and UMAP of more points take minutes
 PLANE_SIDE = 20  # decoded images per side
 PLANE_POINTS = 1000  # codes shown on the decoded images, which more would hide
+COMPONENTS = 10  # of the mixture whose samples are shown beside those of the prior
+ENOUGH_CODES = 200  # to fit it
+ROWS, HALF = 8, 5  # samples of each: rows and columns
 PLANE_RANGE = (0.01, 0.99)  # the plane goes from the first to the second quantile of each code
 
 
@@ -84,9 +89,10 @@ def plane(model: GenerativeModel, codes: Tensor) -> Mosaic:
 def latent_pictures(
     model: GenerativeModel, found: Codes, classes: tuple[str, ...], projection: str
 ) -> dict[str, Picture]:
-    """`latents`, a scatter plot of the codes of held-out images, and for codes of two dimensions `plane`.
+    """`latents`, a scatter plot of the codes of held-out images; `plane`, for two dimensions; and `priors`.
 
-    `plane` has images decoded over the plane of codes behind the points.
+    `plane` has images decoded over the plane of codes behind the points. `priors` has samples of the prior N(0, I)
+    beside those of a mixture that is fitted to the codes.
     """
     codes, labels = found
     shown = codes
@@ -101,4 +107,29 @@ def latent_pictures(
         title = f"Images decoded over the plane of codes; codes of {len(some):,} test images"
         of_some = None if labels is None else labels[:PLANE_POINTS]
         result["plane"] = Scatter(some, title, axes, of_some, classes, plane(model, codes))
+    of_images = model.can_sample and not model.num_classes and tuple(model.image_shape) != POINTS
+    if of_images and model.on_sphere and len(codes) >= ENOUGH_CODES:
+        result["priors"] = beside_mixture(model, codes)
     return result
+
+
+@torch.no_grad()
+def beside_mixture(model: GenerativeModel, codes: Tensor) -> Grid:
+    """Samples of the prior N(0, I), and beside them samples of a mixture of Gaussians fitted to these codes [N, Z].
+
+    Where the right ones are better, the codes of images do not fill the prior, and a fitted prior is worth its cost.
+    """
+    mixture = GaussianMixture(codes.shape[1], COMPONENTS)
+    mixture.fit(codes)
+    own = model.sample(ROWS * HALF, model.fixed_generator())
+    before, model.density = model.density, mixture.to(model.device)
+    try:
+        fitted = model.sample(ROWS * HALF, model.fixed_generator())
+    finally:
+        model.density = before
+    rows = torch.cat([part.unflatten(0, (ROWS, HALF)) for part in (own, fitted)], dim=1).flatten(0, 1)
+    title = (
+        f"Samples of the prior N(0, I), and of a mixture of {COMPONENTS} Gaussians fitted to the codes of "
+        f"{len(codes):,} test images"
+    )
+    return Grid(rows, 2 * HALF, title, ["prior"] * HALF + ["mixture"] * HALF, column_breaks=(HALF,))

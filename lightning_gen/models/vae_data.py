@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def check_likelihood(likelihood: Likelihood, data: ImageDataModule) -> None:
-    """Check that the likelihood fits the data, and warn about a cross entropy that is not a likelihood.
+    """Check that the likelihood fits the data; warn about binary colours and a cross entropy that is no likelihood.
 
     Raises:
         UserError: a likelihood of images for data of points, or of 8-bit values for dequantized images.
@@ -28,6 +28,17 @@ def check_likelihood(likelihood: Likelihood, data: ImageDataModule) -> None:
         raise UserError(
             "model/likelihood=categorical and logistic_mixture need images with 8-bit values: set "
             "dataset.dequantize=false."
+        )
+    if (
+        isinstance(likelihood, Bernoulli)
+        and likelihood.binarize
+        and data.image_shape[0] > 1
+        and data.binarize == "none"
+    ):
+        print(
+            "warning: model/likelihood=bernoulli draws every colour of every pixel as 0 or 1. For photographs use "
+            "model/likelihood=gaussian or logistic_mixture.",
+            file=sys.stderr,
         )
     if isinstance(likelihood, Bernoulli) and not likelihood.binarize:
         floor = grey_entropy(data)

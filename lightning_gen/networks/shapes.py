@@ -17,7 +17,8 @@ def check_images(model: str, image_shape: ImageShape) -> None:
     """Raise a UserError for points in the plane, which this model cannot process with any networks."""
     if tuple(image_shape) == POINTS:
         raise UserError(
-            f"model={model} is for images, and these are points in the plane: use model=vae with networks=mlp."
+            f"model={model} is for images, and these are points in the plane: use model=vae "
+            "model/likelihood=gaussian networks=mlp."
         )
 
 

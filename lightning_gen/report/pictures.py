@@ -10,6 +10,7 @@ BUDGET = 12 * 2**20  # bytes of all pictures on a page
 MOST_STEPS = 25  # pictures of one kind and run
 KINDS = {  # by folder: heading and what it shows, in the order of the page
     "samples": ("Samples", "Images that the model draws from the same random codes at every step."),
+    "priors": ("Two priors", "Samples of the model's own prior, and of a mixture fitted to the codes of images."),
     "reconstructions": ("Reconstructions", "Held-out images with their reconstructions."),
     "interpolations": ("Interpolations", "From one code to another in equal parts, along each row."),
     "traversals": ("Traversals", "One number of the code changes along a row; the others stay."),

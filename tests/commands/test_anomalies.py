@@ -17,8 +17,8 @@ KNOWN = "dataset.classes=[5,3,8]"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("anomalies") / "run"
-    options = ("model=vae", "dataset.dequantize=true", "networks=mlp", "trainer.max_steps=20", KNOWN)
-    return train_run(path, *options)[0]
+    options = ("model=vae", "model/likelihood=gaussian", "dataset.dequantize=true", "networks=mlp")
+    return train_run(path, *options, "trainer.max_steps=20", KNOWN)[0]
 
 
 def call(*arguments):

@@ -12,7 +12,8 @@ from lightning_gen.cli import app
 from lightning_gen.commands.evaluate import attach_prior
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation import fitted_priors as priors
-from lightning_gen.evaluation.code_pictures import PLANE_SIDE, check_projection, plane, project
+from lightning_gen.evaluation.code_pictures import PLANE_SIDE, check_projection, latent_pictures, plane, project
+from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.pictures import Scatter
 from lightning_gen.runs.loading import load_model
@@ -168,6 +169,26 @@ def test_the_plane_spans_the_codes_with_the_second_growing_upwards():
     assert top - (top - bottom) / (2 * PLANE_SIDE) == pytest.approx(float(images[0, 0, 1]))
     torch.testing.assert_close(images[0, 0], torch.tensor([0.01, 0.99]), atol=0.01, rtol=0)  # top left
     torch.testing.assert_close(images[-1, -1], torch.tensor([0.99, 0.01]), atol=0.01, rtol=0)
+
+
+def test_samples_of_the_prior_stand_beside_those_of_a_mixture_of_the_codes():
+    """Codes around 3: a decoder that shows the sign of a code is dark or bright on the left, and bright on the right."""
+
+    class Sign(GenerativeModel):
+        normal_prior = True
+
+        def decode(self, latents):
+            return (latents[:, :1] > 0).float().view(-1, 1, 1, 1).expand(-1, 1, 8, 8)
+
+    model = Sign((1, 8, 8), latent_dim=2)
+    codes = 3 + 0.1 * torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    made = latent_pictures(model, (codes, None), (), "pca")["priors"]
+    means = made.images.view(8, 10, -1).mean(dim=-1)
+    assert 0.3 < float(means[:, :5].mean()) < 0.7
+    assert torch.equal(means[:, 5:], torch.ones(8, 5))
+    assert model.density is None
+    model.density = GaussianMixture(2)  # it samples from a fitted density already
+    assert "priors" not in latent_pictures(model, (codes, None), (), "pca")
 
 
 def test_projections():

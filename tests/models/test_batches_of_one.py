@@ -30,7 +30,7 @@ def test_all_is_finite(name, row, count):
 @pytest.mark.parametrize("objective", ["beta_tc", "dip_vae_i", "info_vae"])
 def test_a_rest_of_one_held_out_image_is_evaluated(tmp_path, objective):
     """360 held-out images in batches of 359, and of 360: the last image alone tells little, and breaks nothing."""
-    options = ("model=vae", "networks=mlp", f"model/objective={objective}")
+    options = ("model=vae", "model/likelihood=gaussian", "networks=mlp", f"model/objective={objective}")
     parts = prepare(make_run(tmp_path / "run", *options))
     model, whole = parts.model.eval(), parts.data.test_batches
     found = []

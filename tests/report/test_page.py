@@ -85,7 +85,7 @@ def test_the_slider_moves_the_pictures(opened):
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_into_the_window_light_and_dark(opened, width, dark):
     opened.resize(width, 900, dark)
-    assert opened.run("document.documentElement.scrollWidth") <= width
+    opened.wait(f"document.documentElement.scrollWidth <= {width}")  # charts take their new width a little later
     back = opened.run("getComputedStyle(document.body).backgroundColor")
     plot = opened.run("Bokeh.index.roots[0].model.below[0].major_label_text_color")
     assert (max(map(int, re.findall(r"\d+", back))) < 60) == dark
