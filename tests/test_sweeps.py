@@ -15,7 +15,7 @@ from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
 from lightning_gen.search.space import read_space
 from tests.helpers import QUICK
-from tests.training.wandb_reader import parts_of
+from tests.training.loggers.wandb_reader import parts_of
 
 ROOT = Path(__file__).parents[1]
 SEARCHES = sorted(file.stem for file in (ROOT / "sweeps").glob("*.yaml"))

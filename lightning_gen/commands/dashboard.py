@@ -8,7 +8,7 @@ import yaml
 
 from lightning_gen.errors import UserError, did_you_mean, one_line
 from lightning_gen.files import write_atomically
-from lightning_gen.training.wandb_record import has_credentials, logged_in
+from lightning_gen.training.loggers.wandb_record import has_credentials, logged_in
 
 OWN = Path(__file__).with_name("dashboard.yaml")
 WIDTH, HEIGHT = 8, 6  # of a panel of the report; a row has 24 columns

@@ -8,7 +8,12 @@ from omegaconf import DictConfig, OmegaConf
 # Old and new places of the modules and classes that `_target_` may name.
 MOVED = {
     "lightning_gen.schedules.": "lightning_gen.objectives.schedules.",
-    "lightning_gen.loggers.": "lightning_gen.training.loggers.",
+    "lightning_gen.loggers.": "lightning_gen.training.loggers.choices.",
+    **{
+        f"lightning_gen.training.loggers.{name}_logger": f"lightning_gen.training.loggers.choices.{name}_logger"
+        for name in ("wandb", "tensorboard", "mlflow", "trackio")
+    },
+    "lightning_gen.training.wandb_record.": "lightning_gen.training.loggers.wandb_record.",
     "lightning_gen.objectives.penalties.Consistency": "lightning_gen.objectives.logit_penalties.Consistency",
     "lightning_gen.objectives.penalties.LeCam": "lightning_gen.objectives.logit_penalties.LeCam",
     "lightning_gen.objectives.augmentation.AdaptiveAugment": "lightning_gen.objectives.adaptive.AdaptiveAugment",

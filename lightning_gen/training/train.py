@@ -26,7 +26,8 @@ from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
 from lightning_gen.training.devices import accelerator_of, process_count
 from lightning_gen.training.divergence import Diverged, lowered_rates, roll_back
 from lightning_gen.training.fill_in import fill_in, load_encoder
-from lightning_gen.training.loggers import MetricsCSV, finish
+from lightning_gen.training.loggers.metrics_csv import MetricsCSV
+from lightning_gen.training.loggers.send import finish
 from lightning_gen.training.trainer import make_trainer
 
 

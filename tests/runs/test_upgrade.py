@@ -60,7 +60,7 @@ def test_the_codebook_of_earlier_runs_is_a_quantizer(tmp_path):
 )
 def test_the_one_logger_of_earlier_runs_has_a_name(node, now):
     for name, inner in now.items():
-        inner["_target_"] = f"lightning_gen.training.loggers.{name}_logger"
+        inner["_target_"] = f"lightning_gen.training.loggers.choices.{name}_logger"
     assert upgraded(OmegaConf.create({"logger": node})).logger == now
 
 

@@ -24,7 +24,7 @@ from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.inference import evaluation_mode, fit_density
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.divergence import Diverged
-from lightning_gen.training.loggers import log_picture, record
+from lightning_gen.training.loggers.send import log_picture, record
 
 SETTLED, SETTLED_IMAGES = 10, 20_000  # no warnings in the first tenth of training, nor before this many images
 ENOUGH_SAMPLES = 200  # with fewer samples, a collapse cannot be distinguished from chance

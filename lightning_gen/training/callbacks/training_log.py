@@ -12,7 +12,8 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.run import check_exists
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.divergence import Diverged
-from lightning_gen.training.loggers import MetricsCSV, record
+from lightning_gen.training.loggers.metrics_csv import MetricsCSV
+from lightning_gen.training.loggers.send import record
 
 
 class TrainingLog(StepCallback):

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lightning_gen.errors import UserError
-from lightning_gen.training.loggers import mlflow_logger, trackio_logger
-from lightning_gen.training.record import section_of
+from lightning_gen.training.loggers.choices import mlflow_logger, trackio_logger
+from lightning_gen.training.loggers.record import section_of
 from tests.helpers import make_run, resume_run, train_run
 
 RUN = ("model=ae", "networks=mlp", "trainer.max_steps=2")
@@ -71,6 +71,6 @@ def test_trackio_has_scalars_config_and_pictures_and_continues_after_a_resume(tm
 @pytest.mark.parametrize(("name", "make"), [("mlflow", mlflow_logger), ("trackio", trackio_logger)])
 def test_a_missing_package_is_told_before_training(tmp_path, monkeypatch, name, make):
     run = make_run(tmp_path, "model=ae", f"logger={name}")
-    monkeypatch.setattr("lightning_gen.training.loggers.find_spec", lambda _: None)
+    monkeypatch.setattr("lightning_gen.training.loggers.choices.find_spec", lambda _: None)
     with pytest.raises(UserError, match=rf"logger={name} needs `pip install 'lightning-gen\[{name}\]'`"):
         make(run, "lightning_gen")

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from lightning_gen.training.background import Background
+from lightning_gen.training.loggers.background import Background
 
 
 def test_calls_are_made_in_order_and_nobody_waits_for_them():

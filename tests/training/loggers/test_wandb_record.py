@@ -9,11 +9,11 @@ import pytest
 
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
-from lightning_gen.training.loggers import wandb_logger
-from lightning_gen.training.record import section_of
-from lightning_gen.training.wandb_record import has_credentials, logged_in
+from lightning_gen.training.loggers.choices import wandb_logger
+from lightning_gen.training.loggers.record import section_of
+from lightning_gen.training.loggers.wandb_record import has_credentials, logged_in
 from tests.helpers import assert_same, make_run, resume_run, train_run
-from tests.training.wandb_reader import parts_of
+from tests.training.loggers.wandb_reader import parts_of
 
 OFFLINE = ("logger=wandb", "logger.wandb.mode=offline")
 GAN = ("model=gan", "networks=mlp", *OFFLINE, "trainer.max_steps=4", "evaluation.every_n_steps=2")

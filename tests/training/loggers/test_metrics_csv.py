@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 import torch
 
-from lightning_gen.training.loggers import MetricsCSV
+from lightning_gen.training.loggers.metrics_csv import MetricsCSV
 from tests.helpers import train_run
-from tests.training.wandb_reader import parts_of
+from tests.training.loggers.wandb_reader import parts_of
 
 
 def read(path):

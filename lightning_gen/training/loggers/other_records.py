@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from lightning_gen.training.record import Record
+from lightning_gen.training.loggers.record import Record
 
 
 class MLflowRecord(Record):

@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from lightning_gen.progress import progress
-from lightning_gen.training.background import Background
+from lightning_gen.training.loggers.background import Background
 
 # What the names of scalars begin with, after `train/`, that tell how training goes but are no losses.
 DIAGNOSTICS = (
