@@ -34,6 +34,9 @@ SMALL = {  # by the key that a choice has
     "model.prior.depth": 1,
     "model.prior.widths": [8],
     "model.prior.components": 6,
+    "model.components": 2,
+    "model.pca_dims": 5,
+    "model.fit": "gradient",  # em needs a data set
     "model.posterior.widths": [8],
     "model.posterior.steps": 2,
     "model.divergence.widths": [8],

@@ -50,6 +50,7 @@ TINY = {  # where the config has the key
     "model.pretrain.steps_per_layer": 0,
     "model.pretrain.amounts": "null",
     "model.prior.components": 8,
+    "model.components": 4,
     "model.prior_steps": 1,
 }
 # Data sets that tests do not have or that are larger, as pixels a side and channels: the digits take their place.

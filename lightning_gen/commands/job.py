@@ -66,6 +66,8 @@ def announcement(run: Run, parts: Parts) -> str:
     shape = "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without one grey channel
     parameters = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
     steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} images"
+    if config.model.get("fit") == "em":
+        steps = f"at most {config.trainer.max_steps:,} iterations over all of them"
     return (
         f"training {config.model.name} ({parameters:.2g} million parameters) on {config.dataset.name}: "
         f"{len(data.train):,} images of {shape}, {steps}, on {accelerator_of(config.trainer)}\n"

@@ -29,7 +29,7 @@ class LikelihoodEvaluator:
     `method`: `importance` takes `k` draws from q(z|x) for each image; `ais` (annealed importance sampling) takes
     `chains` chains of `temperatures` steps; `bidirectional` is `ais`, and bounds log p(x) of images that are drawn
     from the model from both sides. `images`: the size of a random subset; None: all held-out images. Models without
-    densities get no numbers.
+    densities get no numbers. For a model without latents `importance` needs no draws: the protocol says `exact`.
     """
 
     name: str
@@ -49,17 +49,22 @@ class LikelihoodEvaluator:
         total = len(data.test)
         count = min(self.images or total, total)
         chosen = seeded_subset(total, count, mix(self.seed, Stream.LIKELIHOOD)).sort().values
-        estimates, discrete = self._log_likelihoods(model, data, chosen)
-        if estimates is None:
+        estimates, last = self._log_likelihoods(model, data, chosen)
+        if last is None:
             return {}, {}
+        discrete = last.discrete
         found = estimates[:, 0]
         std = float(found.std()) if count > 1 else 0.0
         metrics = {"nll": -float(found.mean()), "nll_standard_error": std / count**0.5}
         if discrete is not None:
             bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
             metrics["nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
-        how = {"k": self.k} if self.method == "importance" else {"k": self.chains, "temperatures": self.temperatures}
-        shared = {"n_real": count, "split": "test", "method": self.method}
+        how: dict[str, Any] = {"method": self.method, "k": self.k}
+        if self.method != "importance":
+            how |= {"k": self.chains, "temperatures": self.temperatures}
+        elif last.exact:
+            how = {"method": "exact"}
+        shared = {"n_real": count, "split": "test"}
         shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
         values, protocols = numbers(metrics, images=f"{count} held-out images", **shared)
         if self.method == "bidirectional":
@@ -75,30 +80,29 @@ class LikelihoodEvaluator:
 
     def _log_likelihoods(
         self, model: GenerativeModel, data: ImageDataModule, chosen: Tensor
-    ) -> tuple[Tensor | None, bool | None]:
-        """The estimates [N, R] of `_estimates`, float64, and whether log p is discrete; None without densities.
+    ) -> tuple[Tensor, Densities | None]:
+        """The estimates [N, R] of `_estimates`, float64, and the last densities, which are None if there are none.
 
         Each process computes a share of the images and gets all results.
         """
         rank, world = distributed.rank_and_world()
         result = torch.zeros(len(chosen), 3 if self.method == "bidirectional" else 1, dtype=torch.float64)
-        discrete = None
+        densities = None
         with progress(len(chosen), "evaluation: test likelihood") as advance:
             for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
-                if index % world != rank and index > 0:  # every process needs the first batch, for `discrete`
+                if index % world != rank and index > 0:  # every process needs the first batch, for its densities
                     continue
                 batch = batch._replace(images=batch.images.to(model.dtype))
                 densities = self._densities(model, batch, index)
                 if densities is None:
-                    return None, None
-                discrete = densities.discrete
+                    return result, None
                 if index % world != rank:
                     continue
                 found = self._estimates(model, batch, densities, index)
                 result[index * BATCH : index * BATCH + len(found)] = found.double().cpu()
                 advance(len(found) * world)
         distributed.all_reduce_sum(result)
-        return result, discrete
+        return result, densities
 
     def _densities(self, model: GenerativeModel, batch: Batch, index: int) -> Densities | None:
         noise = StepNoise(mix(self.seed, Stream.LIKELIHOOD_NOISE))
@@ -115,7 +119,7 @@ class LikelihoodEvaluator:
         generator = torch.Generator(model.device).manual_seed(mix(self.seed, Stream.LIKELIHOOD_DRAWS, index))
         shared: dict[str, Any] = {"device": model.device, "generator": generator, "dtype": model.dtype}
         if self.method == "importance":
-            return importance_sampled(densities, self.k, **shared).unsqueeze(1)
+            return importance_sampled(densities, 1 if densities.exact else self.k, **shared).unsqueeze(1)
         shared |= {"chains": self.chains, "temperatures": self.temperatures}
         found = [annealed(densities, **shared)]
         if self.method == "bidirectional":

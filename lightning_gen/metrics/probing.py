@@ -16,7 +16,8 @@ EXACT_ROWS = 256  # of products of whole numbers up to 255, float32 adds so many
 class PCA:
     """The first k principal components of images [N, C, H, W], uint8 or float in [0, 1], as numbers in [0, 1].
 
-    The moments of uint8 images are sums of whole numbers, and exact.
+    `variances` [D] are those along all components, from the largest to the smallest. The moments of uint8 images are
+    sums of whole numbers, and exact.
     """
 
     def __init__(self, images: Tensor, k: int) -> None:
@@ -31,7 +32,9 @@ class PCA:
             products += rows.T @ rows
         self.mean = sums / len(images) / white
         covariance = products / len(images) / white**2 - torch.outer(self.mean, self.mean)
-        self.components = torch.linalg.eigh(covariance).eigenvectors[:, -k:].flip(1)  # [D, k]
+        values, vectors = torch.linalg.eigh(covariance)
+        self.components = vectors[:, -k:].flip(1)  # [D, k]
+        self.variances = values.clamp_min(0).flip(0)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes float32 [N, k] of uint8 images."""

@@ -14,7 +14,9 @@ from lightning_gen.randomness import Noise
 class Densities:
     """p(x, z) and q(z|x) for one batch of images, encoded once.
 
-    Latents are [k, B, Z]; densities are [k, B], in nats. `values`: the size of the decoder's output for one image.
+    Latents are [k, B, Z]; densities are [k, B], in nats. A model whose p(x) is known exactly has no latents, Z = 0:
+    then p(x|z) = p(x), and whatever is estimated from draws of z is exact. `values`: the size of the decoder's output
+    for one image.
     `discrete`: log p is the log-probability of 8-bit images (true), the log-density of dequantized images (false), or
     neither (None).
     """
@@ -27,6 +29,11 @@ class Densities:
     simulate: Callable[[Tensor, Noise], Tensor] | None = None  # from latents [B, Z]: images drawn from p(x|z)
     values: int = 1
     discrete: bool | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether log p(x) is known, because there are no latents."""
+        return self.shape[1] == 0
 
     def log_joint(self, latents: Tensor) -> Tensor:
         """log p(x, z), [k, B]."""

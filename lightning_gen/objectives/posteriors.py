@@ -53,6 +53,10 @@ class DiagonalGaussian:
         """Latents [..., B, Z] to log q [..., B]."""
         return self.log_prob_each(latents).sum(dim=-1)
 
+    def log_prob_of_all(self, points: Tensor) -> Tensor:
+        """log q of points [N, Z] under each of the Gaussians: [N, B]."""
+        return self.log_prob(points.unsqueeze(1))
+
     def log_prob_each(self, latents: Tensor) -> Tensor:
         """Latents [..., B, Z] to the log-density of each dimension, [..., B, Z]."""
         return -0.5 * ((latents - self.mean).square() * (-self.log_variance).exp() + self.log_variance + LOG_2PI)
@@ -92,6 +96,14 @@ class FullGaussian:
         with no_autocast(away):
             noise = torch.linalg.solve_triangular(self.scale.expand(*away.shape[:-2], -1, -1), away, upper=False)
         return -0.5 * (noise.squeeze(-1).square() + LOG_2PI).sum(dim=-1) - self._log_diagonal().sum(dim=-1)
+
+    def log_prob_of_all(self, points: Tensor) -> Tensor:
+        """log q of points [N, Z] under each of the Gaussians: [N, B]; `scale` may be [1, Z, Z], shared by all."""
+        away = (points - self.mean.unsqueeze(1)).mT  # [B, Z, N]: each factor solves for all points at once
+        with no_autocast(away):
+            noise = torch.linalg.solve_triangular(self.scale, away, upper=False)
+        log_det = self._log_diagonal().sum(dim=-1)
+        return -0.5 * (noise.square() + LOG_2PI).sum(dim=1).T - log_det
 
     def _log_diagonal(self) -> Tensor:
         return self.scale.diagonal(dim1=-2, dim2=-1).log()

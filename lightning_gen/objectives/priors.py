@@ -7,7 +7,7 @@ prior that is a mixture of posteriors.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,17 @@ from torch import Tensor, nn
 from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
-from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, standard_normal_log_prob
+from lightning_gen.objectives.posteriors import (
+    DiagonalGaussian,
+    Distribution,
+    FullGaussian,
+    Gaussian,
+    standard_normal_log_prob,
+)
 from lightning_gen.ranges import Count
 
 Encode = Callable[[Tensor], Distribution]
+Covariance = Literal["full", "tied", "diagonal", "spherical"]
 
 MOST_NUMBERS = 2**24  # of the differences of latents and components at a time, to bound memory without gradients
 
@@ -41,12 +48,12 @@ class StandardNormal(nn.Module):
         return normal
 
 
-def mixture_log_prob(latents: Tensor, components: DiagonalGaussian, log_weights: Tensor) -> Tensor:
+def mixture_log_prob(latents: Tensor, components: Gaussian, log_weights: Tensor) -> Tensor:
     """log sum_k w_k N(z; component k) of latents [..., Z], with components [K, Z] and log weights [K]: [...]."""
     rows = latents.flatten(0, -2)
     step = max(MOST_NUMBERS // components.mean.numel(), 1)
     parts = [
-        (components.log_prob(part.unsqueeze(1)) + log_weights).logsumexp(dim=1)  # [n, K]
+        (components.log_prob_of_all(part) + log_weights).logsumexp(dim=1)  # [n, K]
         for part in rows.split(step)
     ]
     return torch.cat(parts).view(latents.shape[:-1])
@@ -59,26 +66,79 @@ def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
 
 
 class Mixture(FullPrecision, StandardNormal):
-    """A mixture of `components` diagonal Gaussians with learned weights, means and variances.
+    """A mixture of `components` Gaussians with learned weights, means and covariances.
 
-    The means start as draws from N(0, I), so that the components differ and the mixture is near N(0, I).
+    The means start as draws from N(0, I) and the covariances as I, so that the components differ and the mixture is
+    near N(0, I).
+
+    Args:
+        latent_dim: Z.
+        image_shape: not used.
+        components: K.
+        covariance: `diagonal`; `full`, one matrix for each component; `tied`, one matrix for all; `spherical`, one
+            variance for each component. A matrix is L L^T, with the log of its squared diagonal in `log_variances`.
     """
 
     standard = False
 
-    def __init__(self, latent_dim: int, image_shape: ImageShape, components: Count = 20) -> None:
+    def __init__(
+        self, latent_dim: int, image_shape: ImageShape, components: Count = 20, covariance: Covariance = "diagonal"
+    ) -> None:
         super().__init__(latent_dim, image_shape)
+        self.covariance = covariance
+        shape = (1 if covariance == "tied" else components, 1 if covariance == "spherical" else latent_dim)
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(torch.randn(components, latent_dim))
-        self.log_variances = nn.Parameter(torch.zeros(components, latent_dim))
+        self.log_variances = nn.Parameter(torch.zeros(shape))
+        if covariance in ("full", "tied"):
+            self.lower = nn.Parameter(torch.zeros(shape[0], latent_dim * (latent_dim - 1) // 2))
 
-    def log_prob(self, latents: Tensor, encode: Encode) -> Tensor:
-        components = DiagonalGaussian(self.means, self.log_variances)
-        return mixture_log_prob(latents, components, self.logits.log_softmax(dim=0))
+    @property
+    def log_weights(self) -> Tensor:
+        """[K]."""
+        return self.logits.log_softmax(dim=0)
 
-    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode) -> Tensor:
-        chosen = draw_component(self.logits.log_softmax(dim=0), uniform)
-        return self.means[chosen] + (0.5 * self.log_variances[chosen]).exp() * normal
+    def components(self) -> Gaussian:
+        """The Gaussians, with means [K, Z]; those of `tied` share a `scale` [1, Z, Z]."""
+        if self.covariance in ("full", "tied"):
+            return FullGaussian(self.means, self._scale())
+        return DiagonalGaussian(self.means, self.log_variances.expand_as(self.means))
+
+    def _scale(self) -> Tensor:
+        """L, [K, Z, Z], or [1, Z, Z] for `tied`."""
+        size = self.means.shape[1]
+        rows, columns = torch.tril_indices(size, size, -1, device=self.lower.device)
+        below = self.lower.new_zeros(len(self.lower), size, size)
+        below[:, rows, columns] = self.lower
+        return below + torch.diag_embed((0.5 * self.log_variances).exp())
+
+    @torch.no_grad()
+    def set_to(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+        """Set weights [K], means [K, Z] and covariances: [K, Z, Z], [Z, Z] (`tied`), [K, Z] or [K] (`spherical`)."""
+        self.logits.copy_(weights.log())
+        self.means.copy_(means)
+        if self.covariance in ("full", "tied"):
+            size = means.shape[1]
+            scale = torch.linalg.cholesky(covariances.reshape(-1, size, size))
+            rows, columns = torch.tril_indices(size, size, -1)
+            self.lower.copy_(scale[:, rows, columns])
+            self.log_variances.copy_(2 * scale.diagonal(dim1=1, dim2=2).log())
+        else:
+            self.log_variances.copy_(covariances.reshape(self.log_variances.shape).log())
+
+    def log_prob(self, latents: Tensor, encode: Encode | None = None) -> Tensor:
+        return mixture_log_prob(latents, self.components(), self.log_weights)
+
+    def forward(self, normal: Tensor, uniform: Tensor, encode: Encode | None = None) -> Tensor:
+        chosen, components = draw_component(self.log_weights, uniform), self.components()
+        if isinstance(components, DiagonalGaussian):
+            return components.mean[chosen] + (0.5 * components.log_variance[chosen]).exp() * normal
+        scale, normal = components.scale, normal.to(self.means)
+        if len(scale) == 1:
+            return self.means[chosen] + normal @ scale[0].T
+        rows = max(MOST_NUMBERS // scale[0].numel(), 1)  # a matrix for each draw
+        pairs = zip(chosen.split(rows), normal.split(rows), strict=True)
+        return self.means[chosen] + torch.cat([torch.einsum("nij,nj->ni", scale[k], noise) for k, noise in pairs])
 
 
 class Vamp(FullPrecision, StandardNormal):

@@ -79,7 +79,7 @@ class OneDevice(SingleDeviceStrategy):
             self.one_step(model, batches, call)
             for callback in every_step:
                 callback.on_step_end(model.trainer, model)
-            if time.monotonic() > ends:
+            if time.monotonic() > ends or model.trainer.should_stop:
                 break
 
     def steps_until_due(self, model: GenerativeModel, callbacks: list[StepCallback]) -> int:

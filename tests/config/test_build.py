@@ -43,6 +43,7 @@ SMALL = {
     "model.prior.depth": 1,
     "model.latent_dims": [4, 3],
     "model.widths": [8],
+    "model.fit": "gradient",  # em needs a data set
 }
 WIDTHS = {"mlp": [8], "r3gan": 8, "r3gan_small": 8}  # of networks.encoder
 GROUPS = [group for group in options_of_groups() if re.fullmatch(r"model/\w+", group)]
@@ -90,6 +91,8 @@ def outcome(model: str, networks: str, kind: str) -> str:
 
 
 def goes(model: str, networks: str, kind: str) -> bool:
+    if model == "gmm":  # has no networks
+        return True
     if kind == "points":
         return model not in OWN_NETWORKS and networks in ("mlp", "single_layer")
     return networks == OWN_NETWORKS.get(model, networks)

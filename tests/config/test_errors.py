@@ -11,7 +11,7 @@ from tests.helpers import QUICK, quick, train_run
 MISTAKES = {
     "unknown model": (
         ["model=gna"],
-        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, hierarchical_vae, infogan, ladder_vae, vae, vae_gan, vqgan, vqvae, wae. Did you mean 'gan'?",
+        "model=gna does not exist: use one of ae, bigan, classifier, factor_vae, gan, gmm, hierarchical_vae, infogan, ladder_vae, vae, vae_gan, vqgan, vqvae, wae. Did you mean 'gan'?",
     ),
     "unknown data set": (
         ["dataset=mnst"],

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from lightning_gen.objectives import priors
 from lightning_gen.objectives.posteriors import Diagonal
@@ -84,3 +84,33 @@ def test_flow_prior_draws_are_the_inverse_of_noise():
     torch.testing.assert_close(prior.flow(z)[0], noise)
     expected = -0.5 * (noise.square() + math.log(2 * math.pi)).sum(dim=1) + prior.flow(z)[1]
     torch.testing.assert_close(prior.log_prob(z, encoder(3)), expected)
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diagonal", "spherical"])
+def test_mixtures_of_every_covariance_are_those_of_torch(covariance):
+    prior, z = Mixture(3, SHAPE, 4, covariance).double(), torch.randn(5, 7, 3).double()
+    for parameter in prior.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    components = MultivariateNormal(prior.means, covariances := covariance_matrices(prior))
+    expected = MixtureSameFamily(Categorical(logits=prior.logits), components)
+    torch.testing.assert_close(prior.log_prob(z), expected.log_prob(z))
+    assert torch.autograd.gradcheck(lambda *_: prior.log_prob(z[0]), tuple(prior.parameters()))
+    with torch.no_grad():
+        draws = prior(torch.randn(200_000, 3), torch.rand(200_000))
+    torch.testing.assert_close(draws.mean(dim=0), expected.mean, atol=0.02, rtol=0)
+    torch.testing.assert_close(draws.var(dim=0), expected.variance, atol=0.05, rtol=0.03)
+    moments = {"full": covariances, "tied": covariances[0], "diagonal": prior.log_variances.exp()}
+    same = Mixture(3, SHAPE, 4, covariance).double()
+    same.set_to(prior.log_weights.exp(), prior.means, moments.get(covariance, prior.log_variances.exp()[:, 0]))
+    torch.testing.assert_close(same.log_prob(z), prior.log_prob(z))
+
+
+def covariance_matrices(prior):
+    """[K, Z, Z], from the definition of the parameters."""
+    count, size = prior.means.shape
+    if prior.covariance in ("diagonal", "spherical"):
+        return torch.diag_embed(prior.log_variances.exp().expand(count, size))
+    scale = torch.diag_embed((prior.log_variances / 2).exp().expand(count, size))
+    rows, columns = torch.tril_indices(size, size, -1)
+    scale[:, rows, columns] = prior.lower.expand(count, -1)
+    return scale @ scale.mT
