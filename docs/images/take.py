@@ -19,6 +19,7 @@ PICTURES = {  # the folder of the run that holds it, and the step; None: the las
     "digits_vae.png": ("reconstructions", None),
     "mnist_gan.png": ("samples", None),
     "mnist_vae.png": ("samples", None),
+    "mnist_small_gan.png": ("samples", None),
     "mnist_small_vae.png": ("priors", None),
     "mnist_small_ae.png": ("samples", None),
     "mnist_vae_gan.png": ("samples", None),
