@@ -214,6 +214,23 @@ def anomalies(
 
 
 @app.command()
+def augment(
+    run: RunArgument,
+    labels: Annotated[
+        str, typer.Option(help="Real images of each class that classifiers learn from.")
+    ] = "10,100,1000",
+    seeds: Annotated[int, typer.Option(min=2, help="Classifiers of each kind.")] = 3,
+    generated: Annotated[int, typer.Option(min=100, help="Generated images, as many of each class.")] = 10_000,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each classifier.")] = 1500,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Does a classifier that also learns from generated images get better? Needs a conditional model."""
+    from lightning_gen.commands.augment import augment_run, numbers_of
+
+    augment_run(run, checkpoint, numbers_of(labels), seeds, generated, steps)
+
+
+@app.command()
 def data(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: an option of dataset=.")

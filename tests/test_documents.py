@@ -216,6 +216,8 @@ def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
     if words[0] == "evaluate":
         words += [f"{k}={v}" for k, v in TINY.items() if k.startswith("evaluation.") and "every" not in k]
         words += ["evaluation/extractor=random"] if "fid50k_train" in str(words) else []
+    if words[0] == "augment":
+        words = [*words[:2], "--labels", "2", "--seeds", "2", "--generated", "100", "--steps", "1"]
     words += ["--port", "0"] if words[0] == "watch" and "--port" not in words else []
     told = []
     for model in ("vae", "gan"):

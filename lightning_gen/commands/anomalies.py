@@ -84,7 +84,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
     name = Path(options.data or ("classes" if len(parts) > 1 else "test")).name
     write(run.path / "anomalies" / name, scores, parts, heading(model, data.dataset, model.step_loaded))
     entry = {"metrics": {score: {k: list(v) for k, v in its.items()} for score, its in results.items()}}
-    add(run, entry | {"protocol": protocol})
+    run.add_evaluation(entry | {"protocol": protocol}, "anomalies")
     return results
 
 
@@ -138,16 +138,6 @@ def print_results(scores: Scores, results: Results, parts: list[Part]) -> None:
     width = max(map(len, scores.what))
     for score, what in scores.what.items():
         console().print(f"{score:{width}}  {what}")
-
-
-def add(run: Run, entry: dict[str, Any]) -> None:
-    """Add an entry to `anomalies` in summary.json, in place of one with the same protocol."""
-
-    def change(summary: dict[str, Any]) -> dict[str, Any]:
-        others = [one for one in summary.get("anomalies", []) if one["protocol"] != entry["protocol"]]
-        return summary | {"anomalies": [*others, entry]}
-
-    run.change_summary(change)
 
 
 # -- what is written -------------------------------------------------------------------------------------------

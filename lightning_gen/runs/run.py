@@ -199,8 +199,8 @@ class Run:
         steps = self.read_summary().get("progress", {}).get("step", 0)
         return bool(steps) or any(row.split(",")[0] not in ("", "0") for row in logged)
 
-    def add_evaluation(self, entry: dict[str, Any]) -> None:
-        """Add `entry` to `evaluations` in summary.json, replacing the one with the same protocol if there is one.
+    def add_evaluation(self, entry: dict[str, Any], part: str = "evaluations") -> None:
+        """Add `entry` to this part of summary.json, replacing the one with the same protocol if there is one.
 
         Two entries have the same protocol only if every number was measured in the same way, so nothing that was
         measured differently is lost.
@@ -208,8 +208,8 @@ class Run:
         entry = json.loads(json.dumps(entry, default=float))
 
         def add(summary: dict[str, Any]) -> dict[str, Any]:
-            others = [one for one in summary.get("evaluations", []) if one["protocol"] != entry["protocol"]]
-            return summary | {"evaluations": [*others, entry]}
+            others = [one for one in summary.get(part, []) if one["protocol"] != entry["protocol"]]
+            return summary | {part: [*others, entry]}
 
         self.change_summary(add)
 
