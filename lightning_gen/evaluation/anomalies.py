@@ -166,7 +166,7 @@ def add_distances(
     count = min(len(data.train), 10_000)
     if neighbours > count:
         raise UserError(f"--neighbours {neighbours}: there are {count} training images.")
-    nearest = f"distance to the {ordinal(neighbours)} nearest of {count:,} training"
+    nearest = f"distance to {ordinal(neighbours)} nearest of {count:,} training"
     if model.can_encode:
         seen, known = (
             torch.cat([model.encode(batch.images).flatten(1).float() for batch in in_precision(model, some)])
@@ -177,7 +177,7 @@ def add_distances(
     if data.train.images[0].numel() <= MOST_VALUES:
         seen, known = (torch.cat([batch.images.flatten(1) for batch in some]) for some in (batches(), training()))
         distance = neighbour_distance(seen, known, neighbours)
-        scores.add("nearest_pixels", distance, f"{nearest} images, without the model")
+        scores.add("nearest_pixels", distance, f"{nearest} images, no model")
 
 
 def ordinal(number: int) -> str:
