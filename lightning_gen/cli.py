@@ -174,6 +174,25 @@ def probe(
 
 
 @app.command()
+def audit(
+    run: RunArgument,
+    shadows: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run on another random part of the images, for LiRA; repeat the option."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=4, help="Most training images, and most others.")] = 2000,
+    samples: Annotated[int, typer.Option(min=1, help="Samples that images are compared with.")] = 10_000,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each image's code, for the bound of a VAE.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all of these.")] = 0,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Membership inference: tell training images from others, by loss, distance to samples or discriminator."""
+    from lightning_gen.commands.audit import Protocol, audit_run
+
+    audit_run(run, checkpoint, shadows or [], Protocol(images, samples, draws, seed))
+
+
+@app.command()
 def latents(
     run: RunArgument,
     projection: Annotated[

@@ -52,6 +52,10 @@ class Stream(IntEnum):
     PATHS = -14  # the ends of the paths whose perceptual length is measured
     HELD_OUT = -15  # the held-out images of a model's own metrics
 
+    # Of the seed of an audit.
+    AUDIT = -16  # which images are audited, and which of them choose the threshold
+    AUDIT_DRAWS = -17  # the draws from the posterior
+
 
 def mix(*numbers: int) -> int:
     """A 63-bit seed from integers; similar integers give unrelated seeds."""

@@ -98,6 +98,7 @@ class ImageDataModule(LightningDataModule):
                 f"dataset={self.dataset}: training images are {_shown(train)} and test images {_shown(test)}: set "
                 f"dataset.size and dataset.channels, which make them equal."
             )
+        self._whole = train
         if self.fraction is not None or self.limit is not None:
             train = train.subset(self._chosen(len(train)))
         if self.binarize == "static":
@@ -113,6 +114,22 @@ class ImageDataModule(LightningDataModule):
     def test(self) -> ImageSet:
         """The test images, in the same way."""
         return self._seen(self._stored.test)
+
+    def kept(self) -> tuple[torch.Tensor, int]:
+        """The numbers of the training images, int64 [N] in order, and the number of images they were chosen from.
+
+        `fraction` and `limit` choose; without them, all images are kept.
+        """
+        self.load()
+        count = len(self._whole)
+        chosen = self.fraction is not None or self.limit is not None
+        return (self._chosen(count) if chosen else torch.arange(count)), count
+
+    def chosen_from(self, numbers: torch.Tensor) -> ImageSet:
+        """Images by their numbers of `kept`, also those that were left out, as a model sees them in evaluation."""
+        self.load()
+        part = self._whole.subset(numbers)
+        return self._seen(self._binary(part) if self.binarize == "static" else part)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
