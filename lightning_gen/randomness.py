@@ -37,6 +37,10 @@ class Stream(IntEnum):
     POINTS = 9  # points in the plane, `mix(POINTS, split)`; the same for every seed
     CODEBOOK = 10  # where dead vectors of a codebook are moved to; the same in all processes
 
+    # Of the secret seed of private training.
+    PRIVACY_NOISE = 11  # the noise that is added to gradients
+    PRIVACY_SAMPLING = 12  # which images are in a batch
+
     # Of the evaluation's seed.
     SAMPLES = -3  # the latents of samples, chunk by chunk
     UNIFORM = -4  # images of uniform noise, the upper end of the scale of a distance

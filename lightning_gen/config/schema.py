@@ -49,6 +49,17 @@ class Ema:
 
 
 @dataclass
+class Privacy:
+    """conf/privacy/: the guarantee of training."""
+
+    epsilon: Positive | None
+    delta: PositiveFraction | None
+    max_grad_norm: Positive
+    noise_multiplier: Positive | None
+    noise_seed: Natural | None
+
+
+@dataclass
 class Trainer:
     """The arguments of Lightning's Trainer that have a range here; its other arguments are allowed too."""
 
@@ -169,6 +180,7 @@ class Root:
 
     networks: Networks
     ema: Ema
+    privacy: Privacy
     trainer: Trainer
     checkpoint: Checkpoint
     on_divergence: Literal["stop", "rollback"]
@@ -191,7 +203,7 @@ class Root:
     extra: dict[str, Any] = field(default_factory=dict)  # keys of a config group that a user added
 
 
-GROUPS = (Root, Networks, Ema, Trainer, Checkpoint, Rollback, Likelihood, Evaluation, Sweep)
+GROUPS = (Root, Networks, Ema, Privacy, Trainer, Checkpoint, Rollback, Likelihood, Evaluation, Sweep)
 
 
 def check(config: DictConfig) -> None:

@@ -65,3 +65,8 @@ def all_keys() -> list[str]:
         walk(node, f"{package}." if package else "")
         keys.update(group[:1])
     return sorted(keys)
+
+
+def is_private(config: Any) -> bool:
+    """Whether the config of a run trains with differential privacy; configs of earlier versions do not say."""
+    return (config.get("privacy") or {}).get("epsilon") is not None

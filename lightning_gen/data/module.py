@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import Batch, Streams, TrainLoader, in_order, permutation
 from lightning_gen.data.placement import check_budget, place, put
+from lightning_gen.data.poisson import PoissonLoader
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
@@ -73,6 +74,7 @@ class ImageDataModule(LightningDataModule):
         self.decoding = Decoding(size, channels, crop, on_bad_image, Path(cache_dir))
         self.batch_transform = BatchTransform(flip, random_crop, dequantize, binarize == "dynamic")
         self.loader: TrainLoader | None = None  # of the training
+        self.sampling_secret: int | None = None  # of private training, whose batches are Poisson samples
 
     # -- the images --------------------------------------------------------------------------------------------
 
@@ -232,7 +234,10 @@ class ImageDataModule(LightningDataModule):
         where = self.place(device, processes)
         data = put(self._stored.train, where, device)
         at_hand = where == "device" or (where == "host" and device.type == "cpu")
-        return TrainLoader(
+        make = TrainLoader
+        if self.sampling_secret is not None:
+            make = partial(PoissonLoader, secret=self.sampling_secret)  # type: ignore[assignment]
+        return make(
             data,
             self.batch_size,
             seed=self.seed,

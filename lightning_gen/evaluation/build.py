@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.build import build
+from lightning_gen.config.tree import is_private
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.evaluation.code_pictures import check_projection
@@ -49,7 +50,8 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     options = config.evaluation
     check_projection(options.projection)
     cache_dir = Path(options.cache_dir).expanduser()
-    held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed)
+    private = is_private(config)
+    held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed, pca=not private)
     shared: dict[str, Any] = {
         "likelihood": build_likelihood(options),
         "projection": options.projection,
@@ -59,7 +61,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
         return Evaluator(options.name, note, data, _point_evaluator(options, data), held_out, **shared)
     check_names(options, data)
     extractor, note = _extractor(options, data, cache_dir)
-    evaluator = _sample_evaluator(options, data, extractor, device, cache_dir)
+    evaluator = _sample_evaluator(options, data, extractor, device, cache_dir, floor=not private)
     of_sampler = tuple(measure for name, measure in OF_SAMPLERS.items() if name in options.metrics)
     return Evaluator(options.name, note, data, evaluator, held_out, _of_encoder(options), of_sampler, **shared)
 
@@ -129,8 +131,14 @@ def added_metrics(options: DictConfig) -> dict[str, Metric]:
 
 
 def _sample_evaluator(
-    options: DictConfig, data: ImageDataModule, extractor: FeatureExtractor, device: torch.device, cache_dir: Path
+    options: DictConfig,
+    data: ImageDataModule,
+    extractor: FeatureExtractor,
+    device: torch.device,
+    cache_dir: Path,
+    floor: bool,
 ) -> SampleEvaluator:
+    """`floor`: compare the real images of the other split too; they are the training images."""
     reference, other = (data.test, data.train) if options.split == "test" else (data.train, data.test)
     names = [name for name in options.metrics if name in METRICS]
     if reference.labels is None or not hasattr(extractor, "logits_from_features"):
@@ -139,7 +147,7 @@ def _sample_evaluator(
     return SampleEvaluator(
         extractor,
         reference.images,
-        other.images,
+        other.images if floor else None,
         num_samples=options.num_samples,
         num_reference=options.num_reference,
         metrics=metrics,

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 
 from lightning_gen.config.build import build_data
+from lightning_gen.config.tree import is_private
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
@@ -57,6 +58,10 @@ def fit_and_keep(
     run: Run, model: GenerativeModel, data: ImageDataModule, kind: str, components: int, checkpoint: str
 ) -> dict[str, Any]:
     """Fit a density, write priors/<kind>.pt, and return the entry that is added to summary.json."""
+    if is_private(run.config):
+        raise UserError(
+            f"{run.path} is private (privacy=dp_sgd): a density of the codes of its training images would not be."
+        )
     start = time.monotonic()
     density, count = fitted_density(model, data, kind, components, run.config.seed)
     record = {"codes": count, "checkpoint": checkpoint, "images_seen": model.images_seen}

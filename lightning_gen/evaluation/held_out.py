@@ -24,13 +24,18 @@ class HeldOut:
     """Evaluates models on the held-out images of `data`; every process computes the same numbers.
 
     `count`: the size of a random subset of them, drawn by `seed`; None: all. `cache` keeps the error of PCA, which
-    depends on the images only.
+    depends on the images only. `pca`: measure that error; it depends on training images.
     """
 
     def __init__(
-        self, data: ImageDataModule, cache: ResultCache | None = None, count: int | None = None, seed: int = 0
+        self,
+        data: ImageDataModule,
+        cache: ResultCache | None = None,
+        count: int | None = None,
+        seed: int = 0,
+        pca: bool = True,
     ) -> None:
-        self.data, self.cache, self.seed = data, cache or ResultCache(None), seed
+        self.data, self.cache, self.seed, self.pca = data, cache or ResultCache(None), seed, pca
         self.chosen: Tensor | None = None  # the numbers of the images, in order; None: all
         if count is not None and count < len(data.test):
             self.chosen = seeded_subset(len(data.test), count, mix(seed, Stream.HELD_OUT)).sort().values
@@ -77,7 +82,7 @@ class HeldOut:
         metrics: Metrics = {}
         if labels is not None and len(codes) >= self.data.num_classes:
             metrics |= cluster_quality(codes, labels, self.data.num_classes)
-        if codes.shape[1] < self.data.test.images[0].numel() <= PCA_PIXELS:
+        if self.pca and codes.shape[1] < self.data.test.images[0].numel() <= PCA_PIXELS:
             metrics["squared_error_pca"] = self.pca_error(codes.shape[1])
         return metrics
 

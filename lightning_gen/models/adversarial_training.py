@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.poisson import PoissonBatch
 from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
@@ -228,9 +229,10 @@ class AdversarialModel(GenerativeModel):
 
 
 def split(batch: Batch, parts: int) -> list[Batch]:
-    """Divide a batch into equal parts."""
-    images = batch.images.chunk(parts)
-    labels = [None] * parts if batch.labels is None else batch.labels.chunk(parts)
+    """Divide a batch into equal parts, or into its Poisson samples."""
+    of: Any = list(batch.sizes) if isinstance(batch, PoissonBatch) else -(-len(batch.images) // parts)
+    images = batch.images.split(of)
+    labels = [None] * parts if batch.labels is None else batch.labels.split(of)
     return [Batch(*part) for part in zip(images, labels, strict=True)]
 
 

@@ -19,6 +19,7 @@ from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.objectives.regularizers import AutoencoderPass, Regularizer
+from lightning_gen.randomness import Noise
 from lightning_gen.ranges import Count, Natural
 
 
@@ -126,6 +127,8 @@ class Autoencoder(GenerativeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
+        if self.private is not None:
+            return self.private_loss(batch)
         images = random_shift(batch.images, self.noise, self.max_shift) if self.max_shift else batch.images
         layers = self.pretraining.layers
         stage = self.pretraining.stage(self.step) if layers else 0
@@ -145,12 +148,18 @@ class Autoencoder(GenerativeModel):
             self.log_scalars({"train/stage": torch.tensor(stage + 1.0, device=loss.device)})
         return loss
 
-    def joint_terms(self, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def image_losses(self, batch: Batch, noise: Noise) -> Tensor:
+        images = random_shift(batch.images, noise, self.max_shift) if self.max_shift else batch.images
+        return self.joint_terms(images, batch.labels, noise)[0]
+
+    def joint_terms(
+        self, images: Tensor, labels: Tensor | None = None, noise: Noise | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Reconstruction error and penalty of the whole model, each [B]; labels int64 [B] if conditioned.
 
-        The penalty is None if the regularizer has none.
+        The penalty is None if the regularizer has none. `noise`: of the corruption, by default the step's.
         """
-        corrupted = images if self.corruption is None else self.corruption(images, self.noise)
+        corrupted = images if self.corruption is None else self.corruption(images, noise or self.noise)
         codes = self.encode(corrupted)
         error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
         if type(self.regularizer).penalty is Regularizer.penalty:

@@ -17,7 +17,7 @@ from lightning_gen.models.steps import StepModule
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.densities import Densities
 from lightning_gen.pictures import Picture
-from lightning_gen.randomness import StepNoise, Stream, mix
+from lightning_gen.randomness import Noise, StepNoise, Stream, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
@@ -62,8 +62,8 @@ class GenerativeModel(StepModule):
         return "training"
 
     def shown_now(self) -> dict[str, str]:
-        """Those of `shown` that the present stage has."""
-        return self.shown
+        """Those of `shown` that the present stage has; of private training, which logs no losses, epsilon."""
+        return self.shown if self.private is None else {"epsilon": "privacy/epsilon"}
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, C, H, W] in [0, 1] from latents [B, Z], or [B, Z + K] with one-hot labels."""
@@ -121,6 +121,29 @@ class GenerativeModel(StepModule):
     def spectral_modules(self) -> list[nn.Module]:
         """The modules besides the encoder that `networks.spectral_norm=encoder` applies to, such as heads."""
         return []
+
+    def image_losses(self, batch: Batch, noise: Noise) -> Tensor:
+        """The training loss of each image [B], from this image alone; private training clips their gradients."""
+        raise UserError(f"privacy=dp_sgd cannot train {type(self).__name__}: use model=ae, vae or gan.")
+
+    def private_loss(self, batch: Batch) -> Tensor:
+        """A scalar whose gradient is the private one of `image_losses`; nothing else of the images is logged."""
+        assert self.private is not None
+        labelled = batch.labels is not None
+        inputs = (batch.images, batch.labels) if batch.labels is not None else (batch.images,)
+
+        def loss(noise: Noise, image: Tensor, *label: Tensor) -> Tensor:
+            one = Batch(image.unsqueeze(0), label[0].unsqueeze(0) if labelled else None)
+            return self.image_losses(one, noise).squeeze(0)
+
+        return self.log_private(*self.private(self, loss, inputs, self.noise, self.step))
+
+    def log_private(self, loss: Tensor, norm: Tensor) -> Tensor:
+        """Log what private training has spent after this step, and the norm of its gradient; returns the loss."""
+        if self.logging and self.private is not None:
+            spent = torch.tensor(self.private.epsilon(self.step + 1), device=loss.device)
+            self.log_scalars({"privacy/epsilon": spent, "train/private_gradient_norm": norm})
+        return loss
 
     def fit_density(self, batches: Callable[[], Any]) -> None:
         """Fit the density that sampling needs to the codes of real images; by default there is none."""

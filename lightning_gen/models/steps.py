@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.objectives.private_gradients import PrivateGradients
 from lightning_gen.objectives.schedules import value_at
 from lightning_gen.randomness import StepNoise, Stream, mix
 
@@ -18,6 +19,10 @@ Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> fact
 
 
 MOST_LOSSES = 1000  # kept before they are reduced to one number
+
+
+def _shown(privacy: dict[str, float]) -> str:
+    return ", ".join(f"privacy.{key}={value:g}" for key, value in privacy.items()) or "privacy=none"
 
 
 def clear_gradients(optimizer: Any) -> None:
@@ -46,6 +51,7 @@ class StepModule(LightningModule):
         self.scheduled: dict[str, Any] = {}  # numbers that follow the images seen, by their dotted attribute names
         self.lowered: list[tuple[int, float]] = []  # (step, factor): from that step on, learning rates are times that
         self.phase = ""  # the current phase of the training step, if it has several
+        self.private: PrivateGradients | None = None  # training with differential privacy
         self.logging = True  # whether the scalars of this step are used; else `log_scalars` does nothing
         self._losses: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # of each phase, not yet in `_diverged`
         self._diverged: dict[str, Tensor] = {}
@@ -138,9 +144,16 @@ class StepModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["images_seen"] = self.images_seen
+        if self.private is not None:
+            checkpoint["privacy"] = self.private.record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint["images_seen"]
+        was, now = checkpoint.get("privacy", {}), self.private.record if self.private else {}
+        if was != now:
+            raise UserError(
+                f"the run was trained with {_shown(was)}, and now has {_shown(now)}: leave them as they were."
+            )
         # Lightning has one count of steps for automatic and another for manual optimization. A run may go on with the
         # other kind, on more devices for example.
         loops = checkpoint["loops"]["fit_loop"] if "loops" in checkpoint else {}
@@ -163,7 +176,10 @@ class StepModule(LightningModule):
 
     def count_images(self, batch: Batch) -> None:
         """Add these images to `images_seen`; call it once for each batch from the loader."""
-        self.images_seen += len(batch.images) * self.trainer.world_size
+        if self.private is None:
+            self.images_seen += len(batch.images) * self.trainer.world_size
+        else:  # the number in a Poisson sample is random: its mean is counted
+            self.images_seen += self.private.batch_size * self.batches_per_step
 
     def log_scalars(self, scalars: dict[str, Tensor]) -> None:
         """Log scalar tensors [] by name; they stay on the device, so no step waits for it.

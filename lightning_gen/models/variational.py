@@ -99,6 +99,8 @@ class VariationalModel(GenerativeModel):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.count_images(batch)
+        if self.private is not None:
+            return self.private_loss(batch)
         terms = self.terms(batch, self.noise)
         loss = self.loss(terms).mean()
         if self.logging:
@@ -106,6 +108,9 @@ class VariationalModel(GenerativeModel):
                 scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
             self.log_scalars(scalars | {"train/loss": loss})
         return loss
+
+    def image_losses(self, batch: Batch, noise: Noise) -> Tensor:
+        return self.loss(self.terms(batch, noise))  # type: ignore[arg-type]
 
     # -- evaluation ------------------------------------------------------------------------------------------
 

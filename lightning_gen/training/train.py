@@ -28,6 +28,8 @@ from lightning_gen.training.divergence import Diverged, lowered_rates, roll_back
 from lightning_gen.training.fill_in import fill_in, load_encoder
 from lightning_gen.training.loggers.metrics_csv import MetricsCSV
 from lightning_gen.training.loggers.send import finish
+from lightning_gen.training.privacy import keep_secret, make_private
+from lightning_gen.training.privacy import summary as privacy_summary
 from lightning_gen.training.trainer import make_trainer
 
 
@@ -68,6 +70,7 @@ def _prepared(run: Run, stop: StopRequest) -> Parts:
     model = build_model(config, data.image_shape)
     if not config.resume:
         load_encoder(run, model)
+    make_private(run, model, data)
     if state is not None:
         check_checkpoint(data.image_shape, model.state_dict(), state)
     model.see_data(data, fresh=checkpoint is None)
@@ -109,6 +112,8 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
     status, summary = "failed", {}
     try:
         log_config(trainer, run.recorded(), parts.model)
+        if trainer.is_global_zero:
+            keep_secret(run.path, parts.model)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         if not callbacks.evaluation.ended:  # no step was left to do, but the evaluation at the end may be
             parts.model.to(trainer.strategy.root_device)
@@ -170,6 +175,7 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "warnings": evaluation.warnings,
         "status": status,
     }
+    parts_of_summary |= privacy_summary(parts.model, trainer.global_step)
     return run.write_summary(**parts_of_summary) if trainer.is_global_zero else parts_of_summary
 
 

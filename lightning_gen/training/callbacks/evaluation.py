@@ -108,6 +108,8 @@ class Evaluation(StepCallback):
         assert isinstance(pl_module, GenerativeModel)
         loggers = [logger for logger in trainer.loggers if hasattr(logger, "log_table")]
         train = self.evaluator.data.train.images
+        if pl_module.private is not None:  # whose training images are not published
+            return
         if not (loggers and trainer.is_global_zero and pl_module.can_sample and train.dtype == torch.uint8):
             return
         with evaluation_mode(pl_module, self.ema):

@@ -43,7 +43,9 @@ def fit_density(trainer: Trainer, model: GenerativeModel, ema: EMA | None = None
     with evaluation_mode(model, ema):
         data = trainer.datamodule  # type: ignore[attr-defined]
         try:
-            model.fit_density(lambda: in_precision(model, data.train_batches(model.device)))
+            # A density of the codes of training images would not be private
+            batches = data.train_batches if model.private is None else data.test_batches
+            model.fit_density(lambda: in_precision(model, batches(model.device)))
         except torch.linalg.LinAlgError as error:  # weights may be finite, and codes too large
             raise Diverged("the covariance of the codes", step) from error
     model.density_fitted_at = step
