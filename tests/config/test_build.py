@@ -39,13 +39,14 @@ SMALL = {
     "networks.decoder.style_dim": 4,
     "networks.encoder.group_width": 4,
     "networks.encoder.blocks": 1,
+    "networks.decoder.dense": [2],
     "model.prior.width": 8,
     "model.prior.depth": 1,
     "model.latent_dims": [4, 3],
     "model.widths": [8],
     "model.fit": "gradient",  # em needs a data set
 }
-WIDTHS = {"mlp": [8], "r3gan": 8, "r3gan_small": 8}  # of networks.encoder
+WIDTHS = {"mlp": [8], "r3gan": 8, "r3gan_small": 8, "text_gan": [8]}  # of networks.encoder
 GROUPS = [group for group in options_of_groups() if re.fullmatch(r"model/\w+", group)]
 
 
@@ -104,6 +105,8 @@ def kinds(model: str, networks: str) -> tuple[str, str]:
     The next pair of a model and networks gets another kind, so that each model and each of the networks meets all.
     """
     *images, points = KINDS
+    if networks.startswith("text_"):  # for 32x32 and more
+        return points, "colour 32x32"
     return points, images[(models().index(model) + NETWORKS.index(networks)) % len(images)]
 
 
