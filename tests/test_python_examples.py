@@ -1,17 +1,18 @@
 """What the README, docs/python.md and the notebook show in Python works as it stands there."""
 
 import re
+import runpy
 from pathlib import Path
 
 import nbformat
 import pytest
 
 import lightning_gen as lg
-from examples.execute import execute
 from tests.helpers import quick
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
+execute = runpy.run_path(str(ROOT / "examples" / "execute.py"))["execute"]  # another package is called `examples` too
 
 
 def blocks_of(page):

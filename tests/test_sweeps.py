@@ -94,6 +94,7 @@ def test_a_run_of_an_agent_belongs_to_its_sweep(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
     train_run(tmp_path, "model=ae", "networks=mlp", "logger=wandb", "trainer.max_steps=1")
     (part,) = parts_of(tmp_path)
+    wandb.teardown()  # so that later tests do not find this environment
     assert (part.run.run_id, part.run.sweep_id) == ("r1", "s1")
 
 

@@ -66,9 +66,12 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     """The LightningModule of a config. Its arguments are the keys of `model`, and the networks as factories.
 
     Raises:
-        UserError: raised by the model itself, `conditional=true` for a model that takes no classes, or a schedule
+        UserError: a key of `networks` is missing, raised by the model itself, `conditional=true` for a model that takes no classes, or a schedule
             of a number that is used only when the model is built.
     """
+    absent = [key for key in ("encoder", "decoder", "spectral_norm", "init") if key not in config.networks]
+    if absent:
+        raise UserError(f"The config of networks lacks `{absent[0]}`.")
     networks = build(config.networks)
     tree: Any = OmegaConf.to_container(config.model, resolve=True)
     own = {key: value for key, value in tree.items() if key not in ("name", "source")}
