@@ -65,6 +65,7 @@ def parts(evaluator: Evaluator, model: GenerativeModel) -> None:
     assert isinstance(samples, SampleEvaluator)
     jobs: dict[str, Callable[[], Any]] = {
         "own metrics": partial(evaluator.held_out, model, {}),
+        "of which training images": partial(evaluator.held_out.means_of_training, model),
         "samples": partial(samples, model.sample),
         "pictures": partial(evaluator.draw, model),
     }
@@ -80,10 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data", help="folder of MNIST")
     parser.add_argument("overrides", nargs="*", help="the model; model=vae networks=mlp if none is given")
-    options = parser.parse_args()
+    parser.add_argument("--protocols", nargs="+", default=["quick", "standard"])
+    options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     chosen = options.overrides or ["model=vae", "model/likelihood=gaussian", "networks=mlp"]
-    for protocol in ("quick", "standard"):
+    for protocol in options.protocols:
         parts(*whole(protocol, ["dataset=mnist", f"dataset.root='{options.data}'", *chosen]))
     features = torch.randn(10_000, 2048)
     product = seconds(lambda: features.double().T @ features.double())

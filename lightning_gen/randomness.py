@@ -55,6 +55,7 @@ class Stream(IntEnum):
     LIKELIHOOD_SIMULATION = -13  # the images that are drawn from the model
     PATHS = -14  # the ends of the paths whose perceptual length is measured
     HELD_OUT = -15  # the held-out images of a model's own metrics
+    SEEN = -18  # the training images that are compared with these, to show overfitting
 
     # Of the seed of an audit.
     AUDIT = -16  # which images are audited, and which of them choose the threshold

@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from lightning_gen.errors import UserError
 from lightning_gen.runs.resume import HYDRAS
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 from lightning_gen.runs.trust import check_targets, foreign_variables
 
 RECORD = "multirun.yaml"  # written by Hydra when a multirun starts
@@ -90,7 +90,7 @@ def check_new_job(config: DictConfig, multirun: Path) -> None:
 def result_of(directory: Path) -> float | None:
     """The best value of a finished run, which a grid reports, or NaN without one; None if it is not finished."""
     summary = Run.load(directory).read_summary()
-    if summary.get("status") != "completed":
+    if summary.get("status") not in COMPLETE:
         return None
     value = summary.get("best", {}).get("value")
     return math.nan if value is None else float(value)

@@ -14,7 +14,9 @@ from lightning_gen.files import shortest
 from lightning_gen.report.history import read_history, values_at
 from lightning_gen.report.tables import BESIDE
 from lightning_gen.runs.comparison import describe
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
+
+ENDS = {"_train": "training", "_floor": "real", "_noise": "noise"}  # columns next to a number's own, by their titles
 
 
 def metrics_table(
@@ -26,11 +28,11 @@ def metrics_table(
     """
     metrics = {name.removeprefix("eval/"): v for name, v in metrics.items() if name.startswith("eval/")}
     own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
-    ends = [suffix for suffix in ("_floor", "_noise") if any(name.endswith(suffix) for name in metrics)]
+    ends = [suffix for suffix in ENDS if any(name.endswith(suffix) for name in metrics)]
     table = Table(show_edge=False, pad_edge=False, box=None)
     table.add_column("metric", no_wrap=True)
     titles = ["value"] if best is None else ["last", "best"]
-    for title in (*titles, *({"_floor": "real", "_noise": "noise"}[suffix] for suffix in ends)):
+    for title in (*titles, *(ENDS[suffix] for suffix in ends)):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("protocol", overflow="fold")
     said = ""
@@ -61,6 +63,11 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
         f"in {progress.get('seconds', 0):.0f} s"
     )
+    if early := summary.get("early_stopping"):
+        out.print(
+            f"early    {early['metric']} has not improved in {early['patience']} evaluations up to step "
+            f"{early['step']:,} (callbacks=early_stopping)"
+        )
     if "peak_memory_gib" in progress:
         out.print(
             f"speed    {progress['images_per_second']:,.0f} images/s with the evaluations, "
@@ -74,7 +81,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         out.print(f"report   {shortest(run.path / 'report.html')}")
     if any((run.path / "wandb").glob("offline-run-*")):
         out.print(f"upload   wandb sync {shlex.quote(where)}/wandb/offline-run-*")
-    if summary["status"] == "completed":
+    if summary["status"] in COMPLETE:
         for title, command in zip(("next", "", "", ""), next_commands(run, can_sample=bool(grids)), strict=False):
             out.print(f"{title:<8} {command}")
     elif summary["status"] != "pruned":

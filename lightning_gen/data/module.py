@@ -251,9 +251,19 @@ class ImageDataModule(LightningDataModule):
         """`device`, `host` or `stream`: where the training images are kept for training on `device`."""
         return place(self._stored.train, device, self.placement, self.memory_fraction, processes)
 
-    def train_batches(self, device: torch.device, batch_size: int = 500, limit: int = 10_000) -> Iterator[Batch]:
-        """A fixed random subset of the training images, in batches on `device`, for fitting densities and probes."""
-        chosen = permutation(self.seed, Stream.FIT, len(self.train))[:limit]
+    def train_batches(
+        self,
+        device: torch.device,
+        batch_size: int = 500,
+        limit: int = 10_000,
+        chosen: torch.Tensor | None = None,
+    ) -> Iterator[Batch]:
+        """Training images as a model sees them in evaluation, in batches on `device`.
+
+        A fixed random subset of `limit` of them, for fitting densities and probes, or those at `chosen`.
+        """
+        if chosen is None:
+            chosen = permutation(self.seed, Stream.FIT, len(self.train))[:limit]
         return in_order(self.train.subset(chosen), batch_size, device, self.test_transform, self.seed)
 
     def test_batches(

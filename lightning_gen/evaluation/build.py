@@ -51,7 +51,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     check_projection(options.projection)
     cache_dir = Path(options.cache_dir).expanduser()
     private = is_private(config)
-    held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed, pca=not private)
+    held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed, of_training=not private)
     shared: dict[str, Any] = {
         "likelihood": build_likelihood(options),
         "projection": options.projection,

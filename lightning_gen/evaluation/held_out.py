@@ -1,7 +1,7 @@
-"""Metrics of held-out images: the model's own, and how well its codes separate the classes."""
+"""Metrics of held-out images: the model's own, beside those of training images, and how codes separate classes."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.feature_pass import seeded_subset
+from lightning_gen.metrics.overfitting import logits_gap
 from lightning_gen.metrics.probing import PCA, cluster_quality
 from lightning_gen.metrics.protocol import Metrics, Numbers, numbers
 from lightning_gen.models.base import GenerativeModel
@@ -23,8 +24,11 @@ PCA_PIXELS = 1024  # for larger images the decomposition of the covariance takes
 class HeldOut:
     """Evaluates models on the held-out images of `data`; every process computes the same numbers.
 
+    The metrics that show overfitting are measured in the same way on as many training images, or on all if there are
+    fewer.
+
     `count`: the size of a random subset of them, drawn by `seed`; None: all. `cache` keeps the error of PCA, which
-    depends on the images only. `pca`: measure that error; it depends on training images.
+    depends on the images only. `of_training`: measure what depends on training images; False for private training.
     """
 
     def __init__(
@@ -33,12 +37,14 @@ class HeldOut:
         cache: ResultCache | None = None,
         count: int | None = None,
         seed: int = 0,
-        pca: bool = True,
+        of_training: bool = True,
     ) -> None:
-        self.data, self.cache, self.seed, self.pca = data, cache or ResultCache(None), seed, pca
+        self.data, self.cache, self.seed, self.of_training = data, cache or ResultCache(None), seed, of_training
         self.chosen: Tensor | None = None  # the numbers of the images, in order; None: all
         if count is not None and count < len(data.test):
             self.chosen = seeded_subset(len(data.test), count, mix(seed, Stream.HELD_OUT)).sort().values
+        seen = min(self.count, len(data.train))  # a subset is drawn even of all, which are then in their order
+        self.seen = seeded_subset(len(data.train), seen, mix(seed, Stream.SEEN)).sort().values
         self._pca_errors: dict[int, float] = {}  # by the number of components
 
     @property
@@ -50,23 +56,26 @@ class HeldOut:
         """The model's own metrics and those of its codes; `context` is added to the protocol of each."""
         whole = model.held_out_metrics(lambda: self.batches(model))
         values = self.means(model) | whole | self.code_metrics(codes or self.codes(model))
-        how: dict[str, Any] = {"images": "held-out images", "n_real": self.count, "split": "test"}
-        if self.chosen is not None:
-            how["seed"] = self.seed
-        return numbers(values, **how, **context)
+        means = self.means_of_training(model) if self.of_training else {}
+        seen = {f"{name}_train": value for name, value in means.items()}
+        values |= logits_gap(values | seen)
+        own = {} if self.chosen is None else {"seed": self.seed}
+        how = {"images": "held-out images", "n_real": self.count, "split": "test", **own, **context}
+        how_seen = {**how, "images": "training images", "n_real": len(self.seen), "split": "train", "seed": self.seed}
+        (held_out, protocols), (training, its_protocols) = numbers(values, **how), numbers(seen, **how_seen)
+        for name in protocols:
+            if name.endswith("_fake"):
+                protocols[name]["images"] = "samples"
+        return held_out | training, protocols | its_protocols
 
     def means(self, model: GenerativeModel) -> Metrics:
-        """The means over images of the model's metrics of single images.
+        """The means over held-out images of the model's metrics of single images."""
+        return _means(self.batches(model), model.test_metrics, model.seed)
 
-        Every process computes them all, so that processes need not agree on the names of metrics.
-        """
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
-        for index, batch in enumerate(self.batches(model)):
-            noise = StepNoise(mix(model.seed, Stream.TEST))
-            noise.start(index)
-            for name, values in model.test_metrics(batch, noise).items():
-                sums[name] = sums[name] + values.double().sum().cpu()
-        return {name: float(total) / self.count for name, total in sums.items()}
+    def means_of_training(self, model: GenerativeModel) -> Metrics:
+        """The means over training images of those metrics that show overfitting."""
+        batches = self.data.train_batches(model.device, chosen=self.seen)
+        return _means(in_precision(model, batches), model.overfitting_metrics, model.seed)
 
     def codes(self, model: GenerativeModel) -> Codes | None:
         """The codes of the held-out images and their labels; None for models that do not both encode and sample."""
@@ -82,7 +91,7 @@ class HeldOut:
         metrics: Metrics = {}
         if labels is not None and len(codes) >= self.data.num_classes:
             metrics |= cluster_quality(codes, labels, self.data.num_classes)
-        if self.pca and codes.shape[1] < self.data.test.images[0].numel() <= PCA_PIXELS:
+        if self.of_training and codes.shape[1] < self.data.test.images[0].numel() <= PCA_PIXELS:
             metrics["squared_error_pca"] = self.pca_error(codes.shape[1])
         return metrics
 
@@ -100,3 +109,19 @@ class HeldOut:
     def batches(self, model: GenerativeModel) -> Iterator[Batch]:
         """The held-out images, in order."""
         return in_precision(model, self.data.test_batches(model.device, chosen=self.chosen))
+
+
+def _means(batches: Iterable[Batch], measure: Callable[[Batch, StepNoise], dict[str, Tensor]], seed: int) -> Metrics:
+    """The means over all images of metrics of single images.
+
+    Every process computes them all, so that processes need not agree on the names of metrics.
+    """
+    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), dtype=torch.float64))
+    counts: dict[str, int] = defaultdict(int)  # a metric may be of a part of the images
+    for index, batch in enumerate(batches):
+        noise = StepNoise(mix(seed, Stream.TEST))
+        noise.start(index)
+        for name, values in measure(batch, noise).items():
+            sums[name] = sums[name] + values.double().sum().cpu()
+            counts[name] += len(values)
+    return {name: float(total) / counts[name] for name, total in sums.items()}

@@ -19,7 +19,7 @@ from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.objectives.reconstruction import squared_error
 from lightning_gen.objectives.regularizers import AutoencoderPass, Regularizer
-from lightning_gen.randomness import Noise
+from lightning_gen.randomness import Noise, StepNoise
 from lightning_gen.ranges import Count, Natural
 
 
@@ -101,6 +101,29 @@ class Autoencoder(GenerativeModel):
         assert isinstance(self.density, GaussianMixture)
         self.density.fit(torch.cat([self.encode(batch.images).float() for batch in batches()]))
 
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        metrics = super().test_metrics(batch, noise)
+        return metrics | (
+            {"loss": metrics["squared_error"]} if self.is_plain else self.overfitting_metrics(batch, noise)
+        )
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        if self.is_plain:
+            return {"loss": super().test_metrics(batch, noise)["squared_error"]}
+        error, penalty = self.joint_terms(batch.images, batch.labels, noise)
+        return {"loss": error if penalty is None else error + penalty.detach()}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the loss is nothing but the squared error, which need not be computed twice."""
+        return (
+            self.corruption is None
+            and not self._penalizes
+            and getattr(self.reconstruction, "func", self.reconstruction) is squared_error
+        )
+
     # -- training --------------------------------------------------------------------------------------------
 
     def check_training(self, trainer: Trainer) -> None:
@@ -137,7 +160,7 @@ class Autoencoder(GenerativeModel):
             loss = errors.mean()
             self.log_scalars({f"train/loss_layer{stage + 1}": loss})
         else:
-            errors, penalties = self.joint_terms(images, batch.labels)
+            errors, penalties = self.joint_terms(images, batch.labels, self.noise)
             loss = error = errors.mean()
             if penalties is not None:
                 penalty = penalties.mean()
@@ -152,17 +175,15 @@ class Autoencoder(GenerativeModel):
         images = random_shift(batch.images, noise, self.max_shift) if self.max_shift else batch.images
         return self.joint_terms(images, batch.labels, noise)[0]
 
-    def joint_terms(
-        self, images: Tensor, labels: Tensor | None = None, noise: Noise | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def joint_terms(self, images: Tensor, labels: Tensor | None, noise: Noise) -> tuple[Tensor, Tensor | None]:
         """Reconstruction error and penalty of the whole model, each [B]; labels int64 [B] if conditioned.
 
-        The penalty is None if the regularizer has none. `noise`: of the corruption, by default the step's.
+        The penalty is None if the regularizer has none. `noise` draws the corruption.
         """
-        corrupted = images if self.corruption is None else self.corruption(images, noise or self.noise)
+        corrupted = images if self.corruption is None else self.corruption(images, noise)
         codes = self.encode(corrupted)
         error = self.reconstruction(self.decoder(self.labelled(codes, labels)), images)
-        if type(self.regularizer).penalty is Regularizer.penalty:
+        if not self._penalizes:
             return error, None
         seen = AutoencoderPass(
             images=images,
@@ -171,10 +192,14 @@ class Autoencoder(GenerativeModel):
             decode=lambda some: self.decode(self.labelled(some, labels)),
             single_layer=self.single_layer(),
             decoder_parameters=self.decoder.parameters(),
-            noise=self.noise,
+            noise=noise,
         )
         with no_autocast(images):  # or gradients inside the penalty would be in half precision
             return error, self.regularizer.penalty(seen)
+
+    @property
+    def _penalizes(self) -> bool:
+        return type(self.regularizer).penalty is not Regularizer.penalty
 
     def single_layer(self) -> tuple[nn.Linear, nn.Module] | None:
         """The linear layer and the activation of an encoder that has a single layer, else None."""

@@ -180,6 +180,13 @@ class GenerativeModel(StepModule):
         errors = (self.reconstruct(batch.images, batch.labels) - batch.images).square().flatten(1)
         return {"squared_error": errors.sum(dim=1), "reconstruction_mse": errors.mean(dim=1)}
 
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        """Those of `test_metrics` that are measured on training images, too: the difference shows overfitting.
+
+        They are recorded as `eval/NAME` and `eval/NAME_train`. What training minimizes is called `loss`.
+        """
+        return {}
+
     def complaints(self, metrics: dict[str, float]) -> list[str]:
         """Warnings about the metrics of an evaluation, such as a collapse."""
         return []

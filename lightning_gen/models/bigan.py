@@ -15,6 +15,7 @@ from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
+from lightning_gen.randomness import StepNoise
 from lightning_gen.ranges import Count
 
 
@@ -114,6 +115,15 @@ class BiGAN(AdversarialModel):
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "encoder": self.encoder, "code": self.code}
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        """Also `logits` of pairs (x, E(x)), and `logits_fake` of as many pairs (G(z), z)."""
+        codes = noise.normal((len(batch.images), self.latent_dim), self.device).to(batch.images)
+        fakes = self.discriminator(pair(self.generate(codes), codes))
+        return super().test_metrics(batch, noise) | self.overfitting_metrics(batch, noise) | {"logits_fake": fakes}
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return {"logits": self.discriminator_logits(batch.images)}
 
     def complaints(self, metrics: dict[str, float]) -> list[str]:
         return collapse(metrics, stop=False)

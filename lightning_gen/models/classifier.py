@@ -13,6 +13,7 @@ from lightning_gen.models.pretraining import Corruption
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.objectives.corruption import random_shift
 from lightning_gen.pictures import Picture
+from lightning_gen.randomness import StepNoise
 
 
 class Classifier(GenerativeModel):
@@ -83,13 +84,16 @@ class Classifier(GenerativeModel):
         self.log_scalars({"train/loss": loss, "train/accuracy": accuracy})
         return loss
 
-    def test_metrics(self, batch: Batch, noise: object) -> dict[str, Tensor]:
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         assert batch.labels is not None
         logits = full_precision(self(batch.images))
         return {
             "accuracy": (logits.argmax(dim=1) == batch.labels).float(),
             "cross_entropy": F.cross_entropy(logits, batch.labels, reduction="none"),
         }
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return self.test_metrics(batch, noise)
 
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         return {}

@@ -25,7 +25,7 @@ from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalty
 from lightning_gen.pictures import Picture, Points
-from lightning_gen.randomness import GeneratorNoise, Noise
+from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise
 from lightning_gen.ranges import Count, NonNegative
 
 Output = Literal["tanh", "sigmoid", "linear"]
@@ -278,6 +278,22 @@ class GAN(AdversarialModel):
         self.augment.check(self.loss)
 
     # -- evaluation ----------------------------------------------------------------------------------------
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        """Also `logits`, and `logits_fake` of a quarter as many generated images, because drawing them takes long."""
+        metrics = super().test_metrics(batch, noise) | self.overfitting_metrics(batch, noise)
+        if "logits" in metrics:
+            count = -(-len(batch.images) // 4)
+            labels = batch.labels[:count] if self.num_classes and batch.labels is not None else None
+            codes = self.draw(noise, count).to(batch.images)
+            fakes = self.generate(self.labelled(codes, labels), noise)
+            metrics["logits_fake"] = self.classify(fakes, labels).logits
+        return metrics
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        if self.num_classes and batch.labels is None:
+            return {}
+        return {"logits": self.classify(batch.images, batch.labels if self.num_classes else None).logits}
 
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         pictures = super().pictures(images, labels)

@@ -227,6 +227,9 @@ class GMM(GenerativeModel):
             metrics["bits_per_dim_dequantized"] = bits
         return metrics
 
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return {"loss": self.test_metrics(batch, noise)["loss"]}
+
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         weights, order = self.mixture.log_weights.exp().sort(descending=True)

@@ -116,7 +116,13 @@ class VAEGAN(AdversarialModel):
         images = self.decode(self.labelled(q.mean, batch.labels))
         error = self.feature_error(self.discriminator(batch.images)[1], images)
         kl = q.standard_normal_kl().sum(dim=1)
-        return super().test_metrics(batch, noise) | {"feature_error": error, "kl": kl}
+        prior = noise.normal((len(images), self.latent_dim), self.device).to(images)
+        fakes = self.decode(self.labelled(prior, batch.labels))
+        logits = self.overfitting_metrics(batch, noise) | {"logits_fake": self.discriminator_logits(fakes)}
+        return super().test_metrics(batch, noise) | {"feature_error": error, "kl": kl} | logits
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return {"logits": self.discriminator_logits(batch.images)}
 
     # -- training --------------------------------------------------------------------------------------------
 

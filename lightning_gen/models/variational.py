@@ -132,3 +132,6 @@ class VariationalModel(GenerativeModel):
             dimensions = batch.images[0].numel()
             metrics[name] = bits_per_dimension(metrics["elbo"], dimensions, density=not self.eight_bit)
         return super().test_metrics(batch, noise) | metrics
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return {"loss": self.loss(self.terms(batch, noise))}

@@ -17,6 +17,7 @@ from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.networks.transformer import CodeTransformer
 from lightning_gen.objectives.adversarial import AdversarialLoss
+from lightning_gen.randomness import StepNoise
 from lightning_gen.ranges import Count, Natural, NonNegative
 
 LARGEST = 1e4  # limit of the adaptive weight, as in the authors' code
@@ -75,6 +76,17 @@ class VQGAN(VQVAE, AdversarialModel):
 
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        """Also `logits`, and `logits_fake` of reconstructions, each the mean over patches."""
+        fakes = self.discriminator_logits(self.reconstruct(batch.images, batch.labels))
+        logits = {"logits": self.discriminator_logits(batch.images), "logits_fake": fakes}
+        return super().test_metrics(batch, noise) | logits
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return super().overfitting_metrics(batch, noise) | {"logits": self.discriminator_logits(batch.images)}
 
     # -- training --------------------------------------------------------------------------------------------
 

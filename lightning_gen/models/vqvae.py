@@ -129,6 +129,10 @@ class VQVAE(GenerativeModel):
     def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
         return super().test_metrics(batch, noise) | {"prior_nll": self.prior_nll(batch)}
 
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        error = super().test_metrics(batch, noise)["squared_error"]
+        return {"squared_error": error, "prior_nll": self.prior_nll(batch)}
+
     # -- training --------------------------------------------------------------------------------------------
 
     @property

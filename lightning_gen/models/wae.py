@@ -19,6 +19,7 @@ from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.divergences import MMD
 from lightning_gen.objectives.penalties import DiscriminatorPass, Penalty
 from lightning_gen.objectives.reconstruction import squared_error
+from lightning_gen.randomness import StepNoise
 from lightning_gen.ranges import Count, NonNegative
 
 
@@ -129,6 +130,16 @@ class WAE(AdversarialModel):
                 "more."
             )
 
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    def test_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        return super().test_metrics(batch, noise) | self.overfitting_metrics(batch, noise)
+
+    def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
+        prior = noise.normal((len(batch.images), self.latent_dim), self.device)
+        error, divergence = self.terms(PairedBatch(*batch, prior))
+        return {"loss": error + self.divergence.weight * divergence}
+
     # -- training --------------------------------------------------------------------------------------------
 
     def drawn(self, batch: Batch) -> PairedBatch:
@@ -136,12 +147,17 @@ class WAE(AdversarialModel):
 
     def autoencoder_loss(self, batch: PairedBatch, index: int) -> Tensor:
         """The reconstruction error plus the weighted divergence, a scalar."""
-        codes = self.encode(batch.images)
-        error = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images).mean()
-        divergence = self.divergence.penalty(codes, batch.prior)
+        errors, divergence = self.terms(batch)
+        error = errors.mean()
         loss = error + self.divergence.weight * divergence
         self.log_scalars({"train/loss": loss, "train/reconstruction": error, "train/divergence": divergence})
         return loss
+
+    def terms(self, batch: PairedBatch) -> tuple[Tensor, Tensor]:
+        """The reconstruction errors [B], and the divergence of their codes, a scalar without its weight."""
+        codes = self.encode(batch.images)
+        errors = squared_error(self.decoder(self.labelled(codes, batch.labels)), batch.images)
+        return errors, self.divergence.penalty(codes, batch.prior)
 
     def discriminator_loss(self, batch: PairedBatch, index: int) -> Tensor:
         """The loss of the discriminator of codes plus its penalties, a scalar."""

@@ -6,15 +6,22 @@ from bokeh.models import Line as LineGlyph
 from bokeh.models.renderers import DataRenderer
 
 from lightning_gen.report.charts import Plot, coloured, hover, new_plot, thousands
-from lightning_gen.report.history import AXES, PARTS, Chart, Line
+from lightning_gen.report.history import AXES, BESIDE, PARTS, Chart, Line
 
 SPAN = 50  # a larger ratio of the highest to the lowest value gets a logarithmic axis
 MOST_DOTS = 60  # a line of more points has no dots
+DASHES = {
+    PARTS["eval"]: [],
+    BESIDE["_train"]: [5, 3],
+    BESIDE["_fake"]: [6, 3, 1, 3],
+}  # of lines with dots, by their part
 NAMES = {"step": "step", "images_seen": "images seen", "seconds": "seconds"}  # of `AXES`, for one point
 
 
 def draw(chart: Chart, names: list[str]) -> Plot:
-    """The chart: solid lines with dots for held-out images, dashed ones for training, bands over seeds.
+    """The chart: lines with dots for what an evaluation measures, solid for held-out images; bands over seeds.
+
+    Those of training images are dashed, those of samples dash-dotted. Dashed lines without dots are from training.
 
     Args:
         chart: one quantity.
@@ -34,17 +41,18 @@ def draw(chart: Chart, names: list[str]) -> Plot:
 
 
 def _draw_line(plot: Plot, line: Line, names: list[str]) -> DataRenderer:
-    held_out = line.part == PARTS["eval"]
+    evaluated = line.part in DASHES
     count = len(line.points["value"])
     columns = {name: values.astype(np.float32) for name, values in line.points.items()}
     said = {"name": [names[line.group]] * count, "part": [line.part] * count}
     source = ColumnDataSource(columns | {"x": columns["step"]} | said)
     if "low" in columns:
         coloured(plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_alpha=0.18)), line.group)
-    glyph = LineGlyph(x="x", y="value", line_width=2, line_dash="solid" if held_out else [5, 3])
+    width, dashes = (2, DASHES[line.part]) if evaluated else (1.2, [5, 3])
+    glyph = LineGlyph(x="x", y="value", line_width=width, line_dash=dashes)
     drawn = plot.add_glyph(source, glyph)
     coloured(drawn, line.group)
-    if held_out and count <= MOST_DOTS:
+    if evaluated and count <= MOST_DOTS:
         coloured(plot.add_glyph(source, Scatter(x="x", y="value", size=5)), line.group)
     return drawn
 

@@ -3,9 +3,9 @@
 import sys
 
 from lightning_gen.errors import one_line
-from lightning_gen.runs.run import Run, runs_root
+from lightning_gen.runs.run import COMPLETE, Run, runs_root
 
-FINISHED = ("completed", "pruned")
+FINISHED = (*COMPLETE, "pruned")
 
 
 def finish(run: Run, status: str) -> None:

@@ -44,6 +44,8 @@ MEANINGS = {
     "loss": "what training minimizes",
     "loss_generator": "what the generator minimizes",
     "loss_discriminator": "what the discriminator minimizes",
+    "logits": "mean logit of the discriminator: held-out images, training images, samples",
+    "logits_gap": "discriminator: 0 treats held-out images as training images, 1 as samples; 1 overfits completely",
     "d_real": "mean output of the discriminator for real images",
     "d_fake": "mean output of the discriminator for samples",
     "d_accuracy": "share of images that the discriminator recognizes as real or as a sample",

@@ -12,6 +12,7 @@ from lightning_gen.runs.comparison import HIDDEN, direction
 
 AXES = {"step": "steps", "images_seen": "images seen", "seconds": "seconds"}  # what a curve can stand over
 PARTS = {"train": "training", "val": "validation", "eval": "held-out images"}  # by the start of a column's name
+BESIDE = {"_train": "training images", "_fake": "samples"}  # by the end of a column's name, next to that without it
 MOST_POINTS = 300  # of a line; longer ones are thinned evenly
 
 History = dict[str, np.ndarray]  # columns of metrics.csv, float64 [rows], NaN where there is no value
@@ -26,7 +27,7 @@ class Line:
     """
 
     group: int  # which of the compared settings
-    part: str  # a value of `PARTS`
+    part: str  # a value of `PARTS` or of `BESIDE`
     points: dict[str, np.ndarray]
 
 
@@ -80,12 +81,16 @@ def charts(groups: Sequence[Sequence[History]]) -> list[Chart]:
         names = dict.fromkeys(name for history in histories for name in history)
         for name in names:
             prefix, _, quantity = name.partition("/")
-            if prefix not in PARTS or quantity.endswith(HIDDEN):
+            part = PARTS.get(prefix)
+            for end, beside in BESIDE.items():
+                if quantity.endswith(end) and name.removesuffix(end) in names:
+                    quantity, part = quantity.removesuffix(end), beside
+            if part is None or quantity.endswith(HIDDEN):
                 continue
             chart = found.setdefault(quantity, Chart(quantity))
             points = _mean([curve for history in histories if len((curve := _curve(history, name))["value"]) > 1])
             if points:
-                chart.lines.append(Line(index, PARTS[prefix], points))
+                chart.lines.append(Line(index, part, points))
             floor = _last([history[f"{name}_floor"] for history in histories if f"{name}_floor" in history])
             chart.real = floor if chart.real is None else chart.real
     return [chart for chart in found.values() if any(np.ptp(line.points["value"]) > 0 for line in chart.lines)]

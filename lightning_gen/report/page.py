@@ -96,6 +96,7 @@ def _curves(groups: Sequence[Group], histories: dict[Path, History], items: dict
     return {
         "sections": [{"title": title, "charts": sections[title]} for title in titles if title in sections],
         "axes": [(axis, name, all(axis in line.points for line in lines)) for axis, name in AXES.items()],
+        "parts": {line.part for line in lines},
         "bands": any("low" in line.points for line in lines),
         "curves_note": f"Curves of more than {MOST_POINTS} points are thinned evenly." if thin else "",
     }
@@ -136,7 +137,7 @@ def _metrics(groups: Sequence[Group], runs: list[Run], histories: dict[Path, His
     if len(runs) > 1:
         return {"measured": [], "comparison": _compared(tables.compared(runs), groups)}
     measured = tables.metrics(runs[0], histories[runs[0].path])
-    ends = {"has_real": any(row.real for row in measured), "has_noise": any(row.noise for row in measured)}
+    ends = {f"has_{end}": any(getattr(row, end) for row in measured) for end in ("training", "real", "noise")}
     return {"measured": measured, "comparison": None, **ends}
 
 

@@ -14,7 +14,7 @@ from lightning_gen.report.history import History, best
 from lightning_gen.runs.comparison import NOT_OF_THE_EXPERIMENT, Comparison, comparison, describe, flat
 from lightning_gen.runs.run import Run
 
-BESIDE = ("_floor", "_noise", "_std", "_standard_error")  # shown next to a number, not in a separate row
+BESIDE = ("_train", "_floor", "_noise", "_std", "_standard_error")  # shown next to a number, not in a separate row
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Measured:
     meaning: str
     last: str
     best: str
+    training: str
     real: str
     noise: str
     protocol: str
@@ -72,6 +73,7 @@ def metrics(run: Run, history: History) -> list[Measured]:
                 meaning(short),
                 number(values[name]) + (f" ± {error:.2g}" if error is not None else ""),
                 f"{number(found[0])} at step {found[1]:,}" if found else "",
+                number(values.get(f"{name}_train")),
                 number(values.get(f"{name}_floor")),
                 number(values.get(f"{name}_noise")),
                 _how(summary.get("protocol", {}).get(name)),

@@ -31,6 +31,7 @@ from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, 
 from lightning_gen.runs.upgrade import upgraded
 
 LOCK = ".lock"  # held while a process trains in the directory
+COMPLETE = ("completed", "stopped early")  # statuses of runs that need no more training and have all results
 
 
 class Run:

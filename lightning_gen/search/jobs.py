@@ -11,10 +11,10 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import COMPLETE, Run
 from lightning_gen.search.results import value_of
 
-ENDED = ("completed", "pruned")  # statuses of runs that need no more training
+ENDED = (*COMPLETE, "pruned")  # statuses of runs that need no more training
 
 
 @dataclass
@@ -77,8 +77,8 @@ class Jobs:
             return Outcome("nan" if "has diverged" in summary.get("error", "") else "failed", warnings=warnings)
         names = self.metrics if len(self.metrics) > 1 else [summary.get("best", {}).get("metric", "")]
         values = [value_of(summary, name) for name in names]
-        if status == "completed" and not all(map(math.isfinite, values)):
-            status = "nan"
+        if status in COMPLETE:
+            status = "completed" if all(map(math.isfinite, values)) else "nan"
         return Outcome(status, values, warnings)
 
 

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import direction, expanded
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, value_of
 from lightning_gen.search.space import logarithmic_keys
 from lightning_gen.search.study import DIRECTIONS
@@ -113,7 +113,8 @@ def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard
         summary = run.read_summary()
         entry = entries.setdefault(repr(sorted(params.items())), Entry(params))
         entry.paths.append(run.path)
-        entry.statuses.append(str(summary.get("status", "unknown")))
+        status = str(summary.get("status", "unknown"))
+        entry.statuses.append("completed" if status in COMPLETE else status)
         entry.warnings += summary.get("warnings", [])
         entry.results.append([value_of(summary, name) for name in names])
         entry.curves.append(curve(run.path / "metrics.csv", names[0]))

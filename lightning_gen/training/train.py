@@ -120,7 +120,9 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
             callbacks.evaluation.on_train_end(trainer, parts.model)
             callbacks.saver.save_last(trainer, parts.model)
         pruned = callbacks.pruning is not None and callbacks.pruning.pruned
-        status = "interrupted" if parts.stop.asked else "pruned" if pruned else "completed"
+        early = callbacks.early_stopping(trainer.max_steps) is not None
+        status = "pruned" if pruned else "stopped early" if early else "completed"
+        status = "interrupted" if parts.stop.asked else status
     except MisconfigurationException as error:  # such as a training_step that returns a number
         raise UserError(" ".join(str(error).split())) from error
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, and what Lightning makes of it
@@ -156,6 +158,7 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
     """Write summary.json on rank 0 and return it."""
     trainer = parts.trainer
     saver, log, evaluation = parts.callbacks.saver, parts.callbacks.log, parts.callbacks.evaluation
+    early = parts.callbacks.early_stopping(trainer.max_steps)
     seconds = log.seconds()
     progress = {
         "step": trainer.global_step,
@@ -173,6 +176,7 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "protocol": evaluation.protocol,
         "provenance": provenance(run, trainer),
         "warnings": evaluation.warnings,
+        "early_stopping": early and {"step": early.stopped_at, "metric": early.monitor, "patience": early.patience},
         "status": status,
     }
     parts_of_summary |= privacy_summary(parts.model, trainer.global_step)

@@ -113,3 +113,46 @@ def test_principal_components_are_fitted_once_a_width_and_data_set(tmp_path, mon
     assert fitted == [3]
     evaluator_and_model(*options, "dataset.limit=700")[0].held_out.pca_error(3)
     assert fitted == [3, 3]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("model=ae",),
+        ("model=ae", "model/corruption=masking", "model/regularizer=contractive"),
+        ("model=vae",),
+        ("model=wae",),
+        ("model=gan", "conditional=true"),
+        ("model=bigan",),
+        ("model=vae_gan",),
+        ("model=vqgan", "networks=vq"),
+    ],
+    ids=lambda overrides: " ".join(overrides),
+)
+def test_training_images_are_measured_exactly_as_held_out_ones(overrides):
+    evaluator, model = evaluator_and_model(*overrides)
+    evaluator.data.train = evaluator.data.test
+    with torch.no_grad():
+        values, protocols = held_out.HeldOut(evaluator.data)(model, {})
+    seen = [name for name in values if name.endswith("_train")]
+    assert seen
+    assert [values[name] for name in seen] == [values[name.removesuffix("_train")] for name in seen]
+    assert all(protocols[name]["images"] == "training images" for name in seen)
+    assert values.get("eval/logits_gap", 0.0) == 0.0
+
+
+def test_as_many_training_as_held_out_images_are_measured():
+    evaluator, model = evaluator_and_model("model=vae", "evaluation.held_out=30")
+    protocols = evaluator.held_out(model, {})[1]
+    assert [protocols[f"eval/{name}"]["n_real"] for name in ("loss", "loss_train")] == [30, 30]
+    evaluator, model = evaluator_and_model("model=vae", "evaluation.held_out=30", "dataset.limit=16")
+    protocols = evaluator.held_out(model, {})[1]
+    assert [protocols[f"eval/{name}"]["n_real"] for name in ("loss", "loss_train")] == [30, 16]  # there are no more
+
+
+def test_an_evaluation_of_private_training_measures_nothing_on_training_images():
+    evaluator, model = evaluator_and_model("model=vae")
+    with torch.no_grad():
+        values = held_out.HeldOut(evaluator.data, of_training=False)(model, {})[0]
+    assert "eval/loss" in values
+    assert not [name for name in values if name.endswith(("_train", "_pca"))]

@@ -16,6 +16,15 @@ def test_training_stands_beside_held_out_images_of_the_same_quantity(tmp_path):
     assert (fid.real, fid.better, loss.better) == (0.5, "lower is better", "")
 
 
+def test_what_is_measured_on_training_images_and_on_samples_stands_in_the_same_chart():
+    steps = np.arange(3.0)
+    names = ("train/loss", "eval/loss", "eval/loss_train", "eval/logits", "eval/logits_fake", "eval/alone_train")
+    loss, logits = charts([[{"step": steps} | {name: steps + index for index, name in enumerate(names)}]])
+    assert [line.part for line in loss.lines] == ["training", "held-out images", "training images"]
+    assert [line.part for line in logits.lines] == ["held-out images", "samples"]
+    assert loss.lines[2].points["value"].tolist() == [2, 3, 4]
+
+
 def test_seeds_are_averaged_at_the_steps_that_they_share(tmp_path):
     histories = []
     for seed, fid in enumerate((2.0, 4.0)):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping, LearningRateMonitor
+from pytorch_lightning.callbacks import EarlyStopping as LightningEarlyStopping
+from pytorch_lightning.callbacks import LearningRateMonitor
 
 from lightning_gen.config.build import build
 from lightning_gen.errors import UserError
@@ -16,6 +17,7 @@ from lightning_gen.objectives.schedules import parsed
 from lightning_gen.runs.comparison import direction
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
+from lightning_gen.training.callbacks.early_stopping import EarlyStopping
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.callbacks.evaluation import Evaluation
 from lightning_gen.training.callbacks.histograms import Histograms
@@ -57,6 +59,13 @@ class Callbacks:
     histograms: Histograms | None
     pruning: "Pruning | None"  # acts on evaluations, not on steps
 
+    def early_stopping(self, max_steps: int) -> EarlyStopping | None:
+        """What has ended training before its last step, if anything has."""
+        for callback in self.others:
+            if isinstance(callback, EarlyStopping) and callback.stopped_at not in (None, max_steps):
+                return callback
+        return None
+
     def in_order(self) -> list[Callback]:
         """All callbacks in the order in which they act after a step: average, log, evaluate, show, save."""
         first = [self.interruption, self.random_state, self.threads]
@@ -86,7 +95,10 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     )
     evaluation = Evaluation(evaluator, config.evaluation.every_n_steps, run.path, saver, ema)
     progress = StepProgress(lambda: log.latest | evaluation.metrics) if config.trainer.enable_progress_bar else None
-    others = [_checked(name, build(node)) for name, node in config.callbacks.items()]
+    default = saver.monitor, saver.mode
+    others = [
+        _checked(name, _built(name, node, default, run, model, evaluator)) for name, node in config.callbacks.items()
+    ]
     on_cpu = accelerator_of(config.trainer) == "cpu"
     threads = Threads() if config.trainer.get("threads") == "auto" and on_cpu else None
     every = OmegaConf.select(config, "logger.wandb.extras.histograms")
@@ -96,7 +108,7 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
     if config.checkpoint.monitor is not None:
         evaluation.watched["checkpoint.monitor"] = saver.monitor
     for name, callback in zip(config.callbacks, others, strict=True):
-        if isinstance(callback, EarlyStopping):
+        if isinstance(callback, LightningEarlyStopping) and config.callbacks[name].get("monitor") is not None:
             evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
     return Callbacks(
         interruption,
@@ -123,6 +135,16 @@ def _pruning(run: Run, evaluation: Evaluation, metric: str) -> "Pruning | None":
     return Pruning(run, evaluation, metric)
 
 
+def _built(
+    name: str, node: DictConfig, default: tuple[str, str], run: Run, model: GenerativeModel, evaluator: Evaluator
+) -> Callback:
+    """A callback of the config; early stopping watches `default`, that of best.ckpt, unless it names a metric."""
+    if node.get("_target_") != f"{EarlyStopping.__module__}.{EarlyStopping.__name__}":
+        return build(node)
+    metric, mode = default if node.monitor is None else monitored(run, model, evaluator, f"callbacks.{name}")
+    return build(node, monitor=metric, mode=node.mode or mode)
+
+
 def _checked(name: str, callback: Callback) -> Callback:
     """A callback of the user, prepared to act after an evaluation instead of after an epoch.
 
@@ -134,7 +156,7 @@ def _checked(name: str, callback: Callback) -> Callback:
             raise UserError(
                 f"callbacks.{name}: {type(callback).__name__} does not work here: use {INSTEAD[kind.__name__]}."
             )
-    if isinstance(callback, EarlyStopping):
+    if isinstance(callback, LightningEarlyStopping):
         callback._check_on_train_epoch_end = False
     if isinstance(callback, LearningRateMonitor):  # a step sets its learning rates after the callbacks have begun
         log = callback.on_train_batch_start
@@ -143,20 +165,23 @@ def _checked(name: str, callback: Callback) -> Callback:
     return callback
 
 
-def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator) -> tuple[str, str]:
+def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator, group: str = "checkpoint") -> tuple[str, str]:
     """The metric that decides best.ckpt, and `min` or `max`: those of `checkpoint`, or else the model's own.
 
+    `group`: the keys `monitor` and `mode` of another group.
+
     Raises:
-        UserError: `checkpoint.mode` is null and the better direction of `checkpoint.monitor` is not known.
+        UserError: `mode` is null and the better direction of `monitor` is not known.
     """
-    metric, mode = run.config.checkpoint.monitor, run.config.checkpoint.mode
+    node = OmegaConf.select(run.config, group)
+    metric, mode = node.monitor, node.mode
     if metric in (None, model.monitor[0]):
         metric, mode = model.monitor[0], mode or model.monitor[1]
     if metric == "fid":
         metric, mode = evaluator.distance_name(), mode or "min"
     if mode is None:
-        better = direction(metric)
+        better = min if metric == "eval/loss" else direction(metric)
         if better is None:
-            raise UserError(f"checkpoint.monitor={metric}: set checkpoint.mode to min or max.")
+            raise UserError(f"{group}.monitor={metric}: set {group}.mode to min or max.")
         mode = better.__name__
     return metric, mode

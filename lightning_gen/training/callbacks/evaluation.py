@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from lightning_gen.errors import NotFinite, UserError, did_you_mean, one_line
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.memorization import nearest_in_pixels
+from lightning_gen.metrics.overfitting import Overfitting
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import Picture, animate, save_picture, to_float, to_picture
@@ -59,6 +61,7 @@ class Evaluation(StepCallback):
         self.ended = False  # whether the evaluation at the end has begun
         self.skip_likelihood = False  # at the end
         self.warnings: list[str] = []  # of the last evaluation
+        self.overfitting = Overfitting()
         self._done_at: int | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -134,17 +137,22 @@ class Evaluation(StepCallback):
             check_exists(self.run_dir)
             self._save_pictures(trainer, pl_module, report.pictures)
         record(trainer, self.metrics, pl_module.images_seen)
-        if self._settled(trainer, pl_module):
-            self.warnings = pl_module.complaints(self.metrics)
-            for complaint in self.warnings:
-                if trainer.is_global_zero:
-                    print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
+        self._warn(trainer, pl_module)
         self._done_at = trainer.global_step
-        if trainer.global_step == 0 and pl_module.can_sample:
+        if trainer.global_step == 0:
             self._check_watched()
-        self.saver.consider_best(trainer, pl_module, self.metrics)
-        for listener in self.listeners:
+        for listener in self.listeners:  # before best.ckpt, which has their state
             listener.on_validation_end(trainer, pl_module)
+        self.saver.consider_best(trainer, pl_module, self.metrics)
+
+    def _warn(self, trainer: Trainer, model: GenerativeModel) -> None:
+        """Print what is wrong with the model: overfitting once, anything else after each evaluation that shows it."""
+        complaints = model.complaints(self.metrics) if self._settled(trainer, model) else []
+        new = self.overfitting.update(trainer.global_step, self.metrics)
+        for complaint in [*complaints, *([new] if new else [])]:
+            if trainer.is_global_zero:
+                print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
+        self.warnings = [*complaints, *([self.overfitting.told] if self.overfitting.told else [])]
 
     def _check_watched(self) -> None:
         """Raise a UserError if a config key names a metric that is not measured."""
@@ -202,8 +210,10 @@ class Evaluation(StepCallback):
 
     def state_dict(self) -> dict[str, Any]:
         plain = json.loads(json.dumps({"metrics": self.metrics, "protocol": self.protocol}, default=float))
-        return {**plain, "done_at": self._done_at}  # no classes, so that weights_only=True reads it
+        # No classes, so that weights_only=True reads it
+        return {**plain, "done_at": self._done_at, "overfitting": asdict(self.overfitting)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.metrics, self.protocol = state_dict["metrics"], state_dict["protocol"]
         self._done_at = state_dict["done_at"]
+        self.overfitting = Overfitting(**state_dict.get("overfitting", {}))  # absent from those of earlier versions
