@@ -36,8 +36,10 @@ except PackageNotFoundError:  # run from a checkout that was not installed
 def load(path: str | Path, checkpoint: str = "best", device: torch.device | str | None = None) -> TrainedRun:
     """Open a run directory: its model in evaluation mode, its record, and its data on demand.
 
+    It also opens a folder that `lightning-gen export --format hub` or `safetensors` wrote.
+
     Args:
-        path: a run directory, such as `runs/latest`.
+        path: a run directory, such as `runs/latest`, or such a folder.
         checkpoint: `best` (by the run's `checkpoint.monitor`), `last`, or the path of a checkpoint file. The model
             gets the averaged weights if the checkpoint has them.
         device: the device of the model; None: a GPU if there is one, else the CPU.
@@ -49,8 +51,13 @@ def load(path: str | Path, checkpoint: str = "best", device: torch.device | str 
     Raises:
         UserError: there is no run at `path`, or its checkpoint is missing or cannot be read.
     """
+    from pathlib import Path
+
+    from lightning_gen.export.folder import is_export, load_export
     from lightning_gen.runs.trained import load
 
+    if is_export(Path(path)):
+        return load_export(Path(path), device)
     return load(path, checkpoint, device)
 
 

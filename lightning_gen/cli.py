@@ -265,6 +265,28 @@ def data(
     describe_data(dataset, overrides or [], out)
 
 
+@app.command()
+def export(
+    run: RunArgument,
+    format: Annotated[
+        Literal["safetensors", "torchscript", "onnx", "pt2", "hub"],
+        typer.Option(help="Weights alone, graphs for other programs, or a folder for the Hugging Face hub."),
+    ] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write to; by default RUN/export/FORMAT.")
+    ] = None,
+    checkpoint: Checkpoint = "best",
+    upload: Annotated[
+        str | None,
+        typer.Option(metavar="USER/NAME", help="With --format hub: also upload to this repository of the hub."),
+    ] = None,
+) -> None:
+    """Write the decoder, the encoder and the whole sampler of a model as files for other programs, with a card."""
+    from lightning_gen.commands.export import export_run
+
+    print(export_run(run, checkpoint, format, out, upload))
+
+
 def main() -> None:
     """The command lightning-gen. A mistake prints one or two lines on standard error, with exit code 2."""
     if sys.argv[1:2] == ["train"]:

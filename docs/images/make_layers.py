@@ -15,6 +15,7 @@ WHAT = {
     "training": "Trainer, devices, callbacks",
     "report": "runs as an HTML page",
     "search": "studies, trials, leaderboards",
+    "export": "files for other programs",
     "evaluation": "metrics of a model",
     "runs": "run directories: load, resume, compare",
     "models": "one LightningModule per family",

@@ -17,7 +17,7 @@ from lightning_gen.models.steps import StepModule
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.densities import Densities
 from lightning_gen.pictures import Picture
-from lightning_gen.randomness import Noise, StepNoise, Stream, mix
+from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise, Stream, mix
 
 EncoderFactory = Callable[..., nn.Module]  # (image_shape=...) -> module with `num_features`
 DecoderFactory = Callable[..., nn.Module]  # (latent_dim=..., image_shape=...) -> module
@@ -74,12 +74,18 @@ class GenerativeModel(StepModule):
         raise UserError(f"{type(self).__name__} has no encoder: use model=ae or model=vae.")
 
     def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Codes [count, Z] drawn from `self.density` if there is one, else from the prior N(0, I)."""
+        """Codes [count, Z] drawn from `self.density` if there is one, else from the prior, see `codes_from`."""
+        return self.codes_from(GeneratorNoise(generator, self.dtype), count)  # type: ignore[arg-type]
+
+    def codes_from(self, noise: Noise, count: int) -> Tensor:
+        """Codes [count, Z] as a function of noise: from `self.density` if there is one, else from the prior N(0, I).
+
+        An export asks with noise of its own, so subclasses override this method and not `sample_codes`.
+        """
         if self.density is None:
-            return self.standard_normal(count, generator)
-        normal = self.standard_normal(count, generator, self.density.noise_dim)
-        uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
-        return self.density(normal, uniform.to(self.device, normal.dtype))
+            return noise.normal((count, self.latent_dim), self.device)
+        normal = noise.normal((count, self.density.noise_dim), self.device)
+        return self.density(normal, noise.uniform((count,), self.device))
 
     def sample_latents(
         self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None
@@ -98,14 +104,6 @@ class GenerativeModel(StepModule):
         if labels is None:
             raise ValueError("a conditional model needs the labels of its images")
         return torch.cat([codes, one_hot(labels, self.num_classes).to(codes)], dim=1)
-
-    def standard_normal(self, count: int, generator: torch.Generator | None = None, dim: int | None = None) -> Tensor:
-        """Draws [count, Z or `dim`] from N(0, I) on the model's device.
-
-        With a CPU generator they are the same on every device.
-        """
-        drawn = torch.randn(count, dim or self.latent_dim, device=self._drawn_on(generator), generator=generator)
-        return drawn.to(self.device, self.dtype)  # type: ignore[arg-type]
 
     def _drawn_on(self, generator: torch.Generator | None) -> torch.device:
         return self.device if generator is None else generator.device

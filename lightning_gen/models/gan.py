@@ -25,7 +25,7 @@ from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalty
 from lightning_gen.pictures import Picture, Points
-from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise
+from lightning_gen.randomness import Noise, StepNoise
 from lightning_gen.ranges import Count, NonNegative
 
 Output = Literal["tanh", "sigmoid", "linear"]
@@ -124,10 +124,8 @@ class GAN(AdversarialModel):
             options["noise"] = noise
         return self.to_image(full_precision(self.generator(latents, **options)))
 
-    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        noise = GeneratorNoise(generator, self.dtype)  # type: ignore[arg-type]
-        limit = None if self.truncates_styles else self.truncation
-        return self.draw(noise, count, limit)
+    def codes_from(self, noise: Noise, count: int) -> Tensor:
+        return self.draw(noise, count, None if self.truncates_styles else self.truncation)
 
     def draw(self, noise: Noise, count: int, truncation: float | None = None) -> Tensor:
         """Codes [count, Z] from the prior."""

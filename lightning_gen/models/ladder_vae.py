@@ -78,7 +78,7 @@ class LadderVAE(VariationalModel):
     # -- use -------------------------------------------------------------------------------------------------
 
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        noise = torch.zeros(len(images), self.latent_dim, device=images.device, dtype=images.dtype)
+        noise = torch.zeros(images.shape[0], self.latent_dim, device=images.device, dtype=images.dtype)
         return self.descend(self.encoder.maps(images), noise, labels).codes
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -105,11 +105,11 @@ class LadderVAE(VariationalModel):
             kl.append(relative.standard_normal_kl().sum(dim=1))
             return scaled(drawn, (p.mean, p.log_variance)).unflatten(1, self.decoder.shapes[index])
 
-        classes = noise.new_zeros(len(noise), 0)
+        classes = noise.new_zeros(noise.shape[0], 0)
         if self.num_classes:
             assert labels is not None, "a conditional model needs the labels of its images"
             classes = one_hot(labels, self.num_classes).to(noise)
-        raw = self.decoder.descend(len(noise), classes, choose)
+        raw = self.decoder.descend(noise.shape[0], classes, choose)
         return Descent(raw, torch.cat(codes, dim=1), torch.stack(log_q).sum(dim=0), torch.stack(kl, dim=1))
 
     def drawn(self, images: Tensor, noise: Tensor, labels: Tensor | None) -> Descent:

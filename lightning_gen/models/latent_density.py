@@ -64,5 +64,6 @@ class GaussianMixture(Density):
 
     def forward(self, normal: Tensor, uniform: Tensor) -> Tensor:
         """Codes [N, Z] from N(0, I) noise [N, Z] and U[0, 1) noise [N]."""
-        component = torch.searchsorted(self.weights.cumsum(0), uniform).clamp_max(len(self.weights) - 1)
+        below = self.weights.cumsum(0) < uniform.unsqueeze(1)  # not searchsorted, which ONNX does not have
+        component = below.sum(dim=1).clamp_max(len(self.weights) - 1)
         return self.means[component] + torch.einsum("nij,nj->ni", self.scales[component], normal)

@@ -27,7 +27,7 @@ from lightning_gen.objectives.posteriors import (
 )
 from lightning_gen.objectives.priors import StandardNormal, Vamp
 from lightning_gen.pictures import Picture
-from lightning_gen.randomness import StepNoise
+from lightning_gen.randomness import Noise, StepNoise
 from lightning_gen.ranges import Count
 
 PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> head that gives a Distribution
@@ -130,12 +130,11 @@ class VAE(VariationalModel):
     def decode(self, latents: Tensor) -> Tensor:
         return self.likelihood.mean(self.decoder(latents))
 
-    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def codes_from(self, noise: Noise, count: int) -> Tensor:
         if self.density is not None or self.prior.standard:
-            return super().sample_codes(count, generator)
-        normal = self.standard_normal(count, generator)
-        uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
-        return self.prior(normal, uniform.to(self.device, normal.dtype), self.posterior_of)
+            return super().codes_from(noise, count)
+        normal = noise.normal((count, self.latent_dim), self.device)
+        return self.prior(normal, noise.uniform((count,), self.device), self.posterior_of)
 
     # -- the bound -------------------------------------------------------------------------------------------
 

@@ -105,8 +105,28 @@ class ModulatedConv2d(nn.Module):
         self.register_buffer("kernel", resampling.kernel(TAPS), persistent=False)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        weights = modulate(self.weight, self.affine(style) * self.scale, self.demodulate)
+        styles = self.affine(style) * self.scale
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return self.shared(x, styles)
+        weights = modulate(self.weight, styles, self.demodulate)
         return double_each(x, weights, self.kernel) if self.up else convolve_each(x, weights)  # type: ignore[arg-type]
+
+    def shared(self, x: Tensor, styles: Tensor) -> Tensor:
+        """The same, with the filters that all images share: scales the inputs, and the outputs by the norms.
+
+        An exported graph needs it, in which the number of groups of a convolution cannot depend on the batch.
+        """
+        weight = full_precision(self.weight)
+        x = x * styles.to(x)[:, :, None, None]
+        if self.up:
+            x = F.conv_transpose2d(x, weight.transpose(0, 1).to(x), stride=2)
+            x = resampling.blur(x, 4 * self.kernel, padding=1)  # type: ignore[arg-type,operator]
+        else:
+            x = F.conv2d(x, weight.to(x), padding=weight.shape[3] // 2)
+        if not self.demodulate:
+            return x
+        squares = full_precision(styles).square() @ weight.square().sum(dim=(2, 3)).T  # [B, O]
+        return x * (squares + 1e-8).rsqrt().to(x)[:, :, None, None]
 
 
 class MinibatchStd(nn.Module):

@@ -71,7 +71,7 @@ class LatentLayer(nn.Module):
     def prior(self, above: Tensor) -> MeanAndLogVariance:
         """Mean and log variance of p(z_l | z_<l) from the features above, each [N, c, h, w]."""
         if self.prior_net is None:
-            zeros = above.new_zeros(len(above), self.channels, *above.shape[2:])
+            zeros = above.new_zeros(above.shape[0], self.channels, *above.shape[2:])
             return zeros, zeros
         mean, log_variance = self.prior_net(above).chunk(2, dim=1)
         return mean, log_variance
@@ -132,7 +132,7 @@ class LadderDecoder(nn.Module):
             return self._through(self.start(latents), lambda index, features: self.layers[index](features))
         codes, labels = latents.split([self.code_dim, self.num_classes], dim=1)
         parts = [part.unflatten(1, shape) for part, shape in zip(self.parts(codes), self.shapes, strict=True)]
-        return self.descend(len(codes), labels, lambda index, above, prior: scaled(parts[index], prior))
+        return self.descend(codes.shape[0], labels, lambda index, above, prior: scaled(parts[index], prior))
 
     def parts(self, codes: Tensor) -> tuple[Tensor, ...]:
         """The share of each layer in codes [..., Z]."""

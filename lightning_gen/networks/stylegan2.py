@@ -220,7 +220,7 @@ class StyleGAN2Decoder(nn.Module):
         """
         fresh = noise if self.fresh else None
         layers = styles.unbind(dim=1)
-        x = self.first(self.constant.expand(len(styles), -1, -1, -1), layers[0], fresh)
+        x = self.first(self.constant.expand(styles.shape[0], -1, -1, -1), layers[0], fresh)
         states = [x]
         for i, (up, same) in enumerate(zip(self.up, self.same, strict=True)):
             states.append(same(up(states[-1], layers[2 * i + 1], fresh), layers[2 * i + 2], fresh))

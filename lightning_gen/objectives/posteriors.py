@@ -41,7 +41,7 @@ class DiagonalGaussian:
     def latents_of(self, noise: Tensor) -> Tensor:
         """The latents of `draw` alone, [k, B, Z]."""
         scale = (0.5 * self.log_variance).exp()
-        if len(noise) == 1 and scale.ndim < noise.ndim:  # without sums over one latent in the backward pass
+        if scale.ndim < noise.ndim and len(noise) == 1:  # without sums over one latent in the backward pass
             return (self.mean + scale * noise.squeeze(0)).unsqueeze(0)
         return self.mean + scale * noise
 
@@ -172,7 +172,7 @@ class FullCovariance(nn.Module):
     def forward(self, features: Tensor) -> FullGaussian:
         values = full_precision(self.net(features))
         mean, entries = values[:, : self.latent_dim], values[:, self.latent_dim :]
-        lower = entries.new_zeros(len(values), self.latent_dim, self.latent_dim)
+        lower = entries.new_zeros(values.shape[0], self.latent_dim, self.latent_dim)
         lower[:, self.rows, self.columns] = entries
         diagonal = F.softplus(lower.diagonal(dim1=-2, dim2=-1)) + 1e-4
         return FullGaussian(mean, lower.tril(-1) + torch.diag_embed(diagonal))

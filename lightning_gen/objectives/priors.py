@@ -62,7 +62,8 @@ def mixture_log_prob(latents: Tensor, components: Gaussian, log_weights: Tensor)
 def draw_component(log_weights: Tensor, uniform: Tensor) -> Tensor:
     """Components [N], int64, drawn by these weights [K] from U[0, 1) numbers [N]."""
     edges = log_weights.exp().cumsum(0).to(uniform)
-    return torch.searchsorted(edges, uniform).clamp_max(len(log_weights) - 1)
+    below = edges < uniform.unsqueeze(1)  # not searchsorted, which ONNX does not have
+    return below.sum(dim=1).clamp_max(len(log_weights) - 1)
 
 
 class Mixture(FullPrecision, StandardNormal):

@@ -48,7 +48,8 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     state = run.read_checkpoint(checkpoint)
     model: GenerativeModel = build_model(run.config, tuple(state["image_shape"]))
     model.load_state_dict(state["state_dict"])
-    model.averaged, model.step_loaded = load_average(model, state), state["global_step"]
+    model.averaged = load_average(model, state) or state.get("averaged", False)  # the second: of an export
+    model.step_loaded = state["global_step"]
     model.images_seen = state["images_seen"]
     model.follow_schedules()
     return model.to(device or default_device()).eval().requires_grad_(False)
