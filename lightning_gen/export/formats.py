@@ -77,8 +77,9 @@ def _inverse_error_function(x: Any) -> Any:
 
     It draws truncated normal codes, for which |x| is at most erf(2 / sqrt(2)) = 0.954.
     """
-    from onnxscript import opset18 as op
+    import onnxscript
 
+    op: Any = onnxscript.opset18
     w = op.Sub(op.Neg(op.Log(op.Sub(1.0, op.Mul(x, x)))), 2.5)
     result: Any = GILES[0]
     for coefficient in GILES[1:]:

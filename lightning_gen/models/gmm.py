@@ -105,10 +105,9 @@ class GMM(GenerativeModel):
         codes = self.space.codes(images)
         return self.mixture.log_prob(codes) + self.space.log_prob_outside(images, codes)
 
-    def sample_codes(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        normal = self.standard_normal(count, generator)
-        uniform = torch.rand(count, device=self._drawn_on(generator), generator=generator)
-        return self.mixture(normal.double(), uniform.to(self.device).double())
+    def codes_from(self, noise: Noise, count: int) -> Tensor:
+        normal = noise.normal((count, self.latent_dim), self.device)
+        return self.mixture(normal.double(), noise.uniform((count,), self.device).double())
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.space.images(latents).view(-1, *self.image_shape).clamp(0, 1)

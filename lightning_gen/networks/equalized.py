@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.networks import resampling
+from lightning_gen.networks.graphs import exporting
 from lightning_gen.networks.precision import full_precision
 
 TAPS = (1, 3, 3, 1)
@@ -106,7 +107,7 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         styles = self.affine(style) * self.scale
-        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        if exporting():
             return self.shared(x, styles)
         weights = modulate(self.weight, styles, self.demodulate)
         return double_each(x, weights, self.kernel) if self.up else convolve_each(x, weights)  # type: ignore[arg-type]

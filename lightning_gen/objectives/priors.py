@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_gen.networks.graphs import exporting
 from lightning_gen.networks.precision import FullPrecision
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.flows import AutoregressiveStack
@@ -137,6 +138,8 @@ class Mixture(FullPrecision, StandardNormal):
         scale, normal = components.scale, normal.to(self.means)
         if len(scale) == 1:
             return self.means[chosen] + normal @ scale[0].T
+        if exporting():
+            return self.means[chosen] + torch.einsum("nij,nj->ni", scale[chosen], normal)
         rows = max(MOST_NUMBERS // scale[0].numel(), 1)  # a matrix for each draw
         pairs = zip(chosen.split(rows), normal.split(rows), strict=True)
         return self.means[chosen] + torch.cat([torch.einsum("nij,nj->ni", scale[k], noise) for k, noise in pairs])

@@ -26,6 +26,7 @@ FAMILIES = {
     "resnet": ("model=gan", "networks=resnet", *CONV, "model.latent_prior=uniform"),
     "biggan": ("model=gan", "networks=biggan", *CONV, *CONDITIONAL, "networks.decoder.embedding=4"),
     "r3gan": ("model=gan", "networks=r3gan_small", "networks.encoder.widths=16", "networks.decoder.widths=16"),
+    "gmm": ("model=gmm", "model.components=2", "model.pca_dims=4"),
     "infogan": ("model=infogan", *MLP),
     "bigan": ("model=bigan", *MLP),
     "wae": ("model=wae", *MLP),
