@@ -66,7 +66,7 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
     """The LightningModule of a config. Its arguments are the keys of `model`, and the networks as factories.
 
     Raises:
-        UserError: a key of `networks` is missing, raised by the model itself, `conditional=true` for a model that takes
+        UserError: a missing key of `networks`, raised by the model itself, `conditional=true` for a model that takes
             no classes, or a schedule of a number that is used only when the model is built.
     """
     absent = [key for key in ("encoder", "decoder", "spectral_norm", "init") if key not in config.networks]

@@ -109,6 +109,7 @@ def check(config: DictConfig, model: GenerativeModel, data: ImageDataModule) -> 
         (config.on_divergence == "rollback", "cannot use the noise of a step twice: set on_divergence=stop"),
         (data.load().train.stream is not None, "samples from all images, which this data set reads while training"),
         (data.batch_size > len(data.train), f"needs dataset.batch_size of at most {len(data.train)}, the images"),
+        (data.train.images.is_floating_point(), "is for images: points are compared with the training points"),
         (
             config.evaluation.split == "train",
             "must not publish a comparison with training images: evaluation.split=test",

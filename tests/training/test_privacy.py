@@ -96,6 +96,7 @@ REFUSED = {
     ("model=vae", "model/likelihood=optimal_gaussian"): "likelihood of single images",
     ("model=vae", "model/prior=vamp"): "prior that starts from images",
     ("model=vae", "model.output_bias=data_mean"): "mean image",
+    ("model=vae", "model/likelihood=gaussian", "dataset=gaussians", "networks=mlp"): "is for images",
     ("model=ae", "model/regularizer=contractive"): "without a penalty",
     ("model=ae", "networks.encoder.dropout=0.5"): "excludes dropout",
     ("model=gan",): "model/penalty=none",
@@ -115,7 +116,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("choices", REFUSED, ids=lambda choices: " ".join(choices))
 def test_what_breaks_the_guarantee_is_refused(choices):
-    groups = [choice for choice in choices if "/" in choice or choice.startswith(("model=", "networks="))]
+    groups = [choice for choice in choices if "/" in choice or choice.startswith(("model=", "networks=", "dataset="))]
     networks = () if "networks=conv" in groups else ("networks=mlp",)
     config = composed(*quick(*groups, *networks, *PRIVATE[1:]))
     for key, _, value in (choice.partition("=") for choice in choices if choice not in groups):
