@@ -136,7 +136,7 @@ class WAE(AdversarialModel):
         return super().test_metrics(batch, noise) | self.overfitting_metrics(batch, noise)
 
     def overfitting_metrics(self, batch: Batch, noise: StepNoise) -> dict[str, Tensor]:
-        prior = noise.normal((len(batch.images), self.latent_dim), self.device)
+        prior = noise.normal((len(batch.images), self.latent_dim), self.device).to(batch.images)
         error, divergence = self.terms(PairedBatch(*batch, prior))
         return {"loss": error + self.divergence.weight * divergence}
 
