@@ -56,7 +56,7 @@ def autoencoder(data: Splits, widths: tuple[int, ...], code: int, steps: int) ->
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
         chosen = torch.randint(len(data.train), (128,))
-        loss = model.joint_terms(data.train.images[chosen] / 255)[0].mean()
+        loss = model.joint_terms(data.train.images[chosen] / 255, None, model.noise)[0].mean()
         model.zero_grad()
         loss.backward()
         optimizer.step()
