@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError
+from lightning_gen.evaluation.fitted_priors import COMPONENTS
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.models.use import Codes
@@ -17,7 +18,6 @@ PROJECTIONS = ("pca", "tsne", "umap")
 NEIGHBOUR_POINTS = 2000  # t-SNE and UMAP of more points take minutes
 PLANE_SIDE = 20  # decoded images per side
 PLANE_POINTS = 1000  # codes shown on the decoded images, which more would hide
-COMPONENTS = 10  # of the mixture whose samples are shown beside those of the prior
 ENOUGH_CODES = 200  # to fit it
 ROWS, HALF = 8, 5  # samples of each: rows and columns
 PLANE_RANGE = (0.01, 0.99)  # the plane goes from the first to the second quantile of each code

@@ -1,6 +1,7 @@
 """The parts of a trained model that are exported: modules from tensors to tensors, with words for each tensor."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,7 @@ class Port:
         return draw(count, *self.shape, generator=generator)
 
 
-class NamedNoise:
+class NamedNoise(ABC):
     """Noise whose draws have names: `normal`, `uniform`, and from the second of a kind on `normal2` and so on."""
 
     def __init__(self) -> None:
@@ -52,8 +53,9 @@ class NamedNoise:
         self.drawn[kind] += 1
         return word if self.drawn[kind] == 1 else f"{word}{self.drawn[kind]}"
 
+    @abstractmethod
     def named(self, name: str, shape: tuple[int, ...], values: str) -> Tensor:
-        raise NotImplementedError
+        """The draw of this name: numbers of the kind `values`, with this shape."""
 
 
 class Asked(NamedNoise):

@@ -1,12 +1,14 @@
 """Densities of codes, fitted after training, from which models with an encoder are sampled."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
 from lightning_gen.networks.precision import FullPrecision
 
 
-class Density(FullPrecision):
+class Density(FullPrecision, ABC):
     """Base class of the densities, which draw codes in place of a prior.
 
     `noise_dim`: how many standard normal numbers one code needs.
@@ -16,13 +18,13 @@ class Density(FullPrecision):
         super().__init__()
         self.noise_dim = noise_dim
 
+    @abstractmethod
     def fit(self, codes: Tensor, seed: int = 0) -> None:
         """Fit to codes [N, Z]; deterministic for the same codes and seed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, normal: Tensor, uniform: Tensor) -> Tensor:
         """Codes [N, Z] from N(0, I) noise [N, noise_dim] and U[0, 1) noise [N]."""
-        raise NotImplementedError
 
 
 class GaussianMixture(Density):
