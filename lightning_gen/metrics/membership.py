@@ -15,6 +15,8 @@ from scipy.optimize import brentq
 from scipy.stats import beta, norm
 from torch import Tensor
 
+from lightning_gen.metrics.anomalies import auroc as area_under_curve
+
 CONFIDENCE = 0.95
 SMALLEST_DEVIATION = 1e-12  # so that scores that are all equal are not divided by 0
 
@@ -39,10 +41,7 @@ def auroc(members: Tensor, others: Tensor) -> Estimate:
         others: scores [N] of images that were not trained on.
     """
     m, n = len(members), len(others)
-    ranked = others.double().sort().values
-    wanted = members.double()
-    below = torch.searchsorted(ranked, wanted, right=False) + torch.searchsorted(ranked, wanted, right=True)
-    value = float(below.double().mean()) / (2 * n)
+    value = area_under_curve(others, members)
     z, extra = norm.ppf(0.5 + CONFIDENCE / 2), (m + n) / 2 - 1
 
     def excess(area: float) -> float:
