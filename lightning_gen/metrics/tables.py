@@ -103,7 +103,7 @@ def correlation_distance(fake: Tensor, real: Tensor) -> float:
 
     Pairs of numeric columns count from 0 to 2, others from 0 to 1. It is 0 for a single column.
     """
-    above = torch.triu_indices(*fake.shape, offset=1)
+    above = torch.triu_indices(len(fake), len(fake), offset=1)
     return float((fake - real)[above[0], above[1]].abs().mean()) if above.numel() else 0.0
 
 
@@ -134,7 +134,7 @@ def two_sample_test(fake: Tensor, real: Tensor, categories: Categories, seed: in
     right = 0
     for index in range(FOLDS):
         train, test = fold != index, fold == index
-        trees = _trees(0, categories, seed=seed).fit(rows[train], label[train])
+        trees = _trees(False, categories, seed).fit(rows[train], label[train])
         right += int((trees.predict(rows[test]) == label[test]).sum())
     return proportion(right, 2 * n)
 
