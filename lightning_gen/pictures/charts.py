@@ -35,19 +35,26 @@ def figure(title: str, heading: str, height: float, right: float = RIGHT, top: f
 
     `right`, `top`: room for a legend beside or above the axes.
     """
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
-    lines = [*textwrap.wrap(title, LETTERS_PER_LINE), *textwrap.wrap(heading, int(1.1 * LETTERS_PER_LINE))]
-    bold = len(textwrap.wrap(title, LETTERS_PER_LINE))
-    total = BOTTOM + height + top + LINE * len(lines) + LINE
-    made = Figure(figsize=(WIDTH, total), dpi=DPI)
-    for index, line in enumerate(lines):
-        style: dict[str, Any] = {"size": 12, "weight": "bold"} if index < bold else {"size": 10, "color": "#5a5a5a"}
-        made.text(0.12 / WIDTH, 1 - (0.12 + LINE * index) / total, line, va="top", **style)
+    made = titled(title, heading, BOTTOM + height + top)
+    total = made.get_figheight()
     place = (LEFT / WIDTH, BOTTOM / total, (WIDTH - LEFT - right) / WIDTH, height / total)
     axes = made.add_axes(place)
     axes.spines[["top", "right"]].set_visible(False)
     return made, axes
+
+
+def titled(title: str, heading: str, height: float) -> Figure:
+    """A figure with a title and a heading, and room of this height in inches below them."""
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    lines = [*textwrap.wrap(title, LETTERS_PER_LINE), *textwrap.wrap(heading, int(1.1 * LETTERS_PER_LINE))]
+    bold = len(textwrap.wrap(title, LETTERS_PER_LINE))
+    total = height + LINE * len(lines) + LINE
+    made = Figure(figsize=(WIDTH, total), dpi=DPI)
+    for index, line in enumerate(lines):
+        style: dict[str, Any] = {"size": 12, "weight": "bold"} if index < bold else {"size": 10, "color": "#5a5a5a"}
+        made.text(0.12 / WIDTH, 1 - (0.12 + LINE * index) / total, line, va="top", **style)
+    return made
 
 
 def rendered(made: Figure) -> Image.Image:
