@@ -67,5 +67,7 @@ def _numbers(metrics: Mapping[str, float], of: str) -> list[str]:
     if of in ("samples", "field") and "eval/modes_found" in metrics:
         found, lost, good = (metrics[f"eval/{name}"] for name in ("modes_found", "modes_lost", "good_samples"))
         return [f"{found:.0f} of {found + lost:.0f} modes found, {good:.1%} good samples"]
+    if of in ("marginals", "correlations") and f"eval/{of}" in metrics:
+        return [f"mean distance {metrics[f'eval/{of}']:.3g}"]
     number = distance(metrics) if of in ("samples", "categories", "neighbours") else ""
     return [number] if number else []

@@ -92,7 +92,7 @@ class Correlations:
 
 
 def _histograms(panel: Axes, real: np.ndarray, fake: np.ndarray) -> None:
-    """Shares of rows in equal bins over the range of the real values; generated values beyond it are in the last ones."""
+    """Shares of rows in equal bins over the range of the real values; the outer bins have what lies beyond it."""
     low, high = float(real.min()), float(real.max())
     if low == high:
         low, high = low - 0.5, high + 0.5

@@ -16,12 +16,12 @@ from lightning_gen.runs.run import Run, saved_overrides
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")
 # Runs that differ only in these are repeats.
 NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger", "sweep", "report")
-HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p", "_train", "_fake")  # shown with another number
+HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p", "c2st_low", "c2st_high", "_train", "_fake")
 # Metrics whose better direction is known, by the start of their names.
 LOWER = (
     *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "nll", "bits_per_dim"),
     *("c2st", "classes_lost", "modes_lost", "class_total_variation", "energy_distance", "ppl"),
-    "logits_gap",
+    *("marginals", "correlations", "logits_gap"),
 )
 HIGHER = (
     *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "kmeans"),

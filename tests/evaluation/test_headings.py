@@ -31,6 +31,7 @@ MODES = {"eval/modes_found": 7.0, "eval/modes_lost": 1.0, "eval/good_samples": 0
             "field",
             "points in the plane, step 1, 7 of 8 modes found, 97.4% good samples",
         ),
+        (VAEGAN(), "table", 9, {"eval/marginals": 0.0512}, "marginals", "step 9, mean distance 0.0512"),
         (GAN(), "mnist", None, METRICS, "latents", "Conditional GAN on MNIST"),
         (GAN(), "mnist", 1, {"eval/fid": float("nan")}, "samples", "Conditional GAN on MNIST, step 1"),
     ],

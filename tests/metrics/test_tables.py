@@ -7,10 +7,11 @@ import pytest
 import torch
 from scipy.stats import contingency, ks_2samp
 
+from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.metrics.memorization import Nearness, memorization
 from lightning_gen.metrics.tables import (
     associations,
-    columns,
+    columns_of,
     correlation_distance,
     marginals,
     score_on_real,
@@ -32,9 +33,10 @@ KINDS = (0, 2, 0)
 
 
 def test_a_row_is_split_into_numbers_and_the_largest_of_each_block():
-    rows = torch.tensor([[0.5, 0.1, 0.7, 0.2, -1.0], [2.0, 1.0, 0.0, 0.0, 3.0]])
-    slices = [slice(0, 1), slice(1, 4), slice(4, 5)]
-    assert columns(rows, slices, [False, True, False]).tolist() == [[0.5, 1.0, -1.0], [2.0, 0.0, 3.0]]
+    age = Column("age", "numeric", mean=40.0, std=10.0, integer=True)
+    schema = TableSchema((age, Column("city", "categorical", ("a", "b", "c")), Column("x", "numeric")))
+    rows = torch.tensor([[0.52, 0.1, 0.7, 0.2, -1.0], [2.0, 1.0, 0.0, 0.0, 3.0]])
+    assert columns_of(rows, schema).tolist() == [[45, 1, -1], [60, 0, 3]]
 
 
 def test_equal_tables_have_no_distance():
