@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError, did_you_mean
 
 CHUNK = 4096  # images converted at a time, so that copies of another type stay small
@@ -35,13 +36,15 @@ class ImageSet:
     """One split of a data set.
 
     Attributes:
-        images: uint8 [N, C, H, W]. Points in the plane are float images [N, 1, 1, 2] in [0, 1].
+        images: uint8 [N, C, H, W]. Points in the plane are float images [N, 1, 1, 2] in [0, 1], and rows of a table
+            float [N, 1, 1, D], standardized.
         labels: int64 [N], or None.
         classes: names of the classes.
         modes: of points drawn from a mixture of Gaussians.
         mapped: the images are a memory-mapped file.
         factors: known factors of variation, int64 [N, K], of a synthetic data set.
         categorical: which of the factors have no order.
+        table: the columns, if these are rows of a table.
         stream: where training reads its images, by number; `images` are then only a part of them.
     """
 
@@ -52,6 +55,7 @@ class ImageSet:
     mapped: bool = False
     factors: Tensor | None = None
     categorical: tuple[int, ...] = ()
+    table: TableSchema | None = None
     stream: "Stream | None" = None
 
     def __len__(self) -> int:

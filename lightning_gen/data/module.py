@@ -13,6 +13,7 @@ from lightning_gen.data.imageset import Decoding, ImageSet, Splits
 from lightning_gen.data.loader import Batch, Streams, TrainLoader, in_order, permutation
 from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.poisson import PoissonLoader
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
@@ -138,6 +139,11 @@ class ImageDataModule(LightningDataModule):
         return self.train.image_shape
 
     @property
+    def table(self) -> TableSchema | None:
+        """The columns, if these are rows of a table."""
+        return self.load().train.table
+
+    @property
     def num_classes(self) -> int:
         return len(self.train.classes)
 
@@ -188,11 +194,12 @@ class ImageDataModule(LightningDataModule):
             raise UserError(f"dataset.classes={self.classes}: name at least one class, and each once.")
 
     def _check_points(self) -> None:
+        """Refuse changes of images for float data: points, or rows of a table."""
         asked, batch = self.decoding, self.batch_transform
         if asked.size or asked.channels or asked.crop or batch.is_random or self.binarize != "none":
             raise UserError(
-                f"dataset={self.dataset} holds points, not images: dataset.size, channels, crop, random_crop, flip, "
-                f"dequantize and binarize do not apply."
+                f"dataset={self.dataset} holds points or rows, not images: dataset.size, channels, crop, random_crop, "
+                f"flip, dequantize and binarize do not apply."
             )
 
     def _check_stream(self) -> None:

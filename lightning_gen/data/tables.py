@@ -22,7 +22,7 @@ class Column(NamedTuple):
         values: the categories as text, in sorted order; empty for numbers.
         mean, std: of the numbers in the training rows, in the units of the data. A std of 0 says that they are all
             the same, within rounding.
-        integer: the numbers are integers, and decoded ones are rounded.
+        integer: the numbers are whole, and decoded ones are rounded.
     """
 
     name: str
@@ -167,4 +167,5 @@ def column_of(name: str, values: np.ndarray, training: np.ndarray, categorical: 
     mean, std = float(numbers.mean()), float(numbers.std())
     if std <= 1e-12 * abs(mean) or np.ptp(numbers) == 0:  # what is left is rounding
         mean, std = float(numbers[0]), 0.0
-    return Column(name, "numeric", (), mean, std, values.dtype.kind in "iu")
+    whole = values.dtype.kind in "iu" or bool((np.rint(values) == values).all() and np.abs(values).max() < 2**31)
+    return Column(name, "numeric", (), mean, std, whole)

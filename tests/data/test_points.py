@@ -75,7 +75,7 @@ def blue_middle(picture):
 def test_what_is_for_images_only_is_refused():
     with pytest.raises(UserError, match="use networks=mlp"):
         ConvEncoder(POINTS)
-    with pytest.raises(UserError, match="holds points, not images"):
+    with pytest.raises(UserError, match="holds points or rows, not images"):
         ImageDataModule("gaussians", gaussians, size=8).load()
     with pytest.raises(UserError, match=r"dataset\.kind=rings.*Did you mean 'ring'"):
         gaussians(Decoding(), "rings")

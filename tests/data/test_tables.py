@@ -47,7 +47,7 @@ def test_an_unknown_category_and_a_missing_column_are_told():
 
 
 def test_mean_and_std_are_those_of_the_training_rows_and_categories_those_of_all():
-    values, training = np.array([1.0, 3.0, 100.0]), np.array([0, 1])
+    values, training = np.array([1.0, 3.0, 100.5]), np.array([0, 1])
     assert column_of("x", values, training, categorical=False) == Column("x", "numeric", (), 2.0, 1.0)
     flags = column_of("on", np.array([True, True, False]), training, categorical=True)
     assert flags == Column("on", "categorical", ("False", "True"))

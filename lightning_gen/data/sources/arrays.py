@@ -1,4 +1,4 @@
-"""Images in one file of arrays: .npz, .npy or .pt, uint8 or float, with or without labels."""
+"""Images or vectors in one file of arrays: .npz, .npy or .pt, with or without labels."""
 
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from lightning_gen.data.bad_images import settle
 from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
 from lightning_gen.data.placement import free_host_memory
 from lightning_gen.data.sources.folder import hold_out_rows
+from lightning_gen.data.sources.table import standardized
 from lightning_gen.errors import UserError
 
 NAMES = {  # accepted names of the arrays, in the order in which they are looked for
@@ -34,7 +35,7 @@ def arrays(
     value_range: tuple[float, float] | None = None,
     test_fraction: float = 0.1,
 ) -> Splits:
-    """The images of one file, as uint8.
+    """The images of one file, as uint8; or its vectors, float [N, D], as rows of a table, see `standardized`.
 
     The test split consists of the images of `test_path`, or of the file's own test images, or of `test_fraction` of
     the images, which are the same in every run. With `test_path`, a .npy file of uint8 images in NCHW or NHW is
@@ -73,10 +74,19 @@ def arrays(
 
     whole = _there(load(path), path)
     test = load(path, "test_") if test_path is None else _there(load(test_path), test_path)
-    if test is None:
-        return hold_out(whole, test_fraction)
-    classes = max(whole.classes, test.classes, key=len)
-    return Splits(replace(whole, classes=classes), replace(test, classes=classes))
+    splits = hold_out(whole, test_fraction) if test is None else _same_classes(whole, test)
+    if not (splits.train.images.is_floating_point() or splits.test.images.is_floating_point()):
+        return splits
+    if value_range is not None:
+        raise UserError("dataset.value_range is for images; vectors [N, D] may have any values: omit it.")
+    if splits.train.images.dtype != splits.test.images.dtype or splits.train.image_shape != splits.test.image_shape:
+        raise UserError(f"{path}: the test data are not vectors of the same length as the training data.")
+    return standardized(splits)
+
+
+def _same_classes(train: ImageSet, test: ImageSet) -> Splits:
+    classes = max(train.classes, test.classes, key=len)
+    return Splits(replace(train, classes=classes), replace(test, classes=classes))
 
 
 def holds_zeros_and_ones(images: Any) -> bool:
@@ -137,8 +147,10 @@ def _check_memory(file: Path) -> None:
 def _image_set(
     images: Any, labels: Any, where: str, layout: str | None, value_range: tuple[float, float], policy: str
 ) -> ImageSet:
-    tensor = to_nchw(_tensor(images, where), where, layout)
-    if not len(tensor):
+    tensor = _tensor(images, where)
+    vectors = tensor.ndim == 2 and tensor.is_floating_point() and layout is None
+    tensor = tensor.double()[:, None, None, :] if vectors else to_nchw(tensor, where, layout)
+    if not tensor.numel():
         raise UserError(f"{where} holds no image.")
     if tensor.shape[1] not in (1, 3):
         raise UserError(
@@ -146,7 +158,10 @@ def _image_set(
         )
     numbers = None if labels is None else _labels(labels, len(tensor), where)
     bad: list[tuple[int, str]] = []
-    if tensor.is_floating_point():
+    if vectors:
+        finite = tensor.isfinite().flatten(1).all(dim=1)
+        bad = [(row, "NaN or infinite") for row in (~finite).nonzero().flatten().tolist()]
+    elif tensor.is_floating_point():
         tensor, bad = quantize(tensor, *value_range)
     settle([(f"image {row}", why) for row, why in bad], len(tensor), where, policy)
     classes = tuple(str(i) for i in range(int(numbers.max()) + 1)) if numbers is not None else ()
@@ -206,7 +221,7 @@ def to_nchw(images: Tensor, where: str, layout: str | None) -> Tensor:
     if layout is None:
         raise UserError(
             f"{where} has the shape {list(images.shape)}: images are [N,H,W], [N,C,H,W] or [N,H,W,C] with 1 or 3 "
-            f"channels; set dataset.layout=NCHW or NHWC."
+            f"channels; set dataset.layout=NCHW or NHWC. Vectors [N,D] must be floats."
         )
     if layout == "NHW":
         return images.unsqueeze(1)
