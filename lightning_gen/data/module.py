@@ -198,8 +198,8 @@ class ImageDataModule(LightningDataModule):
         asked, batch = self.decoding, self.batch_transform
         if asked.size or asked.channels or asked.crop or batch.is_random or self.binarize != "none":
             raise UserError(
-                f"dataset={self.dataset} holds points or rows, not images: dataset.size, channels, crop, random_crop, "
-                f"flip, dequantize and binarize do not apply."
+                f"dataset={self.dataset} holds points or rows, not images: dataset.size, channels, crop, "
+                f"random_crop, flip, dequantize and binarize do not apply."
             )
 
     def _check_stream(self) -> None:

@@ -157,9 +157,7 @@ def _values(pandas: Any, name: str, series: Any, path: Path) -> np.ndarray:
     kinds = pandas.api.types
     if kinds.is_bool_dtype(series) or not kinds.is_numeric_dtype(series):
         if kinds.is_datetime64_any_dtype(series):
-            raise UserError(
-                f"{path}: column {name!r} has dates: leave it out with dataset.drop=[{name}]."
-            )
+            raise UserError(f"{path}: column {name!r} has dates: leave it out with dataset.drop=[{name}].")
         return series.astype(str).to_numpy(dtype=str)
     if kinds.is_integer_dtype(series):
         return series.to_numpy(dtype=np.int64)
