@@ -17,7 +17,7 @@ from lightning_gen.data.tables import TableSchema
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
-from lightning_gen.ranges import Count, Natural, PositiveFraction
+from lightning_gen.ranges import Count, Fraction, Natural, PositiveFraction
 
 
 class ImageDataModule(LightningDataModule):
@@ -30,7 +30,7 @@ class ImageDataModule(LightningDataModule):
         source: a function (decoding, **source_options) that returns the splits.
         batch_size: images in a batch, over all devices.
         size, channels, crop: change the images once, before training.
-        random_crop, flip, dequantize, binarize: change each batch.
+        random_crop, flip, dequantize, binarize, mutation: change each batch.
         classes: the classes to keep, in both splits.
         fraction, limit: how many of the training images to keep.
         labels: True requires labels, False drops them, None takes what there is.
@@ -55,6 +55,7 @@ class ImageDataModule(LightningDataModule):
         flip: bool = False,
         dequantize: bool = False,
         binarize: Literal["none", "static", "dynamic"] = "none",
+        mutation: Fraction = 0.0,
         classes: list[str | int] | None = None,
         fraction: PositiveFraction | None = None,
         limit: Count | None = None,
@@ -73,7 +74,7 @@ class ImageDataModule(LightningDataModule):
         self.classes, self.fraction, self.limit, self.labels = classes, fraction, limit, labels
         self.placement, self.memory_fraction, self.read_ahead = placement, memory_fraction, read_ahead
         self.decoding = Decoding(size, channels, crop, on_bad_image, Path(cache_dir))
-        self.batch_transform = BatchTransform(flip, random_crop, dequantize, binarize == "dynamic")
+        self.batch_transform = BatchTransform(flip, random_crop, dequantize, binarize == "dynamic", mutation)
         self.loader: TrainLoader | None = None  # of the training
         self.sampling_secret: int | None = None  # of private training, whose batches are Poisson samples
 
@@ -190,6 +191,8 @@ class ImageDataModule(LightningDataModule):
             raise UserError(
                 "dataset.binarize and dataset.dequantize exclude each other: binary pixels have no grey levels."
             )
+        if self.binarize == "static" and self.batch_transform.mutation:
+            raise UserError("dataset.mutation makes grey levels, and excludes dataset.binarize=static: use dynamic.")
         if self.classes is not None and (not self.classes or len(set(map(str, self.classes))) < len(self.classes)):
             raise UserError(f"dataset.classes={self.classes}: name at least one class, and each once.")
 
@@ -199,7 +202,7 @@ class ImageDataModule(LightningDataModule):
         if asked.size or asked.channels or asked.crop or batch.is_random or self.binarize != "none":
             raise UserError(
                 f"dataset={self.dataset} holds points or rows, not images: dataset.size, channels, crop, "
-                f"random_crop, flip, dequantize and binarize do not apply."
+                f"random_crop, flip, dequantize, binarize and mutation do not apply."
             )
 
     def _check_stream(self) -> None:

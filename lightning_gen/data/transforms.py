@@ -19,6 +19,8 @@ class BatchTransform:
     Attributes:
         flip: mirror each image left to right with probability 1/2.
         window: side in pixels of a random square that is cut out of each image.
+        mutation: each value becomes a random one of 0..255 with this probability (Ren et al. 2019), so that a
+            model learns the background of the images more than what they show.
         dequantize: (x + u) / 256 with u ~ U[0, 1) for x in 0..255, so that a density of the result bounds the
             probability of the 8-bit image (Theis et al. 2016, sec. 3.1).
         binarize: each pixel becomes 1 with its grey value as the probability, else 0; drawn at each use (Burda et al.
@@ -29,10 +31,11 @@ class BatchTransform:
     window: int | None = None
     dequantize: bool = False
     binarize: bool = False
+    mutation: float = 0.0
 
     @property
     def is_random(self) -> bool:
-        return bool(self.flip or self.window or self.dequantize or self.binarize)
+        return bool(self.flip or self.window or self.mutation or self.dequantize or self.binarize)
 
     def __call__(self, images: Tensor, noise: Noise) -> Tensor:
         """Apply the changes in this order; all random numbers come from `noise`."""
@@ -40,6 +43,8 @@ class BatchTransform:
             images = random_window(images, (self.window, self.window), noise)
         if self.flip:
             images = mirror(images, noise)
+        if self.mutation:
+            images = mutate(images, noise, self.mutation)
         if self.dequantize:
             return dequantize(images, noise)
         return binarize(images, noise).float() if self.binarize else to_float(images)
@@ -76,6 +81,13 @@ def centre(images: Tensor, height: int, width: int) -> Tensor:
         raise UserError(f"The images are {have[0]}x{have[1]}, smaller than a crop of {height}x{width}: lower it.")
     top, left = (have[0] - height) // 2, (have[1] - width) // 2
     return images[..., top : top + height, left : left + width]
+
+
+def mutate(images: Tensor, noise: Noise, probability: float) -> Tensor:
+    """Replace each value of uint8 images, with this probability, by one that is uniform in 0..255."""
+    uniform = noise.uniform(images.shape, images.device)
+    level = (uniform * (256 / probability)).clamp_(max=255)  # those below `probability` are uniform
+    return torch.where(uniform < probability, level.to(torch.uint8), images)
 
 
 def dequantize(images: Tensor, noise: Noise) -> Tensor:

@@ -138,9 +138,9 @@ class GMM(GenerativeModel):
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         self.dequantized, changes = data.batch_transform.dequantize, data.batch_transform
-        if self.em and (changes.flip or changes.window or changes.binarize):
+        if self.em and (changes.flip or changes.window or changes.mutation or changes.binarize):
             raise UserError(
-                "model.fit=em uses each training image as it is stored: set dataset.flip=false, "
+                "model.fit=em uses each training image as it is stored: set dataset.flip=false, dataset.mutation=0, "
                 "dataset.random_crop=null and dataset.binarize=none or static, or model.fit=gradient."
             )
         count = len(data.train)

@@ -110,11 +110,20 @@ def test_held_out_images_are_dequantized_by_the_same_noise_at_each_evaluation():
     assert torch.equal((first * 256).floor(), data.test.images.float())
 
 
+def test_only_training_images_are_mutated():
+    data, plain = module(mutation=1.0), module()
+    mutated = next(iter(data.train_loader(CPU))).images
+    assert mutated.mean() == pytest.approx(0.5, abs=0.03)  # uniform: nothing of the digits is left
+    for held in ("test_batches", "train_batches"):
+        assert torch.equal(next(getattr(data, held)(CPU)).images, next(getattr(plain, held)(CPU)).images)
+
+
 BAD = {
     r"images are 8x8, smaller than a crop of 9x9": {"crop": 9},
     r"smaller than a crop of 10x10": {"random_crop": 10},
     r"dataset\.channels=2": {"channels": 2},
     r"dataset\.binarize and dataset\.dequantize exclude": {"binarize": "static", "dequantize": True},
+    r"excludes dataset\.binarize=static": {"binarize": "static", "mutation": 0.1},
     r"dataset\.placement=disk does not exist": {"placement": "disk"},
     r"dataset\.memory_fraction=0": {"memory_fraction": 0},
     r"dataset\.classes=\[\]": {"classes": []},

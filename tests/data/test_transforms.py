@@ -42,6 +42,16 @@ def test_windows_are_cut_out_at_every_place_equally_often():
     assert (counts - 1000).abs().max() < 130  # 4.5 standard deviations
 
 
+def test_mutated_values_are_uniform_and_the_others_as_they_were():
+    images = torch.full((50_000, 1, 2, 2), 255, dtype=torch.uint8)
+    values = BatchTransform(mutation=0.25)(images, StepNoise(0)) * 255
+    changed = values[values < 255]
+    assert len(changed) / values.numel() == pytest.approx(0.25 * 255 / 256, abs=0.004)  # 4 standard deviations
+    counts = torch.bincount(changed.round().long(), minlength=255)
+    assert len(counts) == 255
+    assert (counts - 195).abs().max() < 65  # 4.6 standard deviations
+
+
 def test_dequantized_images_keep_their_levels_and_are_uniform_within():
     images = torch.arange(256, dtype=torch.uint8).repeat(200, 1)[:, None, :, None]
     values = BatchTransform(dequantize=True)(images, StepNoise(0))
