@@ -207,6 +207,36 @@ def latents(
 
 
 @app.command()
+def directions(
+    run: RunArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="IMAGE...", help="Edit these images, or those in a folder, instead of drawing strips."
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["sefa", "ganspace", "pca", "axes", "classes"],
+        typer.Option(help="From the weights, early features, the codes or differences of class means."),
+    ] = "sefa",
+    count: Annotated[int, typer.Option(min=1, help="Number of directions; of classes, all.")] = 8,
+    direction: Annotated[
+        str | None, typer.Option(help="Edit along this direction alone; without images, the first test images.")
+    ] = None,
+    strength: Annotated[float, typer.Option(help="How far, in standard deviations of the codes.")] = 3.0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write to; by default RUN/directions.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Find directions in the latent space and show samples, or edit images, that move along them."""
+    from lightning_gen.commands.directions import Options, directions_of_run
+
+    directions_of_run(run, images or [], Options(method, count, direction, strength, seed, checkpoint, out))
+
+
+@app.command()
 def anomalies(
     run: RunArgument,
     overrides: Annotated[
