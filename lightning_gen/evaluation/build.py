@@ -29,6 +29,7 @@ from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.reconstruction import LPIPS_SIDE, build_lpips
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.set_metrics import METRICS, named_metrics
+from lightning_gen.metrics.table_evaluator import TableEvaluator
 
 FEATURES_OF = {
     "classifier": "a small classifier",
@@ -56,6 +57,9 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
         "likelihood": build_likelihood(options),
         "projection": options.projection,
     }
+    if data.table is not None:
+        note = "rows of a table are compared by their columns, and by classifiers, without features"
+        return Evaluator(options.name, note, data, _table_evaluator(options, data), held_out, **shared)
     if data.train.images.is_floating_point():  # points need no features
         note = "points are compared directly, without features"
         return Evaluator(options.name, note, data, _point_evaluator(options, data), held_out, **shared)
@@ -186,11 +190,22 @@ def _extractor(options: DictConfig, data: ImageDataModule, cache_dir: Path) -> t
     return extractor, f"images are compared by the features of {FEATURES_OF[kind]}, {extractor.name} ({reason})"
 
 
-def _point_evaluator(options: DictConfig, data: ImageDataModule) -> PointEvaluator:
+def _table_evaluator(options: DictConfig, data: ImageDataModule) -> TableEvaluator:
+    _refuse_own_metrics(options, data)
+    assert data.table is not None
+    sets = (data.test.images, data.train.images)
+    return TableEvaluator(data.table, *sets, num_samples=options.num_samples, seed=options.seed)
+
+
+def _refuse_own_metrics(options: DictConfig, data: ImageDataModule) -> None:
     if options.get("metric"):
         raise UserError(
-            f"evaluation/metric compares images by their features, but dataset={data.dataset} has points: omit it."
+            f"evaluation/metric compares images by their features, and dataset={data.dataset} has no images: omit it."
         )
+
+
+def _point_evaluator(options: DictConfig, data: ImageDataModule) -> PointEvaluator:
+    _refuse_own_metrics(options, data)
     modes = data.train.modes
     return PointEvaluator(
         data.test.images,

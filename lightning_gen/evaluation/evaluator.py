@@ -15,6 +15,7 @@ from lightning_gen.evaluation.likelihood import LikelihoodEvaluator
 from lightning_gen.metrics.points import PointEvaluator
 from lightning_gen.metrics.protocol import Metrics, Numbers, Protocols, versions
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
+from lightning_gen.metrics.table_evaluator import TableEvaluator
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import Codes, codes_of, in_precision
 from lightning_gen.networks.shapes import POINTS
@@ -58,7 +59,7 @@ class Evaluator:
     name: str
     note: str
     data: ImageDataModule
-    sample_evaluator: SampleEvaluator | PointEvaluator
+    sample_evaluator: SampleEvaluator | PointEvaluator | TableEvaluator
     held_out: HeldOut
     of_encoder: tuple[Measure, ...] = ()
     of_sampler: tuple[Measure, ...] = ()
@@ -122,7 +123,7 @@ class Evaluator:
         return pictures
 
     def distance_name(self) -> str:
-        """The metric that compares samples with real data: `eval/fid_classifier`, for points `eval/energy_distance`.
+        """The metric that compares samples with real data: `eval/fid_classifier`, otherwise `eval/energy_distance`.
 
         Raises:
             UserError: the Frechet distance is not among the metrics.

@@ -57,8 +57,8 @@ def _root(excess: Callable[[float], float], end: float, value: float) -> float:
     return value if value == end else float(brentq(excess, end, value + math.copysign(1e-9, end - value)))
 
 
-def proportion(successes: int, trials: int) -> Estimate:
-    """A proportion with the exact interval of Clopper & Pearson (1934)."""
+def proportion(successes: float, trials: float) -> Estimate:
+    """A proportion with the exact interval of Clopper & Pearson (1934); dependent trials count as fewer."""
     tail = (1 - CONFIDENCE) / 2
     low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(beta.ppf(1 - tail, successes + 1, trials - successes))

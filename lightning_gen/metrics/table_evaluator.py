@@ -95,11 +95,11 @@ class TableEvaluator:
             raise NotFinite("a row drawn from the model")
         self.fake = self.schema.encode(self.schema.decode(rows))  # as written to a file: with one category each
         fake = columns_of(self.fake, self.schema)
-        values = self._distances(self.fake) | self.floor
+        values = self._distances(self.fake)
         with progress(None, "evaluation: two-sample test (C2ST)"):
             c2st = two_sample_test(fake, self.real, self.categories, self.seed)
         values |= {"c2st": c2st.value, "c2st_low": c2st.low, "c2st_high": c2st.high}
-        values |= self._score("tstr", fake)
+        values |= self._score("tstr", fake) | self.floor
         values |= memorization(Nearness.of(self.fake, self.train), self.nearness)
         return numbers(values, **self.protocol(**context))
 

@@ -118,8 +118,11 @@ def two_sample_test(fake: Tensor, real: Tensor, categories: Categories, seed: in
 
     The classifier two-sample test, C2ST, of Lopez-Paz & Oquab 2017, with five-fold cross-validation: each row is
     classified by trees that have not seen it. Trees suit tables better than the small network of the paper does. Both
-    sides are cut to the same number of rows, at random. The interval is that of Clopper & Pearson (1934) for as many
-    independent rows; it leaves out that the folds share training rows.
+    sides are cut to the same number of rows, at random.
+
+    The interval is that of Clopper & Pearson (1934). Folds share training rows, so their results are dependent:
+    Nadeau & Bengio (2003, sec. 3) multiply the variance of k folds by 1 + k / (k - 1). The number of rows is divided
+    by that.
 
     Args:
         fake: columns of samples [N, C]. real: columns of real rows [M, C]. categories: see above.
@@ -142,7 +145,8 @@ def two_sample_test(fake: Tensor, real: Tensor, categories: Categories, seed: in
         train, test = fold != index, fold == index
         trees = _trees(False, categories, seed).fit(rows[train], label[train])
         right += int((trees.predict(rows[test]) == label[test]).sum())
-    return proportion(right, 2 * n)
+    dependence = 1 + FOLDS / (FOLDS - 1)
+    return proportion(right / dependence, 2 * n / dependence)
 
 
 def score_on_real(train: Tensor, test: Tensor, categories: Categories, target: int, seed: int = 0) -> float:

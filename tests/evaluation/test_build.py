@@ -76,7 +76,7 @@ def test_added_metrics_by_function_or_by_what_they_need():
     [
         ((), {"fid": NODE}, "fid is already a metric of evaluation.metrics"),
         ((), {"mine": {"_target_": "builtins.dict"}}, r"mine: builtins.dict returns {}.*`_partial_: true`"),
-        (("dataset=gaussians",), {"mine": NODE}, "dataset=gaussians has points"),
+        (("dataset=gaussians",), {"mine": NODE}, "dataset=gaussians has no images"),
     ],
 )
 def test_metrics_that_cannot_be_added(overrides, metrics, message):

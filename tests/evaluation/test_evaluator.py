@@ -87,6 +87,18 @@ def test_points_are_compared_without_features():
     assert evaluator.distance_name() == "eval/energy_distance"
 
 
+def test_rows_of_a_table_are_compared_by_their_columns_and_by_classifiers():
+    table = ("dataset=table", "dataset.path=sklearn:iris", "evaluation.num_samples=40")
+    evaluator, model = evaluator_and_model("model=gan", *table)
+    report = evaluator(model, step=7)
+    assert {"eval/marginals", "eval/correlations", "eval/c2st", "eval/tstr"} <= report.metrics.keys()
+    assert {"n_real": 30, "n_train": 120, "step": 7}.items() <= report.protocols["eval/tstr"].items()
+    assert report.pictures.keys() == {"marginals", "correlations"}
+    assert evaluator.distance_name() == "eval/energy_distance"
+    with pytest.raises(UserError, match="dataset=table has no images"):
+        evaluator_and_model("model=gan", *table, "+evaluation.metric.mine=1")
+
+
 def test_a_report_keeps_the_first_number_of_a_name():
     report = Report()
     report.add(({"eval/a": 1.0}, {"eval/a": {"n": 1}}))

@@ -58,7 +58,7 @@ def test_independent_columns_have_the_right_marginals_and_nothing_else(measured)
     fresh, independent = measured["fresh"], measured["independent"]
     assert independent["eval/marginals"] == fresh["eval/marginals"]
     assert independent["eval/correlations"] > 0.7
-    assert independent["eval/c2st_low"] > 0.7
+    assert independent["eval/c2st_low"] > 0.65
     assert independent["eval/tstr"] == pytest.approx(0.5, abs=0.15)
 
 

@@ -99,13 +99,20 @@ def test_trees_cannot_tell_two_samples_of_one_distribution_apart():
     found = two_sample_test(mixed(1000), mixed(800, seed=1), KINDS)
     assert found.low <= 0.5 <= found.high
     assert found.value == pytest.approx(0.5, abs=0.04)
-    assert found.high - found.low < 0.06
+    assert found.high - found.low < 0.1
+
+
+def test_the_interval_counts_the_folds_as_dependent():
+    # Without that it covers the mean in 85 % of draws. The standard deviation of 400 rows on each side is 0.02.
+    found = two_sample_test(normal(400, 4), normal(400, 4, seed=1), [0] * 4)
+    independent = 1.96 * math.sqrt(0.25 / 800)
+    assert (found.high - found.low) / 2 == pytest.approx(independent * math.sqrt(1 + 5 / 4), rel=0.05)
 
 
 def test_trees_see_that_columns_do_not_belong_together():
     real, fake = mixed(1000), mixed(1000, seed=1)
     fake[:, 2] = fake[:, 2].roll(1)
-    assert two_sample_test(fake, real, KINDS).low > 0.7
+    assert two_sample_test(fake, real, KINDS).low > 0.68
 
 
 def test_trees_tell_shifted_rows_apart_at_the_best_rate():
