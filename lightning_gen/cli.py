@@ -237,6 +237,33 @@ def directions(
 
 
 @app.command()
+def invert(
+    run: RunArgument,
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="IMAGE...", help="Images, or folders of images; by default the first test images."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = 200,
+    restarts: Annotated[int, typer.Option(min=1, max=100, help="Searches for each image; the best one counts.")] = 4,
+    prior: Annotated[float, typer.Option(min=0, help="Weight of the penalty on codes that are rare.")] = 0.01,
+    perceptual: Annotated[
+        float, typer.Option(min=0, help="Weight of the squared distance in the features of the evaluation.")
+    ] = 0.0,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write to; by default RUN/inversion.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random samples that searches start from.")] = 0,
+    checkpoint: Checkpoint = "best",
+) -> None:
+    """Find the codes, or the styles, from which a GAN makes given images."""
+    from lightning_gen.commands.invert import invert_images
+    from lightning_gen.evaluation.inversion import Search
+
+    search = Search(steps, restarts, prior=prior, perceptual=perceptual)
+    invert_images(run, images or [], search, seed, checkpoint, out)
+
+
+@app.command()
 def anomalies(
     run: RunArgument,
     overrides: Annotated[

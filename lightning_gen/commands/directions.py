@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 from torch import Tensor
 
@@ -17,13 +18,16 @@ from lightning_gen.evaluation.directions import Directions, find_directions, kno
 from lightning_gen.evaluation.factor_agreement import FactorAgreement, factor_agreement
 from lightning_gen.evaluation.given_images import given_images
 from lightning_gen.evaluation.headings import heading
-from lightning_gen.evaluation.latent_space import points_of, space_of
+from lightning_gen.evaluation.inversion import Search, invert
+from lightning_gen.evaluation.latent_space import LatentSpace, points_of, space_of
 from lightning_gen.files import shortest, write_atomically
 from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.progress import progress
 from lightning_gen.randomness import mix
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
+
+MOST_EDITED = 12  # images in a picture
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,11 @@ def directions_of_run(run_dir: Path, images: Sequence[Path], how: Options) -> Di
     folder = run.path / "directions" if how.out is None else how.out
     line = heading(model, data.dataset, model.step_loaded)
     if images or how.direction is not None:
-        if not model.can_encode:
-            raise UserError(f"model={run.config.model.name} has no encoder, so that it cannot edit given images.")
-        pictures, labels, names = given_images(images, data)
         chosen = None if how.direction is None else found.index(how.direction)
-        grid = edits(space, found, pictures, labels, names, how.strength, chosen)
+        pictures, labels, names = given_images(images, data)
+        pictures, labels, names = pictures[:MOST_EDITED], None if labels is None else labels[:MOST_EDITED], names
+        points, given = _points_of_images(space, pictures, labels, how.seed)
+        grid = edits(space, found, pictures, points, given, names[:MOST_EDITED], how.strength, chosen)
         _save(grid, folder / f"{how.method}_edited.png", line)
         return found
     agreement, known = None, known_factors(data)
@@ -85,6 +89,23 @@ def directions_of_run(run_dir: Path, images: Sequence[Path], how: Options) -> Di
     console().print(f"directions {shortest(path.with_suffix('.npz'))}, with {path.stem}.json")
     _save(strips(space, found, points, labels, how.strength), path.with_suffix(".png"), line)
     return found
+
+
+def _points_of_images(
+    space: LatentSpace, images: Tensor, labels: Tensor | None, seed: int
+) -> tuple[Tensor, Tensor | None]:
+    """The codes of given images, and the labels that the model needs: by the encoder, or of a GAN by inversion."""
+    if not space.encodes:
+        search = Search()
+        with progress(search.steps * search.restarts * len(images), "inverting the images") as advance:
+            inverted = invert(space, images, search, seed=seed, advance=advance)
+        return inverted.points, inverted.labels
+    model = space.model
+    needed = labels.to(model.device) if labels is not None and model.num_classes else None
+    if model.num_classes and needed is None:
+        raise UserError("This model needs the classes of images, which files do not have: omit the files.")
+    with torch.no_grad():
+        return model.encode(images.to(next(model.parameters())), needed).float(), needed
 
 
 def _save(grid: Grid, path: Path, line: str) -> None:

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_gen.errors import UserError
 from lightning_gen.evaluation.directions import Directions
 from lightning_gen.evaluation.latent_space import LatentSpace
 from lightning_gen.pictures import Grid
 
 SAMPLES, COLUMNS = 2, 7  # of a picture of strips: each row shows one direction, for so many samples
 EDITS = 4  # images between the reconstruction and the full edit, that one included
-MOST_ROWS = 12  # images that a picture of edits shows
 TITLES = {"sefa": "SeFa directions", "ganspace": "GANSpace directions", "pca": "principal components of codes"}
 TITLES |= {"axes": "axes of the codes", "classes": "differences of means"}
 
@@ -49,6 +47,7 @@ def edits(
     space: LatentSpace,
     directions: Directions,
     images: Tensor,
+    points: Tensor,
     labels: Tensor | None,
     names: Sequence[str],
     strength: float,
@@ -60,23 +59,15 @@ def edits(
     column, at this strength.
 
     Args:
-        space: the codes of a model with an encoder.
+        space: where the points are.
         directions: in this space.
-        images: float [N, C, H, W] in [0, 1]; the first 12 are shown.
-        labels: [N], for a model that needs them.
+        images: float [N, C, H, W] in [0, 1].
+        points: their codes or styles, [N, D].
+        labels: [N], of a model that needs them.
         names: of the images.
         strength: in standard deviations; it may be negative.
         chosen: the number of the direction, or None for all.
-
-    Raises:
-        UserError: the model needs labels, which are not known.
     """
-    model, images = space.model, images[:MOST_ROWS]
-    labels = None if labels is None or not model.num_classes else labels[:MOST_ROWS].to(model.device)
-    if model.num_classes and labels is None:
-        raise UserError("This model needs the classes of images, which files do not have: omit the files.")
-    with torch.no_grad():
-        codes = model.encode(images.to(next(model.parameters())), labels).float()
     if chosen is None:
         moves = [directions.step(index, strength) for index in range(len(directions.names))]
         columns, title = list(directions.names), f"moved by {_signed(strength)} standard deviations"
@@ -85,7 +76,7 @@ def edits(
         moves = [directions.step(chosen, size) for size in sizes]
         columns, title = [_signed(size) for size in sizes], f"moved along direction {directions.names[chosen]}"
         title += ", in standard deviations"
-    moved = torch.stack([codes, *(codes + move for move in moves)], dim=1)  # [N, M + 1, D]
+    moved = torch.stack([points, *(points + move for move in moves)], dim=1)  # [N, M + 1, D]
     given = None if labels is None else labels.repeat_interleave(moved.shape[1])
     shown = space.shown(moved.flatten(0, 1), given).unflatten(0, moved.shape[:2])
     return Grid(
@@ -93,7 +84,7 @@ def edits(
         len(columns) + 2,
         f"Images {title}",
         ["original", "reconstruction", *columns],
-        names[:MOST_ROWS],
+        names,
         column_breaks=(1, 2),
     )
 

@@ -127,7 +127,7 @@ def _of_points(space: LatentSpace, method: str, points: Tensor, labels: Tensor |
     """The directions of `sefa`, `ganspace`, `pca` or `axes`."""
     if method == "axes":
         return axes(points, count)
-    drawn = space.model.normal_prior and not (space.styles or space.model.can_encode)
+    drawn = space.model.normal_prior and not (space.styles or space.encodes)
     if method == "pca" and drawn:
         raise UserError("--method pca: codes from N(0, I) vary equally in all directions: use --method ganspace.")
     if method == "pca" or (method == "ganspace" and space.styles):

@@ -38,6 +38,11 @@ class LatentSpace:
     def name(self) -> str:
         return "styles" if self.styles else "codes"
 
+    @property
+    def encodes(self) -> bool:
+        """Whether points are codes of images. Not for a GAN: what it draws is what it has learned to show."""
+        return self.model.can_encode and not isinstance(self.model, GAN)
+
     def images(self, points: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images [N, C, H, W] of points; those of a GAN with a linear output may leave [0, 1]."""
         model: Any = self.model
@@ -84,10 +89,9 @@ def points_of(
 ) -> tuple[Tensor, Tensor | None, ImageSet | None]:
     """Typical points, the labels that the model needs with them, and the images that they are the codes of.
 
-    They are the codes of random training (or test) images for a model that encodes, and draws from the prior for a
-    GAN, also for one that can encode: what it draws is what it has learned to show.
+    They are the codes of random training (or test) images if the space `encodes`, otherwise draws from the prior.
     """
-    if isinstance(space.model, GAN) or not space.model.can_encode:
+    if not space.encodes:
         return *space.draw(count, seed), None
     part, device = data.test if test else data.train, space.model.device
     chosen = torch.randperm(len(part), generator=torch.Generator().manual_seed(mix(seed)))[:count]
