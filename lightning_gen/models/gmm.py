@@ -170,6 +170,8 @@ class GMM(GenerativeModel):
 
     def check_training(self, trainer: Trainer) -> None:
         super().check_training(trainer)
+        if trainer.strategy.root_device.type == "mps":
+            raise UserError("model=gmm computes in float64, which MPS does not have: set hardware=cpu.")
         if self.em and trainer.world_size > 1:
             raise UserError(
                 "model.fit=em runs in one process: set trainer.devices=1 and trainer.num_nodes=1, or "

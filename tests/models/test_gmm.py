@@ -1,6 +1,7 @@
 """The Gaussian mixture: its density, both fits, and what it says of what it cannot do."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -139,3 +140,9 @@ def test_the_gradient_lowers_the_loss(covariance):
 def test_what_cannot_be_fitted_is_told_before_training(tmp_path, options, says):
     with pytest.raises(UserError, match=says):
         prepare(make_run(tmp_path / "run", "model=gmm", *options))
+
+
+def test_mps_which_has_no_float64_is_refused():
+    on_mps = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("mps")), world_size=1)
+    with pytest.raises(UserError, match="MPS does not have: set hardware=cpu"):
+        made("gmm", {}).check_training(on_mps)

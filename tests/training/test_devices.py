@@ -75,8 +75,9 @@ STYLED = (  # random numbers inside the generator, and a penalty on it
         PENALIZED,
         NORMALIZED,
         STYLED,
+        ("model=gmm", "model.fit=gradient"),
     ],
-    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties", "batch norm", "styles"],
+    ids=["ae", "vae", "gan", "stages", "batchwise", "discrepancy", "penalties", "batch norm", "styles", "mixture"],
 )
 def test_devices_do_not_change_the_result(tmp_path, train_command, forked_workers, options):
     """Nor the metrics. In float64, where rounding is all that could differ, and Adam does not make more of it than 1e-9."""
