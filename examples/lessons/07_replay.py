@@ -206,7 +206,7 @@ def pairs(samples: dict[str, Tensor], train: Tensor, count: int = 12) -> Figure:
     for axes, (name, images) in zip(made.subplots(len(samples), 1).flat, samples.items(), strict=True):
         _, index = nearest_in_pixels(images[:count], to_uint8(train))
         rows = [torch.cat(list(side[:count, 0]), dim=1) for side in (images, train[index])]
-        axes.imshow(1 - torch.cat(rows), cmap="gray", vmin=0, vmax=1)
+        axes.imshow((1 - torch.cat(rows)).numpy(), cmap="gray", vmin=0, vmax=1)
         axes.axhline(27.5, color=COLOURS[0], linewidth=1)
         axes.set(xticks=[], yticks=[], ylabel=name)
     return made

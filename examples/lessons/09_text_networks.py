@@ -200,7 +200,7 @@ def draw(rows: list[Row], title: str) -> Figure:
         axes.imshow(strip, cmap="gray", vmin=0, vmax=1)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
-        axes.set_ylabel(name, rotation=0, ha="right", va="center", size=9)
+        axes.set_ylabel(name.replace(": ", ":\n"), rotation=0, ha="right", va="center", size=9)
     return figure
 
 
