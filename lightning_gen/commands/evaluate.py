@@ -19,6 +19,7 @@ from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.files import shortest
+from lightning_gen.metrics.overfitting import copying
 from lightning_gen.pictures import save_picture
 from lightning_gen.progress import progress
 from lightning_gen.runs.loading import default_device, load_model
@@ -65,6 +66,8 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
     console().print(metrics_table(report.metrics, report.protocols))
     named = f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else checkpoint
     console().print(f"of {named}, step {model.step_loaded:,}")
+    for warning in copying(report.metrics):
+        print(f"warning: {warning}", file=sys.stderr)
     try:
         run.add_evaluation(entry)
         for name, picture in report.pictures.items():

@@ -12,6 +12,7 @@ from lightning_gen.metrics.neighbours import nearest
 from lightning_gen.pictures import Grid, to_float, to_uint8
 
 NEAREST = ("nearest", "second", "third")
+COPY = 3  # a copy is so many times closer to its nearest training image than to the next one
 PIXELS = 2**24  # of training images in memory at once
 
 
@@ -22,19 +23,26 @@ class Nearness:
     Attributes:
         distance: of each image to its nearest training image, float64 [N].
         authentic: percentage of authentic images; see ``authenticity``.
+        copies: percentage of copies: images at least three times closer to their nearest training image than to the
+            second nearest (Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize";
+            Gu et al. 2023, "On memorization in diffusion models"). A blurred image, which is close to
+            many training images, is none.
     """
 
     distance: Tensor
     authentic: float
+    copies: float
 
     @classmethod
     def of(cls, features: Tensor, train: Tensor) -> Nearness:
         """From features [N, d] and the features of the training images [T, d]."""
-        distance, index = (found[:, 0] for found in nearest(features, train))
+        distances, indices = nearest(features, train, 2)
+        (distance, second), index = distances.T.contiguous(), indices[:, 0]
         # Only training images that are the nearest of some image need their own neighbour: N searches instead of T.
         wanted, back = index.unique(return_inverse=True)
         own = nearest(train[wanted.to(train.device)], train, skip=wanted)[0][:, 0]
-        return cls(distance, 100 * float((distance > own[back]).double().mean()))
+        copies = distance < second / COPY
+        return cls(distance, *(100 * float(found.double().mean()) for found in (distance > own[back], copies)))
 
 
 def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
@@ -46,6 +54,7 @@ def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
       the whole space, the z-score of a Mann-Whitney test on those distances. Far below 0 the model copies, far above
       0 it underfits.
     - ``auth_pct``: percentage of authentic samples; ``auth_pct_floor``: that of held-out images.
+    - ``copied_pct``: percentage of samples that are copies; ``copied_pct_floor``: that of held-out images.
 
     Args:
         fake: of samples, to the whole training set; a copy of an image that is left out would not be noticed.
@@ -57,6 +66,8 @@ def memorization(fake: Nearness, held_out: Nearness) -> dict[str, float]:
         "data_copying": mann_whitney_z(fake.distance, held_out.distance),
         "auth_pct": fake.authentic,
         "auth_pct_floor": held_out.authentic,
+        "copied_pct": fake.copies,
+        "copied_pct_floor": held_out.copies,
     }
 
 

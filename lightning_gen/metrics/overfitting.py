@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 LOSSES = ("loss", "cross_entropy", "squared_error", "prior_nll")  # what models minimize, one of which is enough
 MOST = 0.5  # of the discriminator's gap
+COPIES = 1.0  # percentage points of copies more than twice the floor; it is 0.05 % for MNIST
 IN_A_ROW = 3  # evaluations that must agree
 
 
@@ -25,6 +26,20 @@ def logits_gap(means: Mapping[str, float]) -> dict[str, float]:
         return {}
     seen, held_out, fake = means["logits_train"], means["logits"], means["logits_fake"]
     return {"logits_gap": (seen - held_out) / (seen - fake) if seen != fake else float("nan")}
+
+
+def copying(metrics: Mapping[str, float]) -> list[str]:
+    """The warning that samples copy training images; [] without it, or without the metric `memorization`.
+
+    Held-out images may be near training images, too, so the share of copies is compared with theirs.
+    """
+    found, floor = metrics.get("eval/copied_pct"), metrics.get("eval/copied_pct_floor")
+    if found is None or floor is None or found <= 2 * floor + COPIES:
+        return []
+    return [
+        f"{found:.3g} % of the samples copy a training image, against {floor:.3g} % of held-out images "
+        "(eval/copied_pct). Use more images, or end training earlier."
+    ]
 
 
 @dataclass

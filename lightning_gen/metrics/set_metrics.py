@@ -84,7 +84,7 @@ def _modes(c: Comparison) -> dict[str, float]:
 def _memorization(c: Comparison) -> dict[str, float]:
     train, held_out = (cast(Tensor, c.real[name].features) for name in ("train", "held_out"))
     known = c.once("held-out-nearness", lambda: asdict(Nearness.of(held_out, train)))
-    floor = Nearness(known["distance"].to(train.device), float(known["authentic"]))
+    floor = Nearness(known["distance"].to(train.device), float(known["authentic"]), float(known["copies"]))
     return memorization(Nearness.of(c.features()[0], train), floor)
 
 

@@ -22,6 +22,7 @@ MEANINGS = {
     "inception_score": "how certain and how varied the classes of samples are",
     "nearest_train_ratio": "distance of samples to the nearest training image over that of held-out images",
     "auth_pct": "share of samples that are no copies of training images, in percent",
+    "copied_pct": "share of samples that copy a training image, in percent",
     "data_copying": "negative: samples are closer to training images than held-out images are",
     "ppl": "how abruptly images change along a path of codes",
     "squared_error": "squared error of reconstructions, summed over the pixels of an image",

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
-from lightning_gen.metrics.overfitting import Overfitting, logits_gap
+from lightning_gen.metrics.overfitting import Overfitting, copying, logits_gap
 
 
 @pytest.mark.parametrize(("held_out", "gap"), [(3.0, 0.0), (-1.0, 1.0), (2.0, 0.25)])
@@ -60,3 +60,12 @@ def test_a_discriminator_that_takes_held_out_images_for_samples_is_told():
     assert ["60%" in watch.update(step, {"eval/logits_gap": gap}) for step, gap in enumerate(gaps)] == 5 * [False] + [
         True
     ]
+
+
+def test_copies_are_told_where_there_are_more_of_them_than_among_held_out_images():
+    assert copying({"eval/copied_pct": 4.35, "eval/copied_pct_floor": 0.05}) == [
+        "4.35 % of the samples copy a training image, against 0.05 % of held-out images (eval/copied_pct). "
+        "Use more images, or end training earlier."
+    ]
+    assert copying({"eval/copied_pct": 4.35, "eval/copied_pct_floor": 3.0}) == []  # the data repeat themselves
+    assert copying({"eval/fid": 1.0}) == []

@@ -15,7 +15,7 @@ from lightning_gen.errors import NotFinite, UserError, did_you_mean, one_line
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.memorization import nearest_in_pixels
-from lightning_gen.metrics.overfitting import Overfitting
+from lightning_gen.metrics.overfitting import Overfitting, copying
 from lightning_gen.metrics.protocol import Metrics, Protocols
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.pictures import Picture, animate, save_picture, to_float, to_picture
@@ -147,7 +147,7 @@ class Evaluation(StepCallback):
 
     def _warn(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Print what is wrong with the model: overfitting once, anything else after each evaluation that shows it."""
-        complaints = model.complaints(self.metrics) if self._settled(trainer, model) else []
+        complaints = model.complaints(self.metrics) + copying(self.metrics) if self._settled(trainer, model) else []
         new = self.overfitting.update(trainer.global_step, self.metrics)
         for complaint in [*complaints, *([new] if new else [])]:
             if trainer.is_global_zero:
