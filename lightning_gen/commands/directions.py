@@ -97,7 +97,7 @@ def _points_of_images(
     """The codes of given images, and the labels that the model needs: by the encoder, or of a GAN by inversion."""
     if not space.encodes:
         search = Search()
-        with progress(search.steps * search.restarts * len(images), "inverting the images") as advance:
+        with progress(search.steps * search.restarts * len(images), "inverting the images", "steps") as advance:
             inverted = invert(space, images, search, seed=seed, advance=advance)
         return inverted.points, inverted.labels
     model = space.model

@@ -43,7 +43,7 @@ def invert_images(
         raise UserError(f"model={run.config.model.name} encodes images: invert is for GANs, which have no encoder.")
     wanted, _, names = given_images(images, data)
     features = _features(data) if search.perceptual else None
-    with progress(search.steps * search.restarts * len(wanted), "inverting the images") as advance:
+    with progress(search.steps * search.restarts * len(wanted), "inverting the images", "steps") as advance:
         found = invert(space, wanted, search, features, seed, advance)
     folder = run.path / "inversion" if out is None else out
     console().print(_table(found, names))
@@ -96,7 +96,7 @@ def _picture(images: torch.Tensor, found: Inverted, names: Sequence[str]) -> Gri
     return Grid(
         torch.cat([row[:SHOWN] for row in rows]),
         min(len(images), SHOWN),
-        "Images, the same from their codes, and the nearest of the random samples",
+        "Images, their inversions, and the nearest of the random samples",
         row_names=["original", "inverted", "nearest sample"],
-        column_names=[f"{error:.2g}" for error in found.errors[:SHOWN].tolist()],
+        column_names=[f"error {error:.2g}" for error in found.errors[:SHOWN].tolist()],
     )

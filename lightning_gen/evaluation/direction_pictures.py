@@ -12,7 +12,7 @@ from lightning_gen.pictures import Grid
 SAMPLES, COLUMNS = 2, 7  # of a picture of strips: each row shows one direction, for so many samples
 EDITS = 4  # images between the reconstruction and the full edit, that one included
 TITLES = {"sefa": "SeFa directions", "ganspace": "GANSpace directions", "pca": "principal components of codes"}
-TITLES |= {"axes": "axes of the codes", "classes": "differences of means"}
+TITLES |= {"axes": "axes of the codes", "classes": "the differences between class means"}
 
 
 def strips(
@@ -74,8 +74,11 @@ def edits(
     else:
         sizes = torch.linspace(0, strength, EDITS + 1)[1:].tolist()
         moves = [directions.step(chosen, size) for size in sizes]
-        columns, title = [_signed(size) for size in sizes], f"moved along direction {directions.names[chosen]}"
-        title += ", in standard deviations"
+        columns, name = [_signed(size) for size in sizes], directions.names[chosen]
+        way = (
+            f"towards {name}" if directions.method == "classes" else f"along direction {name} of {directions.method}"
+        )
+        title = f"moved {way}, in standard deviations"
     moved = torch.stack([points, *(points + move for move in moves)], dim=1)  # [N, M + 1, D]
     given = None if labels is None else labels.repeat_interleave(moved.shape[1])
     shown = space.shown(moved.flatten(0, 1), given).unflatten(0, moved.shape[:2])
@@ -90,4 +93,4 @@ def edits(
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2g}" if abs(value) > 1e-6 else "0"
+    return f"{value:+.3g}" if abs(value) > 1e-6 else "0"

@@ -17,7 +17,6 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.gan import GAN
 from lightning_gen.models.gmm import GMM
 from lightning_gen.models.use import CHUNK, codes_of
-from lightning_gen.networks.shapes import POINTS
 from lightning_gen.randomness import mix
 
 BATCH = 500  # images encoded at once
@@ -77,8 +76,8 @@ def space_of(model: GenerativeModel) -> LatentSpace:
     Raises:
         UserError: a model without a network that makes images of codes.
     """
-    if model.image_shape == POINTS:
-        raise UserError("This command is for images, and this run has points in the plane.")
+    if model.image_shape[1] == 1:
+        raise UserError("This command is for images, and this run has points or rows of a table.")
     if isinstance(model, GMM) or not (model.can_sample or model.can_encode):
         raise UserError(f"{type(model).__name__} has no network that makes images of codes: use model=gan or vae.")
     return LatentSpace(model, isinstance(model, GAN) and model.has_styles())

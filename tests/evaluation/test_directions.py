@@ -82,6 +82,8 @@ def test_sefa_of_a_generator_with_a_known_matrix():
 
 
 def test_what_a_model_cannot_have_is_told():
+    with pytest.raises(UserError, match="points or rows of a table"):
+        space("networks=mlp", shape=(1, 1, 2))
     data = SimpleNamespace(
         train=SimpleNamespace(classes=(), factors=None), test=SimpleNamespace(factors=None), dataset="x"
     )
