@@ -59,6 +59,9 @@ REFUSED = {  # two choices that do not go together
     *((f"objective={name}", f"posterior={flow}") for name in GAUSSIAN for flow in ("iaf", "planar")),
     *((f"posterior={name}", "prior=vamp") for name in ("full_covariance", "iaf", "planar")),
     ("likelihood=optimal_gaussian", "objective=dreg"),
+    *(
+        (f"model={model}", "likelihood=table") for model in ("vae", "factor_vae", "hierarchical_vae", "ladder_vae")
+    ),  # images
     *((f"model={name}", "penalty=consistency") for name in ("bigan", "wae")),
     *((f"model={name}", "penalty=path_length") for name in ("bigan", "gan", "infogan", "vae_gan", "wae")),  # mlp
     *(("divergence=mmd", f"penalty={file.stem}") for file in PENALTIES if file.stem not in ("none", "consistency")),

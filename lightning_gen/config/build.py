@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_gen.config.schedules import split_schedules
 from lightning_gen.config.types import parameters
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError, one_line
 from lightning_gen.networks.initialization import activation_of, initialize
 from lightning_gen.networks.spectral import normalize, normalized
@@ -62,8 +63,10 @@ def model_class(config: DictConfig) -> Any:
         raise UserError(f"model._target_={config.model._target_} cannot be imported: {one_line(error)}") from error
 
 
-def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
+def build_model(config: DictConfig, image_shape: tuple[int, int, int], table: TableSchema | None = None) -> Any:
     """The LightningModule of a config. Its arguments are the keys of `model`, and the networks as factories.
+
+    `table`: the columns, for data that are rows of a table.
 
     Raises:
         UserError: a missing key of `networks`, raised by the model itself, `conditional=true` for a model that takes
@@ -90,6 +93,7 @@ def build_model(config: DictConfig, image_shape: tuple[int, int, int]) -> Any:
         decoder=normalized(networks["decoder"], spectral["decoder"]),
         seed=config.seed,
     )
+    model.see_table(table)
     for module in model.spectral_modules() if spectral["encoder"] else []:
         normalize(module)
     initialize(model, networks["init"], activation_of(model))

@@ -11,7 +11,7 @@ from lightning_gen.evaluation.fitted_priors import COMPONENTS
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.models.use import Codes
-from lightning_gen.networks.shapes import POINTS
+from lightning_gen.networks.shapes import is_vector
 from lightning_gen.pictures import Grid, Mosaic, Picture, Scatter
 
 PROJECTIONS = ("pca", "tsne", "umap")
@@ -102,12 +102,12 @@ def latent_pictures(
     title = f"Codes of {len(shown):,} test images"
     by_class = "" if labels is None else ", coloured by class"
     result: dict[str, Picture] = {"latents": Scatter(points, title + by_class, axes, labels, classes)}
-    if codes.shape[1] == 2 and model.can_sample and not model.num_classes:
+    of_images = model.can_sample and not model.num_classes and not is_vector(model.image_shape)
+    if codes.shape[1] == 2 and of_images:
         some = codes[:PLANE_POINTS]
         title = f"Images decoded over the plane of codes; codes of {len(some):,} test images"
         of_some = None if labels is None else labels[:PLANE_POINTS]
         result["plane"] = Scatter(some, title, axes, of_some, classes, plane(model, codes))
-    of_images = model.can_sample and not model.num_classes and tuple(model.image_shape) != POINTS
     if of_images and model.on_sphere and len(codes) >= ENOUGH_CODES:
         result["priors"] = beside_mixture(model, codes)
     return result

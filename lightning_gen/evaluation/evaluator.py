@@ -18,7 +18,7 @@ from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.metrics.table_evaluator import TableEvaluator
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import Codes, codes_of, in_precision
-from lightning_gen.networks.shapes import POINTS
+from lightning_gen.networks.shapes import is_vector
 from lightning_gen.pictures import Picture
 from lightning_gen.progress import progress
 
@@ -93,7 +93,16 @@ class Evaluator:
 
     @torch.no_grad()
     def check(self, model: GenerativeModel) -> None:
-        """Raise NotFinite if the codes of the first held-out images are not finite, or are huge."""
+        """Raise NotFinite if the codes of the first held-out images are not finite, or are huge.
+
+        Raises:
+            UserError: the data are rows of another table than the model was trained on.
+        """
+        if model.table != self.data.table:
+            raise UserError(
+                f"dataset={self.data.dataset}: the columns or their training rows are not those that the model was "
+                "trained on: restore the file."
+            )
         if not model.can_encode:
             return
         codes = model.encode(*self._first(model))
@@ -101,7 +110,7 @@ class Evaluator:
             raise NotFinite("the code of a held-out image")
 
     def _first(self, model: GenerativeModel) -> Batch:
-        limit = SHOWN_POINTS if tuple(model.image_shape) == POINTS else SHOWN
+        limit = SHOWN_POINTS if is_vector(model.image_shape) else SHOWN
         return next(in_precision(model, self.data.test_batches(model.device, limit, limit)))
 
     def measure_likelihood(self, model: GenerativeModel, **context: Any) -> Numbers:

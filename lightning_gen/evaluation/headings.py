@@ -12,7 +12,7 @@ MODELS |= {"HierarchicalVAE": "hierarchical VAE", "Autoencoder": "autoencoder"}
 DATA = {"mnist": "MNIST", "mnist_small": "MNIST (10,000 images)", "fashion_mnist": "Fashion-MNIST"}
 DATA |= {"kmnist": "Kuzushiji-MNIST", "emnist": "EMNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 DATA |= {"svhn": "SVHN", "celeba": "CelebA", "stl10": "STL-10", "digits": "scikit-learn's digits"}
-DATA |= {"gaussians": "points in the plane"}
+DATA |= {"gaussians": "points in the plane", "table": "a table"}
 
 
 def heading(

@@ -9,6 +9,7 @@ from torch.nn.functional import one_hot
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.models.interpolation import along_line, along_sphere
 from lightning_gen.models.latent_density import Density
@@ -16,6 +17,7 @@ from lightning_gen.models.model_pictures import general_pictures
 from lightning_gen.models.steps import StepModule
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.densities import Densities
+from lightning_gen.objectives.likelihoods import Likelihood
 from lightning_gen.pictures import Picture
 from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise, Stream, mix
 
@@ -26,6 +28,8 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]  # (parameters) -> optim
 
 class GenerativeModel(StepModule):
     """A generative model of images. Images are float [B, C, H, W] in [0, 1] in all arguments and results.
+
+    With `table`, they are rows of that table instead, float [B, 1, 1, D] as `TableSchema` encodes them.
 
     Subclasses implement `decode`, `training_step` and, if they have an encoder, `encode`. `training_step` calls
     `count_images` and `log_scalars`.
@@ -40,6 +44,7 @@ class GenerativeModel(StepModule):
     normal_prior = False  # the prior of the codes is N(0, I)
     needs_density = False  # samples from a density of codes, which `fit_density` fits
     leaves_parameters_out = False  # some training steps give some parameters no gradient
+    takes_tables = False  # can be trained on rows of a table
     needs_labels = False  # needs labels for training even if it is not conditioned on them
     monitor: ClassVar[tuple[str, str]] = ("fid", "min")  # best.ckpt has the best value of this metric: min or max
     make_optimizer: OptimizerFactory  # set by models that have one optimizer
@@ -52,6 +57,7 @@ class GenerativeModel(StepModule):
         self.averaged = False  # has the averaged weights of a checkpoint
         self.step_loaded: int | None = None  # the step of the checkpoint from which it was loaded
         self.density: Density | None = None
+        self.table: TableSchema | None = None  # the columns, if the data are rows of a table
         self.class_names: tuple[str, ...] = ()  # of the data, for pictures
 
     # -- what models override ------------------------------------------------------------------------------
@@ -145,6 +151,23 @@ class GenerativeModel(StepModule):
 
     def fit_density(self, batches: Callable[[], Any]) -> None:
         """Fit the density that sampling needs to the codes of real images; by default there is none."""
+
+    def see_table(self, table: TableSchema | None) -> None:
+        """Take the columns of a table, or None for images; called once, when the model is built.
+
+        Raises:
+            UserError: the model, or one of its parts, is for images only, or for tables only.
+        """
+        if table is not None and not self.takes_tables:
+            raise UserError(
+                f"{type(self).__name__} is for images, and these are rows of a table: use model=vae, ae, gan or gmm."
+            )
+        if table is not None and self.num_classes:
+            raise UserError("conditional=true is for images; the target of a table is a column: set it to false.")
+        self.table = table
+        likelihood = getattr(self, "likelihood", None)
+        if isinstance(likelihood, Likelihood):
+            likelihood.for_table(table)
 
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         """Read from the data what the model needs; called before training and before evaluation.
@@ -260,3 +283,5 @@ class GenerativeModel(StepModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
         checkpoint["image_shape"] = list(self.image_shape)
+        if self.table is not None:
+            checkpoint["table"] = self.table.to_dict()

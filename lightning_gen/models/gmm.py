@@ -20,7 +20,7 @@ from lightning_gen.objectives.densities import Densities
 from lightning_gen.objectives.discrete_likelihoods import bits_per_dimension
 from lightning_gen.objectives.priors import Covariance, Mixture
 from lightning_gen.pictures import Grid, Picture, Points
-from lightning_gen.randomness import Noise, StepNoise
+from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise
 from lightning_gen.ranges import Count, NonNegative, Positive
 
 MOST_SHOWN = 64  # means in the picture of the components
@@ -60,6 +60,7 @@ class GMM(GenerativeModel):
     """
 
     monitor = ("eval/loss", "min")
+    takes_tables = True
     _previous: Tensor
     _converged: Tensor
 
@@ -110,7 +111,15 @@ class GMM(GenerativeModel):
         return self.mixture(normal.double(), noise.uniform((count,), self.device).double())
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.space.images(latents).view(-1, *self.image_shape).clamp(0, 1)
+        images = self.space.images(latents).view(-1, *self.image_shape)
+        return images.clamp(0, 1) if self.table is None else images
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
+        """As for every model; rows of a table have the noise outside of the principal components, too."""
+        if self.table is None:
+            return super().sample(count, generator, labels)
+        return self.simulated(count, GeneratorNoise(generator)).float()
 
     def densities(self, batch: Batch, noise: StepNoise) -> Densities:
         log_prob = self.log_prob(batch.images)
@@ -235,6 +244,8 @@ class GMM(GenerativeModel):
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         weights, order = self.mixture.log_weights.exp().sort(descending=True)
         means, count = self.decode(self.mixture.means[order]).float(), len(order)
+        if self.table is not None:
+            return super().pictures(images, labels)
         if tuple(self.image_shape) == POINTS:
             title = f"The means of {count} components, and real points"
             shown: Picture = Points({"means": means.flatten(1)}, title, images.flatten(1))

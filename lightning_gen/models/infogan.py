@@ -42,6 +42,7 @@ class InfoGAN(GAN):
     """
 
     can_encode = True
+    takes_tables = False
 
     def __init__(
         self,

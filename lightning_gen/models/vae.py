@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.posterior_statistics import posterior_statistics
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
@@ -27,7 +28,7 @@ from lightning_gen.objectives.posteriors import (
 )
 from lightning_gen.objectives.priors import StandardNormal, Vamp
 from lightning_gen.pictures import Picture
-from lightning_gen.randomness import Noise, StepNoise
+from lightning_gen.randomness import GeneratorNoise, Noise, StepNoise
 from lightning_gen.ranges import Count
 
 PosteriorFactory = Callable[[int, int], nn.Module]  # (features, latent_dim) -> head that gives a Distribution
@@ -56,6 +57,7 @@ class VAE(VariationalModel):
     """
 
     shown: ClassVar[dict[str, str]] = {"elbo": "train/elbo", "kl": "train/kl"}
+    takes_tables = True
 
     def __init__(
         self,
@@ -102,6 +104,11 @@ class VAE(VariationalModel):
         if self.prior.of_images and self.num_classes:
             raise UserError("model/prior=vamp has no conditional form: set conditional=false.")
 
+    def see_table(self, table: TableSchema | None) -> None:
+        super().see_table(table)
+        if table is not None and self.prior.of_images:
+            raise UserError("model/prior=vamp has images as its parameters, and these are rows of a table: omit it.")
+
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         super().see_data(data, fresh)
         if fresh and isinstance(self.prior, Vamp):
@@ -135,6 +142,14 @@ class VAE(VariationalModel):
             return super().codes_from(noise, count)
         normal = noise.normal((count, self.latent_dim), self.device)
         return self.prior(normal, noise.uniform((count,), self.device), self.posterior_of)
+
+    @torch.no_grad()
+    def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
+        """As for every model; rows of a table are draws from p(x|z), because its mean varies too little."""
+        if self.table is None:
+            return super().sample(count, generator, labels)
+        codes = self.sample_codes(count, generator)
+        return self.simulated(codes, None, GeneratorNoise(generator, self.dtype)).float()  # type: ignore[arg-type]
 
     # -- the bound -------------------------------------------------------------------------------------------
 
@@ -210,4 +225,6 @@ class VAE(VariationalModel):
             ).float()
 
         q = self.posterior_of(images, labels)
+        if self.table is not None:
+            return super().pictures(images, labels) | kl_bars(q)
         return super().pictures(images, labels) | {"traversals": traversals(q, decode)} | kl_bars(q)

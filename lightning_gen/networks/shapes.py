@@ -7,10 +7,16 @@ ImageShape = tuple[int, int, int]  # channels, height, width
 POINTS: ImageShape = (1, 1, 2)  # points in the plane are images of one row and two pixels, x and y
 
 
+def is_vector(image_shape: ImageShape) -> bool:
+    """Whether these are no images: points in the plane, or rows of a table [1, 1, D]."""
+    return tuple(image_shape[:2]) == (1, 1)
+
+
 def refuse_points(image_shape: ImageShape, network: str) -> None:
-    """Raise a UserError for points in the plane, which `network` cannot process."""
-    if tuple(image_shape) == POINTS:
-        raise UserError(f"networks={network} is for images, and these are points in the plane: use networks=mlp.")
+    """Raise a UserError for points in the plane and rows of a table, which `network` cannot process."""
+    if is_vector(image_shape):
+        what = "points in the plane" if tuple(image_shape) == POINTS else "vectors"
+        raise UserError(f"networks={network} is for images, and these are {what}: use networks=mlp.")
 
 
 def check_images(model: str, image_shape: ImageShape) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.distributed import mean_over_processes
 from lightning_gen.errors import UserError
 from lightning_gen.networks.precision import FullPrecision, full_precision
@@ -32,6 +33,18 @@ class Likelihood(FullPrecision):
     discrete: ClassVar[bool] = False  # a probability of 8-bit images, not a density
     binary: ClassVar[bool] = False  # a probability of binary images
     couples_images: ClassVar[bool] = False  # in training, an image's density depends on the rest of the batch
+
+    def for_table(self, table: TableSchema | None) -> None:
+        """Prepare to score rows of this table; None: images.
+
+        Raises:
+            UserError: this likelihood cannot.
+        """
+        if table is not None:
+            raise UserError(
+                f"model/likelihood: {type(self).__name__} is for images, and these are rows of a table: omit it, or "
+                "set model/likelihood=table."
+            )
 
     def channels(self, image_channels: int) -> int:
         """The number of channels C' that the decoder must have for images of C = `image_channels` channels."""

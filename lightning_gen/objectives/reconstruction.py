@@ -7,6 +7,7 @@ x' is the sigmoid of the raw output.
 from torch import Tensor
 from torch.nn import functional as F
 
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.networks.precision import full_precision
 
 
@@ -27,6 +28,20 @@ def cross_entropy(raw: Tensor, images: Tensor) -> Tensor:
     """
     raw, images = full_precision(raw).flatten(1), full_precision(images).flatten(1)
     return F.binary_cross_entropy_with_logits(raw, images, reduction="none").sum(dim=1)
+
+
+def error_of_rows(raw: Tensor, rows: Tensor, table: TableSchema) -> Tensor:
+    """Squared error of the numeric columns plus cross entropy, in nats, of the categorical ones, [B].
+
+    `raw` and `rows` are [B, ..., D]; the output of a numeric column is its reconstruction, that of a categorical one
+    are logits.
+    """
+    raw, rows = full_precision(raw).flatten(1), rows.flatten(1)
+    places = table.numeric()
+    error = (raw[:, places] - rows[:, places]).square().sum(dim=1)
+    for block in table.blocks():
+        error = error - (rows[:, block] * raw[:, block].log_softmax(dim=1)).sum(dim=1)
+    return error
 
 
 def squared_error_of_values(values: Tensor, targets: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 from lightning_gen.config.build import build_data, build_model, model_class
 from lightning_gen.config.tree import config_dir, options_of_groups
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.models.averaging import load_average
 from lightning_gen.models.base import GenerativeModel
@@ -46,7 +47,8 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
         UserError: the checkpoint is missing or unreadable.
     """
     state = run.read_checkpoint(checkpoint)
-    model: GenerativeModel = build_model(run.config, tuple(state["image_shape"]))
+    table = TableSchema.from_dict(state["table"]) if "table" in state else None
+    model: GenerativeModel = build_model(run.config, tuple(state["image_shape"]), table)
     model.load_state_dict(state["state_dict"])
     model.averaged = load_average(model, state) or state.get("averaged", False)  # the second: of an export
     model.step_loaded = state["global_step"]

@@ -2,18 +2,20 @@
 
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from lightning_gen.config.build import model_class
+from lightning_gen.config.tree import config_dir
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
+from lightning_gen.objectives.likelihoods import Bernoulli
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:
-    """Write the number of classes and the config of another run's encoder into the config of this run.
+    """Write the number of classes, a table's likelihood and the config of another run's encoder into the config.
 
     From then on the run directory is complete: the other run may be deleted.
 
@@ -21,6 +23,8 @@ def fill_in(run: Run, data: ImageDataModule) -> None:
         UserError: the data have no labels, the model takes no encoder, or the other run does not exist.
     """
     config = run.config
+    if data.table is not None:
+        _choose_table_likelihood(run)
     needs_labels = model_class(config).needs_labels
     if config.encoder_from is not None and "source" not in config.model:
         raise UserError(
@@ -38,6 +42,20 @@ def fill_in(run: Run, data: ImageDataModule) -> None:
         OmegaConf.set_struct(config, False)
         kept = ("model", "networks", "seed", "num_classes")
         config.model.source = {key: source[key] for key in kept}
+    _save(run)
+
+
+def _choose_table_likelihood(run: Run) -> None:
+    """Replace the default likelihood of a VAE, which is for images, by that of tables."""
+    model = run.config.model
+    if (model.get("likelihood") or {}).get("_target_") != f"{Bernoulli.__module__}.{Bernoulli.__name__}":
+        return
+    with open_dict(run.config):
+        model.likelihood = OmegaConf.load(config_dir() / "model" / "likelihood" / "table.yaml")
+    _save(run)
+
+
+def _save(run: Run) -> None:
     if (run.path / "config.yaml").exists():  # otherwise it is saved once everything has been checked
         run.save()
 

@@ -67,7 +67,7 @@ def _prepared(run: Run, stop: StopRequest) -> Parts:
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     fill_in(run, data)
-    model = build_model(config, data.image_shape)
+    model = build_model(config, data.image_shape, data.table)
     if not config.resume:
         load_encoder(run, model)
     make_private(run, model, data)
