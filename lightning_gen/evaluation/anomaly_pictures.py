@@ -5,7 +5,8 @@ import torch
 from lightning_gen.evaluation.anomalies import Scores
 from lightning_gen.evaluation.anomaly_images import Part, every_image
 from lightning_gen.evaluation.headings import data_name
-from lightning_gen.pictures import Grid, Histograms, to_float
+from lightning_gen.pictures import Grid, to_float
+from lightning_gen.pictures.histograms import Histograms
 
 SHOWN = 10  # strangest and most ordinary images in a picture
 

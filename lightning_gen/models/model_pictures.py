@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lightning_gen.data.tables import TableSchema
 from lightning_gen.networks.shapes import POINTS
-from lightning_gen.pictures import Grid, Histograms, Picture, Points
+from lightning_gen.pictures import Grid, Picture, Points
 
 if TYPE_CHECKING:
     from lightning_gen.models.base import GenerativeModel
@@ -19,17 +17,15 @@ MOST_COLUMNS = 20  # the most classes that a picture of samples shows, one per c
 ROWS, COLUMNS = 8, 8
 PAIRS = 32  # images with their reconstructions
 MOST_POINTS = 2000
-MOST_PANELS = 12  # columns of a table in a picture
 
 
 def general_pictures(model: GenerativeModel, images: Tensor, labels: Tensor | None) -> dict[str, Picture]:
     """`samples` and `interpolations` and, for 16 images or more and a model that encodes, `reconstructions`.
 
-    For rows of a table, `samples` are histograms of the columns, beside those of the held-out rows.
+    No pictures of rows of a table.
     """
-    if model.table is not None:
-        made = model.sample(len(images), model.fixed_generator())
-        return {"samples": marginals(model.table, {"held-out rows": images, "samples": made})}
+    if model.table is not None:  # the evaluation shows its columns
+        return {}
     encodes = model.can_encode and len(images) >= 2 * ROWS
     if tuple(model.image_shape) == POINTS:
         return _of_points(model, images, labels)
@@ -37,24 +33,6 @@ def general_pictures(model: GenerativeModel, images: Tensor, labels: Tensor | No
     if encodes:
         result["reconstructions"] = reconstructions(model, images[:PAIRS], None if labels is None else labels[:PAIRS])
     return result | {"interpolations": interpolations(model, *((images, labels) if encodes else (None, None)))}
-
-
-def marginals(table: TableSchema, groups: Mapping[str, Tensor]) -> Histograms:
-    """A histogram of each column, in its units, for two groups of rows [N, 1, 1, D]; of the first columns if many."""
-    shown = table.columns[:MOST_PANELS]
-    more = f", the first {MOST_PANELS} of {len(table.columns)}" if len(table.columns) > MOST_PANELS else ""
-    columns = {group: table.decode(rows.flatten(1)) for group, rows in groups.items()}
-    values = {
-        column.name: {
-            group: torch.from_numpy(column.numbers(its[column.name]) if column.values else its[column.name])
-            for group, its in columns.items()
-        }
-        for column in shown
-    }
-    counts = " and ".join(f"{len(rows):,} {group}" for group, rows in groups.items())
-    return Histograms(
-        values, f"The columns of {counts}{more}", categories={c.name: c.values for c in shown if c.values}
-    )
 
 
 def samples(model: GenerativeModel) -> Grid:

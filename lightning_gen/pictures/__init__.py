@@ -11,7 +11,6 @@ from PIL import Image
 from lightning_gen.pictures.animation import animate
 from lightning_gen.pictures.charts import Bars, Mosaic, Points, Scatter
 from lightning_gen.pictures.grid import Grid, grid
-from lightning_gen.pictures.histograms import Histograms
 from lightning_gen.pictures.images import as_images, save_picture, to_float, to_picture, to_uint8
 
 
@@ -24,7 +23,6 @@ class Picture(Protocol):
 __all__ = [
     "Bars",
     "Grid",
-    "Histograms",
     "Mosaic",
     "Picture",
     "Points",
