@@ -124,11 +124,14 @@ def dashboard(
 @app.command()
 def sample(
     run: RunArgument,
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images.")] = 64,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")] = Path("samples"),
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images or rows.")] = 64,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder to write to; of a table, or a .csv or .parquet file.")
+    ] = Path("samples"),
     format: Annotated[
-        Literal["grid", "png", "npz"], typer.Option(help="One grid, single PNG files, or one array.")
-    ] = "grid",
+        Literal["grid", "png", "npz", "csv", "parquet"] | None,
+        typer.Option(help="One grid, single PNG files, or one array; rows of a table as csv or parquet."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the latents.")] = 0,
     checkpoint: Checkpoint = "best",
     prior: Prior = None,
@@ -142,7 +145,7 @@ def sample(
         ),
     ] = None,
 ) -> None:
-    """Draw images from a trained model."""
+    """Draw images, or rows of a table, from a trained model."""
     from lightning_gen.commands.sample import Draw, sample_run
 
     print(sample_run(run, checkpoint, count, out, format, Draw(seed, prior, label, truncation)))

@@ -1,5 +1,7 @@
-"""lightning-gen sample: images drawn from a trained model."""
+"""lightning-gen sample: images, or rows of a table, drawn from a trained model."""
 
+import csv
+import io
 import math
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,10 +13,12 @@ import numpy as np
 import torch
 
 from lightning_gen.data.placement import free_host_memory
+from lightning_gen.data.sources.table import import_pandas
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.headings import heading
-from lightning_gen.files import shortest
+from lightning_gen.files import shortest, write_atomically
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import draw_in_parts
 from lightning_gen.networks.shapes import POINTS, ImageShape
@@ -24,6 +28,7 @@ from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
 
 SMALLEST_FILE = 4096  # bytes that a file takes on a disk
+OF_TABLES = ("csv", "parquet")
 
 
 @dataclass(frozen=True)
@@ -36,22 +41,27 @@ class Draw:
     truncation: float | None = None
 
 
-def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: str, draw: Draw) -> str:
-    """Draw `count` images from the model of a run and write them to `out`; returns a line that says where.
+def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: str | None, draw: Draw) -> str:
+    """Draw `count` images or rows from the model of a run and write them to `out`; returns a line that says where.
+
+    `format`: None: a grid of images, or CSV of rows; the ending of `out` can also say csv or parquet.
 
     Raises:
-        UserError: an unknown class, a truncation for a model that is not a GAN, or too many images for the memory or
-            the disk.
+        UserError: an unknown class, a truncation for a model that is not a GAN, a format of tables for images or the
+            reverse, or too many images for the memory or the disk.
     """
     quiet_libraries()
     run = Run.load(run_dir)
     model = load_model(run, checkpoint)
+    format = chosen_format(format, out, model.table)
     if draw.prior is not None:
         attach_prior(run, model, draw.prior, checkpoint)
     check_room(model.image_shape, count, out, format)
     parts = draw_in_parts(model, count, draw.seed, draw.label, draw.truncation)
     with progress(count, "sampling") as advance:
         try:
+            if model.table is not None:
+                return _write_rows(_counted(parts, advance), model.table, out, format)
             if format == "grid" or (format == "png" and model.image_shape == POINTS):
                 return _write_grid(_counted(parts, advance), run, model, out, draw)
             return _write_images(_counted(parts, advance), count, out, format)
@@ -59,10 +69,28 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
             raise UserError(f"Cannot write to {out} ({error.strerror}): choose another folder with -o.") from error
 
 
+def chosen_format(format: str | None, out: Path, table: TableSchema | None) -> str:
+    """The format to write in: as asked, as the ending of `out` says, or the default.
+
+    Raises:
+        UserError: csv or parquet for images, or another format for rows of a table.
+    """
+    ending = out.suffix.removeprefix(".")
+    of_out = ending if ending in OF_TABLES else None
+    found = format or of_out or ("grid" if table is None else "csv")
+    if table is None and (of_out or found in OF_TABLES):
+        raise UserError(f"-o {out}: CSV and parquet are for rows of a table, and this run has images: name a folder.")
+    if table is not None and (found not in OF_TABLES or (of_out or found) != found):
+        raise UserError(f"--format {found}: this run has rows of a table: use -o FILE.csv or FILE.parquet.")
+    return found
+
+
 def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
     """Raise a UserError if so many images do not fit into the memory, or as files onto the disk."""
     values = count * math.prod(shape)
-    if format == "png" and shape != POINTS:
+    if format in OF_TABLES:
+        needed, free, room = 24 * values, free_host_memory(), "of memory are free: draw fewer"
+    elif format == "png" and shape != POINTS:
         needed, free, room = max(values, count * SMALLEST_FILE), free_disk(out), f"of {out} are free: draw fewer"
     elif format == "npz":
         needed, free, room = values * 4, free_host_memory(), "of memory are free: use --format png, or draw fewer"
@@ -112,3 +140,20 @@ def _write_images(parts: Iterator[torch.Tensor], count: int, out: Path, format: 
     for index, image in enumerate(image for part in parts for image in part):
         save_picture(to_picture(image), out / f"{index:06d}.png")
     return f"{count} samples in {shortest(out)}"
+
+
+def _write_rows(parts: Iterator[torch.Tensor], table: TableSchema, out: Path, format: str) -> str:
+    """The rows in the units of the data, with a header; numbers in CSV have the digits of float32."""
+    columns = table.decode(torch.cat([part.flatten(1) for part in parts]))
+    path = out if out.suffix == f".{format}" else out / f"samples.{format}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if format == "parquet":
+        import_pandas(parquet=True).DataFrame(columns).to_parquet(path, index=False)
+    else:
+        shown = [np.float32(values) if values.dtype.kind == "f" else values for values in columns.values()]
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*shown, strict=True))
+        write_atomically(path, file.getvalue())
+    return f"{len(next(iter(columns.values())))} rows of {len(columns)} columns in {shortest(path)}"
