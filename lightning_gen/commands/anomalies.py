@@ -63,7 +63,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
     with progress(None, "setting up data and model"):
         data, model = build_data(run.config), load_model(run, options.checkpoint)
         background = None if options.background is None else load_model(Run.load(options.background))
-        if model.image_shape == POINTS:
+        if model.image_shape == POINTS and model.table is None:
             raise UserError(f"anomalies is for images, and dataset={data.dataset} has points in the plane.")
         for one in (model, background):
             if one is not None:
@@ -145,7 +145,8 @@ def print_results(scores: Scores, results: Results, parts: list[Part]) -> None:
 
 def write(folder: Path, scores: Scores, parts: list[Part], line: str) -> None:
     """anomalies.csv, a histogram of each score, and the strangest and most ordinary images by each."""
-    pictures: dict[str, Picture] = {name: extremes(scores, name, parts) for name in scores.values}
+    of_images = parts[0].images.table is None
+    pictures: dict[str, Picture] = {name: extremes(scores, name, parts) for name in scores.values if of_images}
     if len(parts) > 1:
         pictures["scores"] = histograms(scores, parts)
     try:
@@ -155,7 +156,8 @@ def write(folder: Path, scores: Scores, parts: list[Part], line: str) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); the numbers are above.") from error
     print(f"scores of images: {shortest(folder / 'anomalies.csv')}")
-    print(f"pictures: {', '.join(f'{name}.png' for name in pictures)} in the same folder")
+    if pictures:
+        print(f"pictures: {', '.join(f'{name}.png' for name in pictures)} in the same folder")
 
 
 def csv_text(scores: Scores, parts: list[Part]) -> str:

@@ -41,9 +41,11 @@ class Column(NamedTuple):
         """The values [N] as floats [N, width]: standardized, or one-hot.
 
         Raises:
-            UserError: a category that is not among `values`.
+            UserError: a category that is not among `values`, or text in place of numbers.
         """
         if self.kind == "numeric":
+            if values.dtype.kind not in "iufb":
+                raise UserError(f"column {self.name!r} has text in place of numbers, such as {values[0]!r}.")
             return (values.astype(np.float64)[:, None] - self.mean) / (self.std or 1.0)
         numbers = self.numbers(values)
         return np.eye(len(self.values))[numbers]

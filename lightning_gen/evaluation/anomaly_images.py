@@ -14,6 +14,8 @@ from lightning_gen.config.schema import check
 from lightning_gen.data.imageset import ImageSet, class_number
 from lightning_gen.data.loader import Batch, in_order, permutation
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.sources.table import as_images
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomalies import BATCH
 from lightning_gen.randomness import Stream, mix
@@ -36,8 +38,8 @@ def kinds_of_images(
 
     Args:
         config: of the run, and `data` what is built from it.
-        other: a data set whose test images are the anomalies, with `overrides`; None: they are the test images of the
-            classes that `dataset.classes` left out, if it did.
+        other: a data set with `overrides`, whose test images or all of whose rows are the anomalies; None: they are
+            the test images of the classes that `dataset.classes` left out, if it did.
 
     Raises:
         UserError: a data set that does not exist or does not fit to the run.
@@ -45,7 +47,8 @@ def kinds_of_images(
     found = [(data.test, data.dataset)]
     if other is not None:
         anomalies = other_data(config, data, other, overrides)
-        found.append((anomalies.test, anomalies.dataset))
+        images = anomalies.test if data.table is None else rows_of(anomalies, data.table)
+        found.append((images, anomalies.dataset))
     elif overrides:
         raise UserError(f"{overrides[0]}: overrides are of another data set, so name one with --data.")
     elif config.dataset.classes is not None:
@@ -65,10 +68,13 @@ def other_data(config: DictConfig, data: ImageDataModule, name: str, overrides: 
     Raises:
         UserError: the data set does not exist, or its images have another shape.
     """
+    composed = compose([f"dataset={name}", *overrides])
+    if data.table is not None:
+        check(composed)
+        return build_data(composed)
     _, height, _ = data.image_shape
     kept = {key: config.dataset[key] for key in KEPT}
     kept |= {"size": kept["size"] or height, "channels": data.image_shape[0]}
-    composed = compose([f"dataset={name}", *overrides])
     for key, value in kept.items():
         if not any(override.startswith(f"dataset.{key}=") for override in overrides):
             composed.dataset[key] = value
@@ -80,6 +86,18 @@ def other_data(config: DictConfig, data: ImageDataModule, name: str, overrides: 
             f"--data {name}: the run has images of {' and this data set of '.join(sizes)}: set dataset.size."
         )
     return other
+
+
+def rows_of(other: ImageDataModule, table: TableSchema) -> ImageSet:
+    """All rows of another table, encoded as those of this `table` are.
+
+    Raises:
+        UserError: it is no table, or its columns are not those of this table.
+    """
+    if other.table is None:
+        raise UserError("--data: the run has rows of a table: use --data table dataset.path=FILE.csv.")
+    rows = torch.cat([part.images.flatten(1) for part in (other.train, other.test)])
+    return ImageSet(as_images(table, other.table.decode(rows)), table=table)
 
 
 def left_out(config: DictConfig) -> ImageSet:

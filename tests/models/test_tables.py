@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from lightning_gen.config.build import build_model
-from lightning_gen.config.compose import compose
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import StepNoise
+from tests.helpers import composed
 
 TABLE = TableSchema(
     (
@@ -24,7 +24,7 @@ SMALL = ("networks=mlp", "networks.encoder.widths=[32]", "model.latent_dim=2")
 
 def made(*overrides):
     torch.manual_seed(0)
-    return build_model(compose(list(overrides)), SHAPE, TABLE).eval()
+    return build_model(composed(*overrides), SHAPE, TABLE).eval()
 
 
 @pytest.mark.parametrize("model", ["ae", "gan", "gmm", "vae"])

@@ -1,0 +1,102 @@
+"""Commands on runs whose data are rows of a table."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from lightning_gen.commands.anomalies import Options, find_anomalies
+from lightning_gen.commands.sample import Draw, chosen_format, sample_run
+from lightning_gen.config.build import build_data
+from lightning_gen.data.tables import Column, TableSchema
+from lightning_gen.errors import UserError
+from lightning_gen.evaluation.anomaly_images import kinds_of_images
+from lightning_gen.models.use import draw_samples
+from lightning_gen.runs.loading import load_model
+from tests.helpers import resume_run, train_run
+
+OPTIONS = (
+    *("model=vae", "networks=mlp", "networks.encoder.widths=[16]", "dataset=table", "dataset.path=sklearn:iris"),
+    *(
+        "dataset.classes=[setosa]",
+        "dataset.drop=[target]",
+        "dataset.test_fraction=0.4",
+        "checkpoint.every_n_steps=2",
+        "ema=none",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return train_run(tmp_path_factory.mktemp("table") / "run", *OPTIONS, "trainer.max_steps=2")[0]
+
+
+def test_a_run_continues_to_the_bit(run, tmp_path_factory):
+    straight = train_run(tmp_path_factory.mktemp("straight") / "run", *OPTIONS, "trainer.max_steps=3")[0]
+    resumed = resume_run(run.path, 3)[0]
+    weights, expected = (load_model(one, "last").state_dict() for one in (resumed, straight))
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+def test_samples_are_written_in_the_units_of_the_data(run, tmp_path):
+    assert "6 rows of 4 columns" in sample_run(run.path, "last", 6, tmp_path / "rows.csv", None, Draw(seed=1))
+    with open(tmp_path / "rows.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    model = load_model(run, "last")
+    expected = model.table.decode(draw_samples(model, 6, seed=1).flatten(1))
+    assert list(rows[0]) == list(expected)
+    for name, values in expected.items():
+        assert np.allclose([float(row[name]) for row in rows], values, rtol=1e-6)
+    assert 2 < np.mean(expected["petal length (cm)"]) < 6  # the mean of all flowers is 3.8
+
+
+def test_parquet_has_the_same_samples(run, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    sample_run(run.path, "last", 6, tmp_path, "parquet", Draw())
+    model = load_model(run, "last")
+    expected = model.table.decode(draw_samples(model, 6).flatten(1))
+    assert pandas.read_parquet(tmp_path / "samples.parquet").to_dict("list") == {
+        name: values.tolist() for name, values in expected.items()
+    }
+
+
+def test_formats_of_images_and_of_tables_refuse_each_other(tmp_path):
+    table = TableSchema((Column("x", "numeric"),))
+    assert chosen_format(None, tmp_path / "a.parquet", table) == "parquet"
+    assert chosen_format(None, tmp_path, table) == "csv"
+    assert chosen_format(None, tmp_path, None) == "grid"
+    for format, out in ((None, "a.csv"), ("png", "a.parquet"), ("csv", "folder")):
+        with pytest.raises(UserError, match="this run has images"):
+            chosen_format(format, tmp_path / out, None)
+    for format, out in (("png", "folder"), ("csv", "a.parquet")):
+        with pytest.raises(UserError, match="this run has rows of a table"):
+            chosen_format(format, tmp_path / out, table)
+
+
+def test_anomalies_are_the_classes_left_out(run):
+    results = find_anomalies(run.path, Options(checkpoint="last"))
+    assert results["nearest_rows"]["auroc"].value == 1  # every other flower is larger
+    with open(run.path / "anomalies" / "classes" / "anomalies.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(build_data(run.config).test) + sum(row["anomaly"] == "1" for row in rows)
+    assert {row["class"] for row in rows} == {"setosa", "versicolor", "virginica"}
+
+
+def test_rows_of_another_file_are_encoded_as_those_of_the_run(run, tmp_path):
+    pytest.importorskip("pandas")
+    data, path = build_data(run.config), tmp_path / "others.csv"
+    names = list(data.table.slices)
+    path.write_text(",".join([*names, "more"]) + "\n" + "9,8,7,6.5,x\n5,4,3,2.5,y\n1,0,-1,-1.5,z\n")
+    _, others = kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)
+    decoded = data.table.decode(others.images.images.flatten(1))
+    assert sorted(decoded[names[0]].tolist()) == pytest.approx([1, 5, 9])
+    assert sorted(decoded[names[3]].tolist()) == pytest.approx([-1.5, 2.5, 6.5])
+    path.write_text("a,b\n1,2\n3,4\n5,6\n")
+    with pytest.raises(UserError, match=r"column 'sepal length \(cm\)' is missing"):
+        kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)
+    with pytest.raises(UserError, match=r"--data table dataset.path=FILE.csv"):
+        kinds_of_images(run.config, data, "digits", [], None)
