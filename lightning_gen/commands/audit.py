@@ -22,7 +22,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import draw_samples
 from lightning_gen.pictures import Grid, save_picture, to_float, to_uint8
 from lightning_gen.progress import progress
-from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.loading import load_image_model
 from lightning_gen.runs.run import Run
 
 RATES = (0.001, 0.01)  # false-positive rates
@@ -59,7 +59,7 @@ def audit_run(run_dir: Path, checkpoint: str, shadows: list[Path], how: Protocol
     run = Run.load(run_dir)
     data = build_data(run.config)
     with progress(None, "scoring training images and others"):
-        model, found = load_model(run, checkpoint), audited(data, how.images, how.seed)
+        model, found = load_image_model(run, checkpoint), audited(data, how.images, how.seed)
         samples = draw_samples(model, how.samples, how.seed) if model.can_sample else None
         values = _scores(model, found, data, samples, how)
     if shadows:
@@ -115,7 +115,7 @@ def _against_shadows(
         if (own.dataset, own.image_shape, of) != (data.dataset, data.image_shape, total):
             raise UserError(f"--shadows {path}: it has other images than {run.path}.")
         with progress(None, f"scoring with {shortest(path)}"):
-            model = load_model(shadow, checkpoint)
+            model = load_image_model(shadow, checkpoint)
             samples = draw_samples(model, how.samples, how.seed) if model.can_sample else None
             theirs.append(_scores(model, found, data, samples, how))
         inside.append(torch.isin(found.rows, kept))

@@ -15,6 +15,7 @@ from lightning_gen.config.schema import check
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import permutation
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.headings import data_name
 from lightning_gen.files import shortest
@@ -22,11 +23,14 @@ from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.runs.loading import default_device
 
 SHOWN = 64  # images in the picture; for points 2,000
+MOST_NAMED = 6  # categories of a column
 MEASURED_SECONDS = 1.0
 
 
-def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
+def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path | None:
     """Print what is in a data set and write a picture of its training images; returns the path of the picture.
+
+    Of a table, print its columns; there is no picture, and None is returned.
 
     Raises:
         UserError: an override that does not exist, or a problem with the data.
@@ -39,6 +43,10 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     for name, value in facts(data, device):
         table.add_row(name, value)
+    if data.table is not None:
+        console().print(table)
+        console().print(columns(data.table, data.train))
+        return None
     path = out or Path("samples") / f"data_{Path(str(config.dataset.name)).name}.png"
     count = 2000 if data.train.images.is_floating_point() else SHOWN
     picture = examples(data, device, count).draw(f"{data_name(data.dataset)}, as the models see them")
@@ -49,6 +57,23 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path:
     table.add_row("as the models see it", shortest(path))
     console().print(table)
     return path
+
+
+def columns(table: TableSchema, rows: ImageSet) -> Table:
+    """A row for each column of a table: what it holds in the training rows."""
+    shown = Table(show_edge=False, pad_edge=False)
+    for title in ("column", "kind", "training rows"):
+        shown.add_column(title)
+    values = table.decode(rows.images.flatten(1))
+    for column in table.columns:
+        its = values[column.name]
+        if column.kind == "numeric":
+            found = f"{its.min():.4g} to {its.max():.4g}, mean {column.mean:.4g}, standard deviation {column.std:.4g}"
+        else:
+            shares = [f"{name} {(its == name).mean():.1%}" for name in column.values[:MOST_NAMED]]
+            found = f"{len(column.values)}: {', '.join(shares)}{', ...' if len(column.values) > MOST_NAMED else ''}"
+        shown.add_row(column.name + (" (target)" if column.name == table.target else ""), column.kind, found)
+    return shown
 
 
 def examples(data: ImageDataModule, device: torch.device, count: int) -> Grid:

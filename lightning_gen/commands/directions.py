@@ -24,7 +24,7 @@ from lightning_gen.files import shortest, write_atomically
 from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.progress import progress
 from lightning_gen.randomness import mix
-from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.loading import load_image_model
 from lightning_gen.runs.run import Run
 
 MOST_EDITED = 12  # images in a picture
@@ -54,7 +54,7 @@ def directions_of_run(run_dir: Path, images: Sequence[Path], how: Options) -> Di
     quiet_libraries()
     run = Run.load(run_dir)
     with progress(None, "setting up data and model"):
-        data, model = build_data(run.config), load_model(run, how.checkpoint)
+        data, model = build_data(run.config), load_image_model(run, how.checkpoint)
         space = space_of(model)
     with progress(None, f"finding directions by {how.method}"):
         found = find_directions(space, data, how.method, how.count, how.seed)

@@ -9,7 +9,7 @@ from lightning_gen.export.folder import write_graphs, write_weights
 from lightning_gen.export.formats import FORMATS
 from lightning_gen.export.hub import check_login, upload
 from lightning_gen.files import shortest
-from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.loading import load_image_model
 from lightning_gen.runs.run import Run
 
 
@@ -36,7 +36,7 @@ def export_run(run_dir: Path, checkpoint: str, format: str, out: Path | None, re
         check_login()
     run = Run.load(run_dir)
     folder = run.path / "export" / format if out is None else out
-    model = load_model(run, checkpoint, torch.device("cpu"))
+    model = load_image_model(run, checkpoint, torch.device("cpu"))
     write = write_graphs if format in FORMATS else write_weights
     try:
         lines = write(run, model, checkpoint, format, folder)

@@ -20,7 +20,7 @@ from lightning_gen.metrics.extractors import build_extractor
 from lightning_gen.metrics.features import FeatureExtractor
 from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.progress import progress
-from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.loading import load_image_model
 from lightning_gen.runs.run import Run
 
 SHOWN = 12  # images in the picture
@@ -37,7 +37,7 @@ def invert_images(
     quiet_libraries()
     run = Run.load(run_dir)
     with progress(None, "setting up data and model"):
-        data, model = build_data(run.config), load_model(run, checkpoint)
+        data, model = build_data(run.config), load_image_model(run, checkpoint)
         space = space_of(model)
     if space.encodes:
         raise UserError(f"model={run.config.model.name} encodes images: invert is for GANs, which have no encoder.")

@@ -55,3 +55,15 @@ def load_model(run: Run, checkpoint: str = "best", device: torch.device | None =
     model.images_seen = state["images_seen"]
     model.follow_schedules()
     return model.to(device or default_device()).eval().requires_grad_(False)
+
+
+def load_image_model(run: Run, checkpoint: str = "best", device: torch.device | None = None) -> GenerativeModel:
+    """`load_model`, for what is done with images only.
+
+    Raises:
+        UserError: the run has rows of a table.
+    """
+    model = load_model(run, checkpoint, device)
+    if model.table is not None:
+        raise UserError(f"{run.path} has rows of a table, and this command is for images: see docs/tables.md.")
+    return model

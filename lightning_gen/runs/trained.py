@@ -38,6 +38,9 @@ class TrainedRun:
     `labels`, integers [N], are needed by models that are conditioned on classes (`conditional=true`), and not
     used by others.
 
+    Of a run whose data are rows of a table, images are rows, floats [N, 1, 1, D] or [N, D] as
+    `run.model.table.encode(columns)` gives them; `run.model.table.decode(rows)` gives the columns back.
+
     Every method raises ValueError for arrays of a wrong shape, type or range, and UserError for what the model cannot
     do, such as encoding by a GAN.
 
@@ -133,6 +136,11 @@ class TrainedRun:
 
     def _images(self, images: Images) -> Tensor:
         channels, height, width = self.model.image_shape
+        if self.model.table is not None:
+            rows = torch.as_tensor(images).detach().cpu().float()
+            if rows.ndim < 2 or rows.shape[-1] != width or not len(rows):
+                raise ValueError(f"expected rows [N, {width}] as the table encodes them, got {list(rows.shape)}.")
+            return rows.view(-1, 1, 1, width)
         return as_images(images, (channels, height, width))
 
     def _codes(self, codes: Images) -> Tensor:

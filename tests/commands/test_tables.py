@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from lightning_gen.commands.anomalies import Options, find_anomalies
+from lightning_gen.commands.audit import Protocol, audit_run
+from lightning_gen.commands.directions import Options as DirectionOptions
+from lightning_gen.commands.directions import directions_of_run
+from lightning_gen.commands.export import export_run
 from lightning_gen.commands.sample import Draw, chosen_format, sample_run
 from lightning_gen.config.build import build_data
 from lightning_gen.data.tables import Column, TableSchema
@@ -14,6 +18,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomaly_images import kinds_of_images
 from lightning_gen.models.use import draw_samples
 from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.trained import load
 from tests.helpers import resume_run, train_run
 
 OPTIONS = (
@@ -100,3 +105,21 @@ def test_rows_of_another_file_are_encoded_as_those_of_the_run(run, tmp_path):
         kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)
     with pytest.raises(UserError, match=r"--data table dataset.path=FILE.csv"):
         kinds_of_images(run.config, data, "digits", [], None)
+
+
+def test_what_is_done_with_images_is_refused(run, tmp_path):
+    for command in (
+        lambda: audit_run(run.path, "last", [], Protocol()),
+        lambda: export_run(run.path, "last", "onnx", tmp_path),
+        lambda: directions_of_run(run.path, [], DirectionOptions(checkpoint="last")),
+    ):
+        with pytest.raises(UserError, match="has rows of a table, and this command is for images"):
+            command()
+
+
+def test_a_loaded_run_encodes_and_decodes_rows(run):
+    loaded = load(run.path, checkpoint="last")
+    rows = loaded.model.table.encode({name: np.ones(3) for name in loaded.model.table.slices})
+    assert torch.equal(loaded.reconstruct(rows), loaded.reconstruct(rows.view(3, 1, 1, 4)))
+    with pytest.raises(ValueError, match=r"expected rows \[N, 4\]"):
+        loaded.encode(rows[:, :2])
