@@ -152,6 +152,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = ("networks=mlp", "trainer.max_steps=2", "evaluation.projection=null")
     train_run(folder / "runs/mnist_small/vae/1", "model=vae", *common)
     train_run(folder / "runs/mnist_small/gan/1", "model=gan", "conditional=true", *common)
+    train_run(folder / "runs/mnist_small/table/1", "model=vae", "dataset=table", "dataset.path=sklearn:iris", *common)
+    lines = [f"{i},{20 + i % 50},{'north' if i % 3 else 'south'},{i % 2 == 0}" for i in range(100)]
+    (folder / "images.csv").write_text("\n".join(["id,age,region,income", *lines]))
     images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(40) % 2)
     (folder / "runs/sweeps").mkdir()
@@ -207,7 +210,7 @@ def check_other(shown: Command, latest: Callable[[str], None]) -> None:
 
 
 def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
-    """Run it on a VAE and, if that cannot do it, on a conditional GAN."""
+    """Run it on a VAE and, if that cannot do it, on a conditional GAN or on a VAE of a table."""
     words = " ".join(shown.words[1:]).replace("-o pictures", "-o drawn").split()
     if words[0] == "data" and words[1] in {*SHAPES} - {"image_folder"}:
         words[1] = "digits"
@@ -220,7 +223,7 @@ def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
         words = [*words[:2], "--labels", "2", "--seeds", "2", "--generated", "100", "--steps", "1"]
     words += ["--port", "0"] if words[0] == "watch" and "--port" not in words else []
     told = []
-    for model in ("vae", "gan"):
+    for model in ("vae", "gan", "table"):
         latest(model)
         result = CliRunner().invoke(app, words)
         if result.exit_code == 0:
