@@ -69,7 +69,7 @@ def parts(evaluator: Evaluator, model: GenerativeModel) -> None:
         "samples": partial(samples, model.sample),
         "pictures": partial(evaluator.draw, model),
     }
-    for measured in evaluator.of_encoder:
+    for measured in evaluator.of_encoder if model.can_encode else ():
         jobs["reconstruction"] = partial(measured, model, evaluator.data, samples, {})
     comparison = replace(samples.real, fake=samples.fake)
     jobs |= {f"of samples: {name}": partial(metric.compute, comparison) for name, metric in samples.metrics.items()}

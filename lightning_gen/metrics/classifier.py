@@ -239,8 +239,11 @@ class _Trainee(FeatureExtractor):
         self.body = classifier_body(channels)
         self.head = nn.Linear(NUM_FEATURES, num_classes)
 
+    def extract(self, images: Tensor) -> Tensor:
+        return self.body(images * 2 - 1)
+
     def hidden(self, images: Tensor) -> Tensor:
-        return self.body(self.prepare(to_float(images)) * 2 - 1)
+        return self.extract(self.prepare(to_float(images)))
 
     @torch.no_grad()
     def frozen_state(self, images: Tensor) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the weights of PIL's convert("L")
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(nn.Module, ABC):
     """A frozen map from images to feature vectors, in whose space sets of images are compared.
 
     Attributes:
@@ -33,9 +34,9 @@ class FeatureExtractor(nn.Module):
     native_channels: int | None = None
     interpolation: str = "bilinear"
 
+    @abstractmethod
     def extract(self, images: Tensor) -> Tensor:
         """Features [N, d] of images [N, native_channels, *native_size] in [0, 1]."""
-        raise NotImplementedError
 
     @property
     def kind(self) -> str:

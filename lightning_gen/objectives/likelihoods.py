@@ -4,6 +4,7 @@ The likelihoods of 256 grey values are in discrete_likelihoods.py.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -27,7 +28,7 @@ def total(per_pixel: Tensor) -> Tensor:
     return per_pixel.flatten(-3).sum(dim=-1)
 
 
-class Likelihood(FullPrecision):
+class Likelihood(FullPrecision, ABC):
     """Base class of the likelihoods."""
 
     discrete: ClassVar[bool] = False  # a probability of 8-bit images, not a density
@@ -54,13 +55,13 @@ class Likelihood(FullPrecision):
         """The images that are scored, for grey images in [0, 1]: for example, binarized ones."""
         return images
 
+    @abstractmethod
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
         """log p(x|z) [...] of images [..., C, H, W] in [0, 1], which broadcast with the raw output."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, raw: Tensor) -> Tensor:
         """The image to show [..., C, H, W], in [0, 1]."""
-        raise NotImplementedError
 
     def draw(self, raw: Tensor, noise: Noise) -> Tensor:
         """Images [..., C, H, W] drawn from p(x|z); draws from a Gaussian may lie outside of [0, 1]."""

@@ -1,5 +1,6 @@
 """Act between two steps, for any number of batches in a step."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -7,7 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_gen.models.base import GenerativeModel
 
 
-class StepCallback(Callback):
+class StepCallback(Callback, ABC):
     """Acts between two training steps.
 
     `on_step_end` is called at least after each step that is a multiple of `every_n_steps`; if this is 0, after
@@ -25,6 +26,6 @@ class StepCallback(Callback):
         if pl_module.step_done and not called:
             self.on_step_end(trainer, pl_module)
 
+    @abstractmethod
     def on_step_end(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Called between two steps; `trainer.global_step` counts the last one already."""
-        raise NotImplementedError

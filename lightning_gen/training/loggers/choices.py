@@ -89,8 +89,7 @@ def mlflow_logger(run: Run, project: str, timeout: Positive = 60.0) -> Logger:
     from lightning_gen.training.loggers.other_records import MLflowRecord
 
     _check_installed("mlflow", "sqlalchemy")
-    folder = run.path / "mlflow"
-    return MLflowRecord({**_named(run), "project": project, "dir": str(folder)}, timeout)
+    return MLflowRecord(_start(run, project) | {"dir": str(run.path / "mlflow")}, timeout)
 
 
 def trackio_logger(run: Run, project: str, timeout: Positive = 60.0) -> Logger:
@@ -107,12 +106,18 @@ def trackio_logger(run: Run, project: str, timeout: Positive = 60.0) -> Logger:
     from lightning_gen.training.loggers.other_records import TrackioRecord
 
     _check_installed("trackio")
-    group = sweep_of(run) or f"{run.config.dataset.name}-{run.config.model.name}"
-    return TrackioRecord({**_named(run), "project": project, "group": group}, timeout)
+    return TrackioRecord(_start(run, project), timeout)
 
 
-def _named(run: Run) -> dict[str, str]:
-    return {"id": run.config.id, "name": f"{run.config.dataset.name}-{run.config.model.name}-{run.config.id}"}
+def _start(run: Run, project: str) -> dict[str, str]:
+    """What a record on this machine begins with: the run's ID, name and group, and the project."""
+    kind = f"{run.config.dataset.name}-{run.config.model.name}"
+    return {
+        "id": run.config.id,
+        "name": f"{kind}-{run.config.id}",
+        "group": sweep_of(run) or kind,
+        "project": project,
+    }
 
 
 def _check_installed(name: str, *others: str) -> None:
