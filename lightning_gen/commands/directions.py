@@ -1,7 +1,8 @@
 """lightning-gen directions: directions in the latent space of a model, as strips; images edited along them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from lightning_gen.commands.terminal import console
 from lightning_gen.config.build import build_data
+from lightning_gen.data.module import ImageDataModule
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.direction_pictures import SAMPLES, edits, strips
 from lightning_gen.evaluation.directions import Directions, find_directions, known_factors
@@ -43,6 +45,29 @@ class Options:
     out: Path | None = None
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where files are written, and the line below the title of pictures."""
+
+    folder: Path
+    line: str
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Inside, an error of the file system is told in one line."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror}): choose another folder with --out."
+            ) from error
+
+    def draw(self, grid: Grid, path: Path) -> None:
+        with self.written():
+            save_picture(grid.draw(self.line), path)
+        console().print(f"picture    {shortest(path)}")
+
+
 def directions_of_run(run_dir: Path, images: Sequence[Path], how: Options) -> Directions:
     """Find directions, print a table and write METHOD.npz, METHOD.json and METHOD.png into RUN/directions.
 
@@ -58,37 +83,50 @@ def directions_of_run(run_dir: Path, images: Sequence[Path], how: Options) -> Di
         space = space_of(model)
     with progress(None, f"finding directions by {how.method}"):
         found = find_directions(space, data, how.method, how.count, how.seed)
-    folder = run.path / "directions" if how.out is None else how.out
-    line = heading(model, data.dataset, model.step_loaded)
+    to = Target(
+        run.path / "directions" if how.out is None else how.out, heading(model, data.dataset, model.step_loaded)
+    )
     if images or how.direction is not None:
-        chosen = None if how.direction is None else found.index(how.direction)
-        pictures, labels, names = given_images(images, data)
-        pictures, labels, names = pictures[:MOST_EDITED], None if labels is None else labels[:MOST_EDITED], names
-        points, given = _points_of_images(space, pictures, labels, how.seed)
-        grid = edits(space, found, pictures, points, given, names[:MOST_EDITED], how.strength, chosen)
-        _save(grid, folder / f"{how.method}_edited.png", line)
-        return found
+        _edit(space, data, found, images, how, to)
+    else:
+        _show(space, data, found, how, to)
+    return found
+
+
+def _show(space: LatentSpace, data: ImageDataModule, found: Directions, how: Options, to: Target) -> None:
+    """Print the directions, and write the files."""
     agreement, known = None, known_factors(data)
     if known is not None and len(found.names) >= len(known.ordered):
         with progress(None, "comparing directions with the known factors"):
             agreement = factor_agreement(space, data, found, known, how.seed)
-    points, labels, _ = points_of(space, data, SAMPLES, mix(how.seed, 0), test=True)
     console().print(_table(found, agreement))
     console().print(_legend(found, agreement))
     if agreement is not None:
         console().print(_agreement_lines(found, agreement))
-    entry = _entry(found, agreement, space.name, how) | {"step": model.step_loaded, "ema": model.averaged}
-    path = folder / how.method
-    try:
+    entry = _entry(found, agreement, space, how)
+    path = to.folder / how.method
+    with to.written():
         found.save(path.with_suffix(".npz"))
         write_atomically(path.with_suffix(".json"), json.dumps(entry, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror}): choose another folder with --out."
-        ) from error
     console().print(f"directions {shortest(path.with_suffix('.npz'))}, with {path.stem}.json")
-    _save(strips(space, found, points, labels, how.strength), path.with_suffix(".png"), line)
-    return found
+    points, labels, _ = points_of(space, data, SAMPLES, mix(how.seed, 0), test=True)
+    to.draw(strips(space, found, points, labels, how.strength), path.with_suffix(".png"))
+
+
+def _edit(
+    space: LatentSpace, data: ImageDataModule, found: Directions, paths: Sequence[Path], how: Options, to: Target
+) -> None:
+    """Move given images, or the first test images, along one direction or each of them."""
+    chosen = None if how.direction is None else found.index(how.direction)
+    images, labels, names = given_images(paths, data)
+    images, labels, names = (
+        images[:MOST_EDITED],
+        None if labels is None else labels[:MOST_EDITED],
+        names[:MOST_EDITED],
+    )
+    points, given = _points_of_images(space, images, labels, how.seed)
+    grid = edits(space, found, images, points, given, names, how.strength, chosen)
+    to.draw(grid, to.folder / f"{how.method}_edited.png")
 
 
 def _points_of_images(
@@ -106,14 +144,6 @@ def _points_of_images(
         raise UserError("This model needs the classes of images, which files do not have: omit the files.")
     with torch.no_grad():
         return model.encode(images.to(next(model.parameters())), needed).float(), needed
-
-
-def _save(grid: Grid, path: Path, line: str) -> None:
-    try:
-        save_picture(grid.draw(line), path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another folder with --out.") from error
-    console().print(f"picture    {shortest(path)}")
 
 
 def _table(found: Directions, agreement: FactorAgreement | None) -> Table:
@@ -146,11 +176,12 @@ def _agreement_lines(found: Directions, agreement: FactorAgreement) -> str:
     return "\n".join(["", *lines, ""])
 
 
-def _entry(found: Directions, agreement: FactorAgreement | None, space: str, how: Options) -> dict[str, Any]:
+def _entry(found: Directions, agreement: FactorAgreement | None, space: LatentSpace, how: Options) -> dict[str, Any]:
     """The content of METHOD.json."""
-    entry: dict[str, Any] = {"method": found.method, "space": space, "names": list(found.names)}
+    entry: dict[str, Any] = {"method": found.method, "space": space.name, "names": list(found.names)}
     entry |= {"importance": found.importance.tolist(), "importance_is": found.importance_name}
     entry |= {"deviations": found.deviations.tolist()}
     if agreement is not None:
         entry["factors"] = agreement.as_record()
-    return entry | {"checkpoint": how.checkpoint, "seed": how.seed}
+    entry |= {"checkpoint": how.checkpoint, "step": space.model.step_loaded, "ema": space.model.averaged}
+    return entry | {"seed": how.seed}

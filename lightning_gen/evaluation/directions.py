@@ -54,7 +54,7 @@ class Directions:
     def importance_name(self) -> str:
         """What `importance` is."""
         names = {"sefa": "of the sum of the eigenvalues of A^T A", "classes": "distance of means"}
-        return names.get(self.method, f"of the variance of {'features' if self.method == 'ganspace' else 'codes'}")
+        return names.get(self.method, "of the variance")
 
     def step(self, index: int, size: float) -> Tensor:
         """What is added to a point [D] to move it by `size` standard deviations along a direction."""
