@@ -13,6 +13,7 @@ from lightning_gen.data.loader import in_order, permutation
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.probing import PCA, cluster_quality, probe
 from lightning_gen.models.use import codes_of
+from lightning_gen.pictures import to_float
 from lightning_gen.progress import progress
 from lightning_gen.randomness import Stream
 from lightning_gen.runs.loading import load_encoder_and_data
@@ -40,7 +41,7 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
     spaces: dict[str, Callable[[ImageSet], Tensor]] = {
         "codes": lambda part: codes_of(model, in_order(part, 500, model.device))[0],
         f"PCA-{width}": lambda part: pca.encode(part.images),
-        "pixels": lambda part: part.images.flatten(1) / 255,
+        "pixels": lambda part: to_float(part.images).flatten(1),
     }
     results = {}
     for name, codes in spaces.items():
