@@ -91,6 +91,10 @@ class StepNoise:
         for generator in self._generators.values():
             generator.manual_seed(mix(self.seed, step))
 
+    def generators(self) -> list[torch.Generator]:
+        """The generators that it has drawn from, one for each device."""
+        return list(self._generators.values())
+
     def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self._generators:
             self._generators[device] = torch.Generator(device).manual_seed(mix(self.seed, self._step))

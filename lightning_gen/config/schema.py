@@ -78,6 +78,7 @@ class Trainer:
     process_timeout: Positive
     float32_matmul_precision: Literal["highest", "high", "medium"]
     channels_last: bool
+    cuda_graphs: bool
 
 
 # Arguments of Lightning's Trainer that this package sets itself, and the key to use instead.

@@ -100,7 +100,7 @@ class AdversarialModel(GenerativeModel):
         penalty = self.penalty(seen, index)
         if self.logging:
             latest = self.penalty.latest(type(seen), index)
-            self.log_scalars({f"train/penalty_{name}": value for name, value in latest.items()})
+            self.log_scalars({f"train/penalty_{name}": value.to(loss.device) for name, value in latest.items()})
         return loss + penalty
 
     def plays(self, phase: Phase) -> bool:

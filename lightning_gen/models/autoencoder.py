@@ -171,6 +171,10 @@ class Autoencoder(GenerativeModel):
             self.log_scalars({"train/stage": torch.tensor(stage + 1.0, device=loss.device)})
         return loss
 
+    def step_constants(self) -> tuple[Any, ...] | None:
+        stage = self.pretraining.stage(self.step) if self.pretraining.layers else 0
+        return None if self.private is not None else (stage, *self.scheduled_values())
+
     def image_losses(self, batch: Batch, noise: Noise) -> Tensor:
         images = random_shift(batch.images, noise, self.max_shift) if self.max_shift else batch.images
         return self.joint_terms(images, batch.labels, noise)[0]

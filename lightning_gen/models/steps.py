@@ -17,6 +17,7 @@ from lightning_gen.randomness import StepNoise, Stream, mix
 
 Schedule = Callable[[int, int], float]  # (completed steps, total steps) -> factor on the learning rates
 
+Losses = dict[str, list[tuple[int, Tensor]]]  # by phase: the step, counted from 1, and a scalar
 
 MOST_LOSSES = 1000  # kept before they are reduced to one number
 
@@ -53,7 +54,7 @@ class StepModule(LightningModule):
         self.phase = ""  # the current phase of the training step, if it has several
         self.private: PrivateGradients | None = None  # training with differential privacy
         self.logging = True  # whether the scalars of this step are used; else `log_scalars` does nothing
-        self._losses: dict[str, list[tuple[int, Tensor]]] = defaultdict(list)  # of each phase, not yet in `_diverged`
+        self._losses: Losses = defaultdict(list)  # of each phase, not yet in `_diverged`
         self._diverged: dict[str, Tensor] = {}
         self._logged: dict[str, list[Tensor]] = defaultdict(list)  # in this step
         self._step_begun: int | None = None
@@ -136,13 +137,43 @@ class StepModule(LightningModule):
                 f"{type(self).__name__}.training_step: the loss does not depend on the weights; compute it without "
                 ".detach(), .item() and torch.no_grad()."
             )
-        losses = self._losses[self.phase]
+        self.keep_loss(self.phase, loss.detach())
+
+    def keep_loss(self, phase: str, loss: Tensor) -> None:
+        """Keep a scalar loss of the present step, for `diverged`."""
+        losses = self._losses[phase]
         begun = self.step if self._step_begun is None else self._step_begun
-        losses.append((begun + 1, loss.detach()))
+        losses.append((begun + 1, loss))
         if len(losses) == MOST_LOSSES:
             self.diverged()
 
+    def take_losses(self) -> Losses:
+        """The losses that are kept; from now on there are none."""
+        taken, self._losses = self._losses, defaultdict(list)
+        return taken
+
+    def put_losses(self, losses: Losses) -> None:
+        """Put back what `take_losses` took."""
+        self._losses = losses
+
+    def step_constants(self) -> tuple[Any, ...] | None:
+        """All that may differ between two steps and is not in a tensor; steps with the same make the same operations.
+
+        `trainer.cuda_graphs` asks, at the beginning of each step. None: the step must not be replayed.
+        """
+        return None
+
+    def scheduled_values(self) -> tuple[float, ...]:
+        """The present values of all numbers that follow the images seen."""
+        numbers = list(self.scheduled.values())
+        for optimizer in getattr(self.trainer, "optimizers", []):
+            numbers += getattr(optimizer, "scheduled", {}).values()
+        return tuple(value_at(number, self.images_seen) for number in numbers)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        for state in checkpoint.get("optimizer_states", []):
+            for group in state["param_groups"]:
+                group["lr"] = float(group.pop("rate", group["lr"]))  # with `trainer.cuda_graphs` lr is a tensor
         checkpoint["images_seen"] = self.images_seen
         if self.private is not None:
             checkpoint["privacy"] = self.private.record
@@ -235,7 +266,12 @@ class StepModule(LightningModule):
         """Set each optimizer's learning rate to its initial one, `initial_lr`, times this factor."""
         for optimizer in self.trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+                rate = group.setdefault("initial_lr", group["lr"]) * factor
+                if not isinstance(group["lr"], Tensor):
+                    group["lr"] = rate
+                elif rate != group.get("rate"):  # see `trainer.cuda_graphs`
+                    group["lr"].fill_(rate)
+                    group["rate"] = rate
 
     # -- clipping and accumulation ----------------------------------------------------------------------------
 

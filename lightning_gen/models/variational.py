@@ -1,6 +1,6 @@
 """The base class of the VAEs: a likelihood, an objective, the training step and the metrics of held-out images."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,9 @@ class VariationalModel(GenerativeModel):
                 scalars = {f"train/{name}": part.mean() for name, part in self.parts(terms).items()}
             self.log_scalars(scalars | {"train/loss": loss})
         return loss
+
+    def step_constants(self) -> tuple[Any, ...] | None:
+        return None if self.private is not None else self.scheduled_values()
 
     def image_losses(self, batch: Batch, noise: Noise) -> Tensor:
         return self.loss(self.terms(batch, noise))  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ et al. 2020): the same mean gradient at a fraction of the cost. A model holds it
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -214,6 +214,11 @@ class Penalties(nn.ModuleDict):
                     total = total + penalty.interval * value
                     self._keep(name, index, value.detach())
         return total
+
+    def lazy_due(self, updates: Iterable[int]) -> bool:
+        """Whether a penalty that is computed only at some updates is due at one of these."""
+        intervals: list[int] = [penalty.interval for penalty in self.values()]  # type: ignore[misc]
+        return any(n > 1 and index % n == 0 for n in intervals for index in updates)
 
     def _keep(self, name: str, index: int, value: Tensor) -> None:
         """Keep the value of one batch of the update `index`, beside those of the earlier batches of that update."""

@@ -21,6 +21,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.steps import clear_gradients
 from lightning_gen.training.callbacks.steps import StepCallback
+from lightning_gen.training.cuda_graphs import StepGraphs, rates_on_device
 
 MOST_SECONDS = 0.2  # in one call, so that signals, the progress bar and limits on time are not late
 
@@ -59,19 +60,23 @@ class OneDevice(SingleDeviceStrategy):
     Args:
         device: where to train.
         most: the most steps in one call; None: no limit but time.
+        graphs: replay steps as CUDA graphs.
     """
 
     takes_streams = True
 
-    def __init__(self, device: torch.device, most: int | None) -> None:
+    def __init__(self, device: torch.device, most: int | None, graphs: bool = False) -> None:
         super().__init__(device)
         self.most = most
+        self.graphs = StepGraphs(self.make_step) if graphs else None
 
     def training_step(self, *args: Any, **kwargs: Any) -> None:
         """Make steps from batches, the first argument; the second is the number of the call."""
         batches, call = args
         model = self.lightning_module
         assert isinstance(model, GenerativeModel)
+        if self.graphs is not None:
+            rates_on_device(model, self.root_device)
         acting = [c for c in model.trainer.callbacks if isinstance(c, StepCallback)]  # type: ignore[attr-defined]
         every_step = [callback for callback in acting if not callback.every_n_steps]
         ends = time.monotonic() + MOST_SECONDS
@@ -92,6 +97,9 @@ class OneDevice(SingleDeviceStrategy):
     def one_step(self, model: GenerativeModel, batches: Iterator[Batch], call: int) -> None:
         batch = self.precision_plugin.convert_input(next(batches))
         model.on_train_batch_start(batch, call)
+        (self.graphs or self.make_step)(model, batch, call)
+
+    def make_step(self, model: GenerativeModel, batch: Batch, call: int) -> None:
         with self.precision_plugin.train_step_context():
             loss = model.training_step(batch, call)
         if loss is not None:  # the model has one optimizer and leaves the rest to its caller

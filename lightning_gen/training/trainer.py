@@ -83,6 +83,26 @@ def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
     return "ddp_find_unused_parameters_true" if model.leaves_parameters_out else "ddp"
 
 
+def check_graphs(trainer: DictConfig, accelerator: str, most: int | None) -> None:
+    """Check `trainer.cuda_graphs=true`.
+
+    Raises:
+        UserError: not one NVIDIA GPU, or something acts on every step.
+    """
+    if accelerator != "cuda":
+        raise UserError(f"trainer.cuda_graphs=true needs an NVIDIA GPU, and this is {accelerator}: set it to false.")
+    if most == 1:
+        raise UserError(
+            "trainer.cuda_graphs=true needs one device, no callbacks or models of your own, no trainer.profiler and "
+            "trainer.steps_per_call=auto: set it to false."
+        )
+    if str(trainer.precision) in ("16", "16-mixed"):
+        raise UserError(
+            "trainer.cuda_graphs=true does not work with float16, whose gradients are scaled: use "
+            "trainer.precision=bf16-mixed."
+        )
+
+
 def make_trainer(
     config: DictConfig, model: Any, run_dir: Path, callbacks: list[Callback], loggers: list[Logger]
 ) -> Trainer:
@@ -119,6 +139,9 @@ def make_trainer(
     options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
     options.pop("steps_per_call", None)
     most = steps_per_call(config, model, processes)
+    graphs = bool(options.pop("cuda_graphs", False))
+    if graphs:
+        check_graphs(config.trainer, accelerator, most)
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
@@ -138,7 +161,7 @@ def make_trainer(
         clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
         model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
     if most != 1:
-        options["strategy"] = OneDevice(device_of(config.trainer), most)
+        options["strategy"] = OneDevice(device_of(config.trainer), most, graphs)
         model.automatic_optimization = False
     try:
         return _trainer(options, run_dir, callbacks, loggers, plugins)

@@ -153,3 +153,9 @@ def test_a_penalty_that_returns_a_number_is_told():
 
     with pytest.raises(UserError, match=r"model\.penalty\.own: Number\.forward must return a tensor"):
         penalties.Penalties({"own": Number(1.0)})(seen(linear), 0)
+
+
+def test_a_step_with_a_lazy_penalty_is_known():
+    both = penalties.Penalties({"always": penalties.R1(0.3), "rarely": penalties.R2(0.2, interval=4)})
+    assert [both.lazy_due(range(2 * step, 2 * step + 2)) for step in range(4)] == [True, False, True, False]
+    assert not penalties.Penalties({"always": penalties.R1(0.3)}).lazy_due(range(4))

@@ -1,0 +1,139 @@
+"""Replays training steps as CUDA graphs: one launch instead of one for each operation.
+
+The steps of a small network keep a GPU waiting, because Python needs more time to launch an operation than the GPU to
+compute it. A CUDA graph records the operations of a step once; afterwards a single call launches all of them, on the
+same memory and with the random numbers of the step that is due. Weights, step counts and logs are those of steps
+without graphs (docs/speed.md says where they are the same to the bit).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_gen.data.loader import Batch
+from lightning_gen.errors import UserError
+from lightning_gen.models.base import GenerativeModel
+
+WARM_UP = 3  # ordinary steps of each kind before one is recorded, in which libraries and optimizers allocate memory
+MOST_GRAPHS = 8  # each has memory of its own
+
+MakeStep = Callable[[GenerativeModel, Batch, int], None]  # makes one step from a batch, the number of the call
+
+
+class Recorded(NamedTuple):
+    """A recorded step, and the memory that it reads its batch from and writes its losses to."""
+
+    graph: torch.cuda.CUDAGraph
+    batch: Batch
+    losses: dict[str, Tensor]  # scalars, by phase
+
+
+class StepGraphs:
+    """Makes training steps, each by an ordinary call or as a graph.
+
+    A step is replayed where the model says that it makes the same operations as one before, see
+    `StepModule.step_constants`. A step whose scalars are logged is an ordinary one.
+    """
+
+    def __init__(self, make_step: MakeStep) -> None:
+        self.make_step = make_step
+        self.recorded: dict[Hashable, Recorded] = {}
+        self.replayed = 0  # steps that were replayed
+        self._seen: Counter[Hashable] = Counter()
+
+    def __call__(self, model: GenerativeModel, batch: Batch, call: int) -> None:
+        constants = None if model.logging else model.step_constants()
+        kind = (constants, batch.images.shape)
+        if kind in self.recorded:
+            self.replay(model, self.recorded[kind], batch)
+            return
+        self._seen[kind] += constants is not None
+        if self._seen[kind] > WARM_UP and len(self.recorded) < MOST_GRAPHS:
+            self.recorded[kind] = self.record(model, batch, call)
+        else:
+            self.make_step(model, batch, call)
+
+    def record(self, model: GenerativeModel, batch: Batch, call: int) -> Recorded:
+        """Make a step and record it.
+
+        Raises:
+            UserError: the step waits for the device, so that it cannot be recorded.
+        """
+        graph = torch.cuda.CUDAGraph()
+        for generator in model.noise.generators():
+            graph.register_generator_state(generator)
+        labelled = batch.labels is not None and bool(model.num_classes or model.needs_labels)
+        own = Batch(batch.images.clone(), batch.labels.clone() if labelled else None)  # type: ignore[union-attr]
+        before = model.take_losses()
+        try:
+            with recordable(model), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.make_step(model, own, call)  # counts and keeps what it should, but computes nothing yet
+                kept = model.take_losses()
+                losses = {phase: torch.stack([one for _, one in some]).sum() for phase, some in kept.items()}
+        except RuntimeError as error:
+            raise UserError(
+                f"trainer.cuda_graphs=true cannot record a step of {type(model).__name__}: "
+                f"{str(error).splitlines()[0]}. Set trainer.cuda_graphs=false."
+            ) from error
+        graph.replay()
+        model.put_losses(before)
+        recorded = Recorded(graph, own, losses)
+        keep_losses(model, recorded)
+        return recorded
+
+    def replay(self, model: GenerativeModel, recorded: Recorded, batch: Batch) -> None:
+        """Make a step as one before, and count it."""
+        recorded.batch.images.copy_(batch.images)
+        if recorded.batch.labels is not None:
+            recorded.batch.labels.copy_(batch.labels)  # type: ignore[arg-type]
+        recorded.graph.replay()
+        keep_losses(model, recorded)
+        model.count_images(batch)
+        first: Any = optimizers_of(model)[0]
+        first._on_before_step()  # Lightning counts steps here, see `count_first`
+        first._on_after_step()
+        self.replayed += 1
+
+
+def keep_losses(model: GenerativeModel, recorded: Recorded) -> None:
+    for phase, loss in recorded.losses.items():
+        model.keep_loss(phase, loss.clone())
+
+
+def optimizers_of(model: GenerativeModel) -> list[Any]:
+    optimizers = model.optimizers()
+    return optimizers if isinstance(optimizers, list) else [optimizers]
+
+
+@contextmanager
+def recordable(model: GenerativeModel) -> Iterator[None]:
+    """Inside, the optimizers can be recorded. Outside they would warn that they are slower so."""
+    groups = [group for optimizer in optimizers_of(model) for group in optimizer.param_groups]
+    for group in groups:
+        group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group in groups:
+            group["capturable"] = False
+
+
+def rates_on_device(model: GenerativeModel, device: torch.device) -> None:
+    """Keep learning rates that follow a schedule in memory that a recorded step reads, as float32.
+
+    Raises:
+        UserError: an optimizer that a graph cannot record.
+    """
+    for optimizer in optimizers_of(model):
+        if not optimizer.defaults.get("fused"):
+            raise UserError(
+                f"trainer.cuda_graphs=true needs fused optimizers (Adam or AdamW, fused=true), not "
+                f"{type(optimizer.optimizer).__name__}: set trainer.cuda_graphs=false."
+            )
+        for group in optimizer.param_groups:
+            if model.schedule is not None and not isinstance(group["lr"], Tensor):
+                group["lr"] = torch.tensor(float(group["lr"]), device=device)

@@ -1,0 +1,118 @@
+"""Steps that are replayed as CUDA graphs give what ordinary steps give. Needs an NVIDIA GPU, but for the refusals."""
+
+import pytest
+import torch
+
+from lightning_gen.errors import UserError
+from lightning_gen.runs.run import Run
+from lightning_gen.training.cuda_graphs import StepGraphs
+from lightning_gen.training.train import prepare, train
+from tests.helpers import assert_same, logged, make_run, train_run
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+# Without trainer.deterministic even two ordinary runs may differ.
+GPU = (
+    "hardware=auto",
+    "trainer.deterministic=true",
+    "trainer.log_every_n_steps=5",
+    "trainer.max_steps=23",
+    "checkpoint.every_n_steps=7",
+)
+GRAPHS = "trainer.cuda_graphs=true"
+SAME = ("state_dict", "optimizer_states", "global_step", "images_seen")
+MODELS = {
+    "ae": ("model=ae", "networks=mlp"),
+    "vae": ("model=vae", "networks=mlp", "ema=average"),
+    "warm-up": ("model=vae", "networks=mlp", "model/objective=warm_up", "model.objective.beta.images=[0,160]"),
+    "gan": ("networks=mlp", "model.d_steps=2", "trainer.gradient_clip_val=0.1", "trainer.accumulate_grad_batches=2"),
+    "lazy penalty": ("networks=mlp", "model/penalty=r1", "model.penalty.r1.interval=4"),
+    "conditional": ("networks=mlp", "conditional=true"),
+    "convolutions": ("networks=conv",),
+    "hierarchical": ("model=hierarchical_vae", "networks=mlp", "model/objective=iwae", "model.objective.samples=3"),
+    "ladder": ("model=ladder_vae",),
+    "flows": ("model=vae", "networks=mlp", "model/posterior=iaf", "model/prior=flow"),
+    "bfloat16": ("model=vae", "networks=mlp", "trainer.precision=bf16-mixed"),
+}
+
+
+@pytest.fixture
+def replayed(monkeypatch):
+    """The number of steps that were replayed."""
+    counts = []
+    replay = StepGraphs.replay
+    monkeypatch.setattr(StepGraphs, "replay", lambda *of: (counts.append(1), replay(*of)))
+    return counts
+
+
+def of_training(run):
+    return [{key: value for key, value in row.items() if "train/" in key} for row in logged(run.path)]
+
+
+@gpu
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_averages_counts_and_logs_are_the_same(tmp_path, replayed, name):
+    plain, _ = train_run(tmp_path / "plain", *GPU, *MODELS[name])
+    assert not replayed
+    graphs, _ = train_run(tmp_path / "graphs", *GPU, *MODELS[name], GRAPHS)
+    assert len(replayed) > 3
+    first, second = plain.read_checkpoint(), graphs.read_checkpoint()
+    for key in SAME:
+        assert_same(first[key], second[key])
+    assert_same(first["callbacks"].get("EMA", {}), second["callbacks"].get("EMA", {}))
+    assert of_training(plain) == of_training(graphs)
+
+
+@gpu
+def test_learning_rates_follow_their_schedule(tmp_path, replayed):
+    options = (*GPU, "model=vae", "networks=mlp", "schedule=cosine")
+    plain, _ = train_run(tmp_path / "plain", *options)
+    graphs, _ = train_run(tmp_path / "graphs", *options, GRAPHS)
+    assert len(replayed) > 3
+    first, second = plain.read_checkpoint(), graphs.read_checkpoint()
+    for name, weights in first["state_dict"].items():
+        torch.testing.assert_close(weights, second["state_dict"][name], rtol=1e-4, atol=1e-6)
+    rates = [[group["lr"] for group in of["optimizer_states"][0]["param_groups"]] for of in (first, second)]
+    assert rates[0] == pytest.approx(rates[1])
+    assert type(rates[1][0]) is float
+
+
+@gpu
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_a_run_resumes_to_the_same_bits(tmp_path, model):
+    options = (*GPU, f"model={model}", "networks=mlp", GRAPHS)
+    whole, _ = train_run(tmp_path / "whole", *options)
+    train_run(tmp_path / "part", *options, "trainer.max_steps=14")
+    run = Run.load(tmp_path / "part")
+    run.config.resume, run.config.trainer.max_steps = str(run.path), 23
+    train(run)
+    for key in SAME:
+        assert_same(whole.read_checkpoint()[key], run.read_checkpoint()[key])
+
+
+@gpu
+def test_a_loss_that_is_not_finite_is_found_in_a_replayed_step(tmp_path):
+    from lightning_gen.training.divergence import Diverged
+
+    with pytest.raises(Diverged, match="not finite"):
+        train_run(tmp_path, *GPU, "model=vae", "networks=mlp", GRAPHS, "model.optimizer.lr=1e18")
+
+
+def test_a_cpu_has_no_graphs(tmp_path):
+    with pytest.raises(UserError, match="needs an NVIDIA GPU"):
+        prepare(make_run(tmp_path, "model=vae", GRAPHS))
+
+
+@gpu
+@pytest.mark.parametrize(
+    "option", ["trainer.steps_per_call=1", "trainer.precision=16-mixed", "trainer.profiler=simple"]
+)
+def test_what_does_not_go_together_with_graphs(tmp_path, option):
+    with pytest.raises(UserError, match="cuda_graphs"):
+        prepare(make_run(tmp_path, "model=vae", "hardware=auto", GRAPHS, option))
+
+
+@gpu
+def test_other_optimizers_are_refused(tmp_path):
+    with pytest.raises(UserError, match="fused"):
+        train_run(tmp_path, *GPU, "model=vae", "networks=mlp", GRAPHS, "model.optimizer.fused=false")
