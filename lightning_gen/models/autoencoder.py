@@ -1,6 +1,7 @@
 """The autoencoder (Hinton & Salakhutdinov 2006) and its relatives: denoising, sparse, contractive, regularized."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.latent_density import GaussianMixture
@@ -17,7 +19,7 @@ from lightning_gen.networks.mlp import MLPEncoder, activation, tie
 from lightning_gen.networks.precision import full_precision, no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.corruption import random_shift
-from lightning_gen.objectives.reconstruction import squared_error
+from lightning_gen.objectives.reconstruction import error_of_rows, squared_error
 from lightning_gen.objectives.regularizers import AutoencoderPass, Regularizer
 from lightning_gen.randomness import Noise, StepNoise
 from lightning_gen.ranges import Count, Natural
@@ -26,7 +28,8 @@ from lightning_gen.ranges import Count, Natural
 class Autoencoder(GenerativeModel):
     """Minimizes the error of reconstructing an image from a (corrupted) copy, plus a penalty, averaged over images.
 
-    A sigmoid on the decoder's raw output gives reconstructions in [0, 1].
+    A sigmoid on the decoder's raw output gives reconstructions in [0, 1]. For rows of a table, numeric columns are
+    the output unchanged and categorical ones its softmax, and the error is that of `error_of_rows`.
 
     An autoencoder has no prior. To sample, codes are drawn from a density that is fitted to the codes of training
     images (Ghosh et al. 2020, sec. 4): a Gaussian with full covariance, unless another is chosen. In a conditional
@@ -47,6 +50,7 @@ class Autoencoder(GenerativeModel):
     can_encode = True
     monitor = ("eval/reconstruction_mse", "min")
     needs_density = True
+    takes_tables = True
 
     def __init__(
         self,
@@ -90,7 +94,18 @@ class Autoencoder(GenerativeModel):
         return self.regularizer.transform(full_precision(self.code(self.encoder(images))))  # [B, Z]
 
     def decode(self, latents: Tensor) -> Tensor:
-        return full_precision(self.decoder(latents)).sigmoid()
+        raw = full_precision(self.decoder(latents))
+        return raw.sigmoid() if self.table is None else self.table.output(raw)
+
+    def see_table(self, table: TableSchema | None) -> None:
+        super().see_table(table)
+        if table is None:
+            return
+        if not self._squared or self.max_shift:
+            raise UserError(
+                "model/reconstruction and model.max_shift are for images; a table has its own error: omit them."
+            )
+        self.reconstruction = partial(error_of_rows, table=table)
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         # Without the density, which is fitted again for the averaged weights
@@ -118,11 +133,11 @@ class Autoencoder(GenerativeModel):
     @property
     def is_plain(self) -> bool:
         """Whether the loss is nothing but the squared error, which need not be computed twice."""
-        return (
-            self.corruption is None
-            and not self._penalizes
-            and getattr(self.reconstruction, "func", self.reconstruction) is squared_error
-        )
+        return self.corruption is None and not self._penalizes and self._squared
+
+    @property
+    def _squared(self) -> bool:
+        return getattr(self.reconstruction, "func", self.reconstruction) is squared_error
 
     # -- training --------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.models.adversarial_training import AdversarialModel, Phase
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
@@ -51,7 +52,8 @@ class GAN(AdversarialModel):
         generator_batch_size: generated images per generator update, over all devices; None: as many as real ones.
         one_pass: the discriminator gets real and generated images in one batch. This matters for batch normalization.
         untrack_in_d_steps: keep the generator's batch-normalization statistics fixed in discriminator updates.
-        output: from the decoder's raw output to images: `tanh`, `sigmoid` or `linear`.
+        output: from the decoder's raw output to images: `tanh`, `sigmoid` or `linear`; not used for rows of a table,
+            whose output is that of `TableSchema.straight_through`.
         conditioning: how the discriminator uses labels in a conditional model, see `Discriminator`.
         auxiliary_weights: the weights of the class loss for (discriminator, generator), for conditioning=auxiliary.
         auxiliary_on_fakes: the discriminator's class loss is on real and on generated images (Odena et al. 2017, eq.
@@ -63,6 +65,7 @@ class GAN(AdversarialModel):
     """
 
     not_fused = "model.generator_optimizer.fused=false"
+    takes_tables = True
     shown: ClassVar[dict[str, str]] = {"D": "train/loss_discriminator", "G": "train/loss_generator"}
 
     def __init__(
@@ -107,10 +110,21 @@ class GAN(AdversarialModel):
             Phase("generator", (self.generator,), generator_optimizer, self.generator_loss),
         )
 
+    def see_table(self, table: TableSchema | None) -> None:
+        super().see_table(table)
+        if table is None:
+            return
+        if type(self.augment) is not Augmentation or any(one.images_only for one in self.penalty.values()):
+            raise UserError(
+                "model/augment and model/penalty=consistency change images, and these are rows of a table: omit them."
+            )
+        self.to_image = table.straight_through
+
     # -- sampling ------------------------------------------------------------------------------------------
 
     def decode(self, latents: Tensor) -> Tensor:
-        return self.generate(latents).clamp(0, 1)
+        images = self.generate(latents)
+        return images.clamp(0, 1) if self.table is None else images
 
     def generate(self, latents: Tensor, noise: Noise | None = None) -> Tensor:
         """Images from latents, as the discriminator gets them: a linear output may leave [0, 1].
@@ -301,7 +315,7 @@ class GAN(AdversarialModel):
 
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
         pictures = super().pictures(images, labels)
-        if tuple(self.image_shape) == POINTS and not self.num_classes:
+        if tuple(self.image_shape) == POINTS and self.table is None and not self.num_classes:
             points = self.sample(MOST_POINTS, self.fixed_generator()).flatten(1)
             title = "Where the discriminator takes points for real or for generated"
             logits = field(self.discriminator)

@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from lightning_gen.config.build import build_model
+from lightning_gen.config.build import build_model, model_class
+from lightning_gen.config.tree import config_dir
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import StepNoise
+from tests.choices import models
 from tests.helpers import composed
 
 TABLE = TableSchema(
@@ -27,16 +30,16 @@ def made(*overrides):
     return build_model(composed(*overrides), SHAPE, TABLE).eval()
 
 
-@pytest.mark.parametrize("model", ["gmm", "vae"])
+@pytest.mark.parametrize("model", ["ae", "factor_vae", "gan", "gmm", "vae"])
 def test_samples_are_rows(model):
     options = ["model.pca_dims=null"] if model == "gmm" else SMALL
-    likelihood = ["model/likelihood=table"] if model == "vae" else []
+    likelihood = ["model/likelihood=table"] if "vae" in model else []
     rows = made(f"model={model}", *options, *likelihood).sample(50, torch.Generator().manual_seed(0))
     assert rows.shape == (50, *SHAPE)
     cities = rows[:, 0, 0, 1:4]
     if model != "gmm":  # of a mixture, which knows no categories, the largest number decides
         assert torch.allclose(cities.sum(1), torch.ones(50))
-    if model in ("gan", "vae"):
+    if model in ("factor_vae", "gan", "vae"):
         assert set(cities.flatten().tolist()) == {0.0, 1.0}
     assert rows.min() < 0  # standardized numbers are not clamped to the range of pixels
     assert set(TABLE.decode(rows.flatten(1))["city"]) <= {"Bonn", "Rome", "Ulm"}
@@ -67,6 +70,12 @@ def test_a_vae_learns_shares_of_categories_and_what_depends_on_them():
     assert samples[:, 4].std().item() == pytest.approx(1, abs=0.15)
 
 
+def test_other_models_are_for_images():
+    configs = {name: OmegaConf.load(config_dir() / "model" / f"{name}.yaml") for name in models()}
+    classes = {name: model_class(OmegaConf.create({"model": config})) for name, config in configs.items()}
+    assert {name for name, made in classes.items() if made.takes_tables} == {"ae", "factor_vae", "gan", "gmm", "vae"}
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -74,6 +83,10 @@ def test_a_vae_learns_shares_of_categories_and_what_depends_on_them():
         (["model=vae", "networks=conv"], "networks=conv is for images, and these are vectors: use networks=mlp"),
         (["model=vae", "model/likelihood=gaussian"], "Gaussian is for images.*model/likelihood=table"),
         (["model=vae", "model/likelihood=table", "model/prior=vamp"], "model/prior=vamp has images"),
+        (["model=ae", "model/reconstruction=cross_entropy"], "a table has its own error"),
+        (["model=ae", "model.max_shift=1"], "model.max_shift are for images"),
+        (["model=gan", "model/augment=diffaugment"], "model/augment and .* change images"),
+        (["model=gan", "model/penalty=consistency"], "model/penalty=consistency change images"),
         (["model=vae", "model/likelihood=table", "num_classes=3"], "conditional=true is for images"),
     ],
 )
