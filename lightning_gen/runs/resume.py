@@ -20,6 +20,8 @@ from lightning_gen.runs.upgrade import renamed, with_objective_group, with_sched
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lightning_gen.data.tables import TableSchema
+
 # Keys that may not change: with another value it would be another run.
 FIXED = ("seed", "id", "conditional", "num_classes", "encoder_from", "model.name", "model._target_")
 HYDRAS = re.compile(r"[+~]*hydra[./@=]")  # overrides of Hydra itself, which are never taken from a run directory
@@ -81,8 +83,13 @@ def check_fixed(before: DictConfig, after: DictConfig) -> None:
         raise UserError(f"resume cannot change trainer.precision from {precision[0]} to {precision[1]}.")
 
 
-def check_checkpoint(image_shape: Sequence[int], weights: Mapping[str, Tensor], state: dict[str, Any]) -> None:
-    """Check that the `state` of a checkpoint fits images [C, H, W] and weights of these names and shapes.
+def check_checkpoint(
+    image_shape: Sequence[int],
+    weights: Mapping[str, Tensor],
+    state: dict[str, Any],
+    table: TableSchema | None = None,
+) -> None:
+    """Check that the `state` of a checkpoint fits these images or rows, and the names and shapes of weights.
 
     Raises:
         UserError: it does not; the message names the first difference.
@@ -91,6 +98,11 @@ def check_checkpoint(image_shape: Sequence[int], weights: Mapping[str, Tensor], 
     if list(image_shape) != state["image_shape"]:
         was, now = ("x".join(map(str, shape)) for shape in (state["image_shape"], image_shape))
         raise UserError(f"resume: the run was trained on images of {was}, but these are {now}: {advice}")
+    if state.get("table") != (None if table is None else table.to_dict()):
+        raise UserError(
+            "resume: the columns of the table, or their training rows, are not those that the run was trained on: "
+            "restore the file, or start a new run."
+        )
     saved = state["state_dict"]
     for name in sorted(saved.keys() | weights.keys()):
         there, here = (list(part[name].shape) if name in part else "missing" for part in (saved, weights))

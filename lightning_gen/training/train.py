@@ -72,7 +72,7 @@ def _prepared(run: Run, stop: StopRequest) -> Parts:
         load_encoder(run, model)
     make_private(run, model, data)
     if state is not None:
-        check_checkpoint(data.image_shape, model.state_dict(), state)
+        check_checkpoint(data.image_shape, model.state_dict(), state, data.table)
     model.see_data(data, fresh=checkpoint is None)
     with torch.random.fork_rng(devices=[]):
         evaluator = build_evaluator(config, data, torch.device(accelerator_of(config.trainer)))

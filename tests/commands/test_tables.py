@@ -18,6 +18,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomaly_images import kinds_of_images
 from lightning_gen.models.use import draw_samples
 from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.trained import load
 from tests.helpers import resume_run, train_run
 
@@ -44,6 +45,15 @@ def test_a_run_continues_to_the_bit(run, tmp_path_factory):
     weights, expected = (load_model(one, "last").state_dict() for one in (resumed, straight))
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+def test_a_table_that_has_changed_is_noticed(run):
+    state, model = run.read_checkpoint("last"), load_model(run, "last")
+    check_checkpoint(model.image_shape, model.state_dict(), state, model.table)
+    first, *others = model.table.columns
+    changed = TableSchema((first._replace(mean=first.mean + 0.1), *others))
+    with pytest.raises(UserError, match="resume: the columns of the table, or their training rows"):
+        check_checkpoint(model.image_shape, model.state_dict(), state, changed)
 
 
 def test_samples_are_written_in_the_units_of_the_data(run, tmp_path):
