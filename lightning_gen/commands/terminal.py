@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from lightning_gen.files import shortest
@@ -21,8 +21,8 @@ ENDS = {"_train": "training", "_floor": "real", "_noise": "noise"}  # columns ne
 
 def metrics_table(
     metrics: Mapping[str, float], protocols: Mapping[str, dict[str, Any]], best: Mapping[str, float] | None = None
-) -> Table:
-    """The metrics `eval/...`, next to each the ends of its scale and how it was measured (where that changes).
+) -> Group:
+    """The metrics `eval/...`, next to each the ends of its scale, and below the table how they were measured.
 
     `best`: the same metrics of another checkpoint, for a column of their own.
     """
@@ -34,8 +34,8 @@ def metrics_table(
     titles = ["value"] if best is None else ["last", "best"]
     for title in (*titles, *(ENDS[suffix] for suffix in ends)):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("protocol", overflow="fold")
-    said = ""
+    table.add_column("how")
+    ways: list[str] = []
     for name in own:
         std = metrics.get(f"{name}_std")
         values = [f"{metrics[name]:.4g}" + (f" ± {std:.2g}" if std is not None else "")]
@@ -43,9 +43,10 @@ def metrics_table(
             values.append(_short(best.get(f"eval/{name}")))
         beside = [_short(metrics.get(name + suffix)) for suffix in ends]
         how = describe(protocols.get(f"eval/{name}", {}))
-        table.add_row(name, *values, *beside, how if how != said else '"')
-        said = how
-    return table
+        if how and how not in ways:
+            ways.append(how)
+        table.add_row(name, *values, *beside, f"({ways.index(how) + 1})" if how else "")
+    return Group(table, *(f"({number}) {how}" for number, how in enumerate(ways, 1)))
 
 
 def _short(value: float | None) -> str:

@@ -24,7 +24,7 @@ def told(run, capsys, **changes):
 def test_best_stands_beside_last(run, capsys):
     best = {"metric": "eval/fid_classifier", "value": 3.0, "step": 50}
     lines = told(run, capsys, best=best)
-    assert lines[0].split() == ["metric", "last", "best", "real", "protocol"]
+    assert lines[0].split() == ["metric", "last", "best", "real", "how"]
     row = next(line.split() for line in lines if line.startswith("fid_classifier"))
     assert row[1:4] == ["2", "3", "0.5"]  # metrics.csv has 3 at step 50
     assert "last: last.ckpt, step 100; best: best.ckpt, step 50, chosen by fid_classifier" in lines
@@ -32,8 +32,16 @@ def test_best_stands_beside_last(run, capsys):
 
 def test_the_last_checkpoint_is_the_best(run, capsys):
     lines = told(run, capsys)
-    assert lines[0].split() == ["metric", "value", "real", "protocol"]
+    assert lines[0].split() == ["metric", "value", "real", "how"]
     assert "of last.ckpt, step 100, which is also best.ckpt, chosen by fid_classifier" in lines
+
+
+def test_how_a_number_was_measured_stands_whole_below_the_table(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = told(run, capsys, best={"metric": "eval/fid_classifier", "value": 3.0, "step": 50})
+    number = next(line.split()[-1] for line in lines if line.startswith("fid_classifier"))
+    (how,) = [line for line in lines if line.startswith(number)]
+    assert "samples" in how
 
 
 def test_what_can_be_done_next(run, monkeypatch):

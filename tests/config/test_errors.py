@@ -16,7 +16,7 @@ MISTAKES = {
     "unknown data set": (
         ["dataset=mnst"],
         "dataset=mnst does not exist: use one of arrays, celeba, cifar10, cifar100, digits, emnist, fashion_mnist, "
-        "gaussians, huggingface, image_folder, kmnist, mnist, mnist_small, shards, sprites, stl10, svhn. Did you mean 'mnist'?",
+        "gaussians, huggingface, image_folder, kmnist, mnist, mnist_small, shards, sprites, stl10, svhn, table. Did you mean 'mnist'?",
     ),
     "unknown option of a sub-group": (["model/loss=hinj"], "model/loss=hinj does not exist"),
     "a group set to nothing": (["schedule=null"], "is the name of one of its files, such as model=vae"),
