@@ -47,14 +47,16 @@ for card in sys.argv[1:]:
     folder, card = card.rpartition("/")[0], json.load(open(card))
     for name, part in card["parts"].items():
         path, saved = f"{folder}/{part['file']}", load_file(f"{folder}/{name}.safetensors")
+        if card["format"] == "onnx":
+            session = onnxruntime.InferenceSession(path)
+        else:
+            read = torch.jit.load(path) if card["format"] == "torchscript" else torch.export.load(path).module()
         for rows in ("1", "5"):
             inputs = [saved[f"{port['name']} {rows}"] for port in part["inputs"]]
             if card["format"] == "onnx":
-                session = onnxruntime.InferenceSession(path)
                 named = {port["name"]: tensor.numpy() for port, tensor in zip(part["inputs"], inputs)}
                 found = torch.from_numpy(session.run([part["output"]["name"]], named)[0])
             else:
-                read = torch.jit.load(path) if card["format"] == "torchscript" else torch.export.load(path).module()
                 found = read(*inputs)
             wanted = saved[f"output {rows}"]
             assert list(found.shape) == [int(rows), *part["output"]["shape"][1:]]
