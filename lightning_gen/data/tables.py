@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -100,10 +100,10 @@ class TableSchema(NamedTuple):
         slices = self.slices
         return [slices[column.name] for column in self.columns if column.kind == "categorical"]
 
-    def numeric(self) -> list[int]:
-        """The places of the numeric columns that are not constant."""
+    def numeric(self) -> Tensor:
+        """The places of the numeric columns that are not constant, int64."""
         slices = self.slices
-        return [slices[c.name].start for c in self.columns if c.kind == "numeric" and c.std > 0]
+        return torch.tensor([slices[c.name].start for c in self.columns if c.kind == "numeric" and c.std > 0]).long()
 
     def encode(self, frame_columns: Mapping[str, np.ndarray]) -> Tensor:
         """Rows, float32 [N, width], from the values of each column [N] by name; other columns are ignored.
@@ -125,28 +125,6 @@ class TableSchema(NamedTuple):
         array, slices = rows.detach().cpu().double().numpy(), self.slices
         return {column.name: column.decode(array[:, slices[column.name]]) for column in self.columns}
 
-    def output(self, raw: Tensor) -> Tensor:
-        """Rows [..., width] from a network's raw output: numbers unchanged, categories by softmax."""
-        if not self.blocks():
-            return raw
-        parts = raw.split([column.width for column in self.columns], dim=-1)
-        kinds = zip(self.columns, parts, strict=True)
-        return torch.cat([part.softmax(-1) if c.kind == "categorical" else part for c, part in kinds], dim=-1)
-
-    def straight_through(self, raw: Tensor) -> Tensor:
-        """The same with one-hot categories; the gradient is that of the softmax (Bengio et al. 2013).
-
-        A discriminator cannot tell these rows from real ones by their being one-hot.
-        """
-        soft = self.output(raw)
-        if not self.blocks():
-            return soft
-        hard = soft.detach().clone()
-        for place in self.blocks():
-            chosen = hard[..., place]
-            hard[..., place] = F.one_hot(chosen.argmax(-1), chosen.shape[-1]).to(soft)
-        return hard + (soft - soft.detach())
-
     def to_dict(self) -> dict[str, Any]:
         """The schema as plain containers, for JSON and checkpoints."""
         return {"columns": [{**c._asdict(), "values": list(c.values)} for c in self.columns], "target": self.target}
@@ -156,6 +134,31 @@ class TableSchema(NamedTuple):
         """The schema that `to_dict` saved."""
         columns = [Column(**{**column, "values": tuple(column["values"])}) for column in saved["columns"]]
         return TableSchema(tuple(columns), saved["target"])
+
+
+def probabilities(raw: Tensor, blocks: Sequence[slice]) -> Tensor:
+    """Rows [..., width] from a network's raw output: the categorical columns, at `blocks`, by softmax."""
+    parts, start = [], 0
+    for block in blocks:
+        parts += [raw[..., start : block.start], raw[..., block].softmax(dim=-1)]
+        start = block.stop
+    return torch.cat([*parts, raw[..., start:]], dim=-1) if parts else raw
+
+
+def one_hot_categories(raw: Tensor, blocks: Sequence[slice]) -> Tensor:
+    """The same with the most probable category 1 and the others 0; the gradient is that of the softmax.
+
+    This is a straight-through estimator (Bengio et al. 2013). A discriminator cannot tell such rows from real ones by
+    their being one-hot.
+    """
+    soft = probabilities(raw, blocks)
+    if not blocks:
+        return soft
+    hard = soft.detach().clone()
+    for block in blocks:
+        part = hard[..., block]
+        hard[..., block] = F.one_hot(part.argmax(dim=-1), part.shape[-1]).to(soft)
+    return hard + (soft - soft.detach())
 
 
 def column_of(name: str, values: np.ndarray, training: np.ndarray, categorical: bool) -> Column:

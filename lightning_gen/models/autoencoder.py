@@ -1,7 +1,6 @@
 """The autoencoder (Hinton & Salakhutdinov 2006) and its relatives: denoising, sparse, contractive, regularized."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.data.tables import TableSchema
+from lightning_gen.data.tables import TableSchema, probabilities
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, GenerativeModel, OptimizerFactory
 from lightning_gen.models.latent_density import GaussianMixture
@@ -51,6 +50,8 @@ class Autoencoder(GenerativeModel):
     monitor = ("eval/reconstruction_mse", "min")
     needs_density = True
     takes_tables = True
+    places: Tensor  # of the numeric columns of a table
+    blocks: list[slice]  # the places of its categorical columns
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class Autoencoder(GenerativeModel):
 
     def decode(self, latents: Tensor) -> Tensor:
         raw = full_precision(self.decoder(latents))
-        return raw.sigmoid() if self.table is None else self.table.output(raw)
+        return raw.sigmoid() if self.table is None else probabilities(raw, self.blocks)
 
     def see_table(self, table: TableSchema | None) -> None:
         super().see_table(table)
@@ -105,7 +106,12 @@ class Autoencoder(GenerativeModel):
             raise UserError(
                 "model/reconstruction and model.max_shift are for images; a table has its own error: omit them."
             )
-        self.reconstruction = partial(error_of_rows, table=table)
+        self.blocks = table.blocks()
+        self.register_buffer("places", table.numeric(), persistent=False)
+        self.reconstruction = self._error_of_rows
+
+    def _error_of_rows(self, raw: Tensor, rows: Tensor) -> Tensor:
+        return error_of_rows(raw, rows, self.places, self.blocks)
 
     def averaged_modules(self) -> dict[str, nn.Module]:
         # Without the density, which is fitted again for the averaged weights

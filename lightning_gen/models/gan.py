@@ -1,6 +1,7 @@
 """The generative adversarial network (Goodfellow et al. 2014), in two phases: discriminator and generator."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.data.loader import Batch
-from lightning_gen.data.tables import TableSchema
+from lightning_gen.data.tables import TableSchema, one_hot_categories
 from lightning_gen.errors import UserError
 from lightning_gen.models.adversarial_training import AdversarialModel, Phase
 from lightning_gen.models.base import DecoderFactory, EncoderFactory, OptimizerFactory
@@ -53,7 +54,7 @@ class GAN(AdversarialModel):
         one_pass: the discriminator gets real and generated images in one batch. This matters for batch normalization.
         untrack_in_d_steps: keep the generator's batch-normalization statistics fixed in discriminator updates.
         output: from the decoder's raw output to images: `tanh`, `sigmoid` or `linear`; not used for rows of a table,
-            whose output is that of `TableSchema.straight_through`.
+            whose output is that of `one_hot_categories`.
         conditioning: how the discriminator uses labels in a conditional model, see `Discriminator`.
         auxiliary_weights: the weights of the class loss for (discriminator, generator), for conditioning=auxiliary.
         auxiliary_on_fakes: the discriminator's class loss is on real and on generated images (Odena et al. 2017, eq.
@@ -118,7 +119,7 @@ class GAN(AdversarialModel):
             raise UserError(
                 "model/augment and model/penalty=consistency change images, and these are rows of a table: omit them."
             )
-        self.to_image = table.straight_through
+        self.to_image = partial(one_hot_categories, blocks=table.blocks())
 
     # -- sampling ------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ Unless said otherwise, they take the decoder's raw output and images in [0, 1], 
 x' is the sigmoid of the raw output.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor
 from torch.nn import functional as F
 
-from lightning_gen.data.tables import TableSchema
 from lightning_gen.networks.precision import full_precision
 
 
@@ -30,16 +31,15 @@ def cross_entropy(raw: Tensor, images: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(raw, images, reduction="none").sum(dim=1)
 
 
-def error_of_rows(raw: Tensor, rows: Tensor, table: TableSchema) -> Tensor:
+def error_of_rows(raw: Tensor, rows: Tensor, places: Tensor, blocks: Sequence[slice]) -> Tensor:
     """Squared error of the numeric columns plus cross entropy, in nats, of the categorical ones, [B].
 
-    `raw` and `rows` are [B, ..., D]; the output of a numeric column is its reconstruction, that of a categorical one
-    are logits.
+    `raw` and `rows` are [B, ..., D]. At `places`, int64, are numeric columns, whose output is the reconstruction; at
+    `blocks` categorical ones, whose outputs are logits.
     """
     raw, rows = full_precision(raw).flatten(1), rows.flatten(1)
-    places = table.numeric()
-    error = (raw[:, places] - rows[:, places]).square().sum(dim=1)
-    for block in table.blocks():
+    error = (raw - rows).index_select(1, places).square().sum(dim=1)
+    for block in blocks:
         error = error - (rows[:, block] * raw[:, block].log_softmax(dim=1)).sum(dim=1)
     return error
 

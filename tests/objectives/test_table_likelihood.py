@@ -58,7 +58,7 @@ def test_the_mean_of_the_output_of_a_mean_row_is_that_row(likelihood):
 def test_the_error_of_rows_is_squared_error_plus_cross_entropy():
     raw = torch.tensor([[1.0, 0.0, math.log(2), 0.0, 9.0, 0.0]])
     expected = 0.25 + 1 + math.log(2)  # (1 - 0.5)^2 + (0 + 1)^2, and a probability of 1/2
-    assert error_of_rows(raw.view(1, 1, 1, 6), ROW, TABLE).item() == pytest.approx(expected)
+    assert error_of_rows(raw.view(1, 1, 1, 6), ROW, TABLE.numeric(), TABLE.blocks()).item() == pytest.approx(expected)
 
 
 def test_likelihoods_of_images_and_of_tables_refuse_each_other():
