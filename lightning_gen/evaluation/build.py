@@ -50,6 +50,7 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     """
     options = config.evaluation
     check_projection(options.projection)
+    check_names(options)
     cache_dir = Path(options.cache_dir).expanduser()
     private = is_private(config)
     held_out = HeldOut(data, ResultCache(cache_dir), options.get("held_out"), options.seed, of_training=not private)
@@ -63,21 +64,25 @@ def build_evaluator(config: DictConfig, data: ImageDataModule, device: torch.dev
     if data.train.images.is_floating_point():  # points need no features
         note = "points are compared directly, without features"
         return Evaluator(options.name, note, data, _point_evaluator(options, data), held_out, **shared)
-    check_names(options, data)
+    check_metrics(options, data)
     extractor, note = _extractor(options, data, cache_dir)
     evaluator = _sample_evaluator(options, data, extractor, device, cache_dir, floor=not private)
     of_sampler = tuple(measure for name, measure in OF_SAMPLERS.items() if name in options.metrics)
     return Evaluator(options.name, note, data, evaluator, held_out, _of_encoder(options), of_sampler, **shared)
 
 
-def check_names(options: DictConfig, data: ImageDataModule) -> None:
-    """Raise a UserError for an unknown metric, or one that these images do not allow."""
+def check_names(options: DictConfig) -> None:
+    """Raise a UserError for an unknown metric."""
     known = [*METRICS, *OF_SAMPLERS, *OF_ENCODERS]
     for name in options.metrics:
         if name not in known:
             raise UserError(
                 f"evaluation.metrics: {name} does not exist: use {', '.join(known)}.{did_you_mean(name, known)}"
             )
+
+
+def check_metrics(options: DictConfig, data: ImageDataModule) -> None:
+    """Raise a UserError for a metric that these images do not allow."""
     if "disentanglement" in options.metrics and data.train.factors is None:
         raise UserError(
             "evaluation.metrics: disentanglement needs images with known factors, which "

@@ -17,7 +17,7 @@ def evaluator_and_model(*overrides):
     config = compose([*QUICK, "networks=mlp", *overrides])
     data = build_data(config)
     torch.manual_seed(0)
-    model = build_model(config, data.image_shape).eval()
+    model = build_model(config, data.image_shape, data.table).eval()
     model.see_data(data, fresh=True)
     return build_evaluator(config, data, torch.device("cpu")), model
 
@@ -97,6 +97,8 @@ def test_rows_of_a_table_are_compared_by_their_columns_and_by_classifiers():
     assert evaluator.distance_name() == "eval/energy_distance"
     with pytest.raises(UserError, match="dataset=table has no images"):
         evaluator_and_model("model=gan", *table, "+evaluation.metric.mine=1")
+    with pytest.raises(UserError, match="kidd does not exist"):
+        evaluator_and_model("model=gan", *table, "evaluation.metrics=[kidd]")
 
 
 def test_a_report_keeps_the_first_number_of_a_name():
