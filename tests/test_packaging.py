@@ -58,8 +58,17 @@ def test_an_installed_package_trains_on_two_processes_and_samples(installed, tmp
     """Workers start with the same package, wherever they are started from, and what they print is seen."""
     own = tmp_path / "mine" / "experiment"
     own.mkdir(parents=True)
-    (own / "short.yaml").write_text("# @package _global_\ntrainer: {max_steps: 2}\nevaluation: {num_samples: 20}\n")
-    options = ["model=gan", "networks=mlp", "logger=csv", "hardware=cpu", "trainer.devices=2", "hydra.run.dir=out"]
+    small = "trainer: {max_steps: 2}\nevaluation: {num_samples: 20, held_out: 100}\nreport: false\n"
+    (own / "short.yaml").write_text("# @package _global_\n" + small)
+    options = [
+        "model=gan",
+        "networks=mlp",
+        "networks.encoder.widths=[16]",
+        "logger=csv",
+        "hardware=cpu",
+        "trainer.devices=2",
+        "hydra.run.dir=out",
+    ]
     done = run(installed, tmp_path, "train", "--config-dir", "mine", "experiment=short", *options)
     assert done.returncode == 0, done.stderr
     assert "completed: 2 steps" in done.stdout

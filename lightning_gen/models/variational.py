@@ -1,5 +1,6 @@
 """The base class of the VAEs: a likelihood, an objective, the training step and the metrics of held-out images."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
@@ -19,7 +20,7 @@ from lightning_gen.randomness import Noise, StepNoise
 OutputBias = Literal["default", "data_mean"]
 
 
-class VariationalModel(GenerativeModel):
+class VariationalModel(GenerativeModel, ABC):
     """Trains a decoder p(x|z) and an approximate posterior q(z|x) with a bound on log p(x), in nats per image.
 
     `objective` maps the terms of the bound to the loss. The metrics `elbo`, `reconstruction` and `kl` are those of
@@ -70,9 +71,9 @@ class VariationalModel(GenerativeModel):
 
     # -- the bound -------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:
         """The terms of the objective, from `objective.samples` latents of each image."""
-        raise NotImplementedError
 
     def prepared(self, batch: Batch, noise: StepNoise) -> Tensor:
         """The images [B, C, H, W] that the likelihood scores: for example, binarized ones."""
