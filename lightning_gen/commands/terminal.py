@@ -115,8 +115,9 @@ def next_commands(run: Run, can_sample: bool) -> list[str]:
     same_data = Path("runs", run.config.dataset.name)  # where the next run on these data will be
     if same_data.resolve() in run.path.resolve().parents:
         other = "vae" if run.config.model.name != "vae" else "gan"
-        chosen = next((f" {o}" for o in saved_overrides(run.path) if o.startswith("dataset=")), "")
-        commands.append(f"{program} train model={other}{chosen}")
+        asked = saved_overrides(run.path)
+        chosen = [o for o in asked if o.startswith(("dataset=", "dataset.")) or o == "networks=mlp"]
+        commands.append(f"{program} train {shlex.join([f'model={other}', *chosen])}")
         commands.append(f"{program} compare {shlex.quote(str(same_data))}")
     return commands
 

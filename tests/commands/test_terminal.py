@@ -52,6 +52,10 @@ def test_what_can_be_done_next(run, monkeypatch):
         "lightning-gen train model=vae",
         "lightning-gen compare runs/digits",
     ]
+    asked = ["model=gan", "seed=3", "dataset=table", "dataset.path=a file.csv", "networks=mlp"]
+    (run.path / ".hydra" / "overrides.yaml").write_text("\n".join(f"- {override}" for override in asked))
+    of_rows = "lightning-gen train model=vae dataset=table 'dataset.path=a file.csv' networks=mlp"
+    assert of_rows in next_commands(run, can_sample=True)
     (run.path / "report.html").touch()
     monkeypatch.chdir("/")  # other runs will be in other folders
     assert next_commands(run, can_sample=False) == []
