@@ -1,5 +1,9 @@
 """The recipes are the published ones: parameters, batches, learning rates, what is normalized."""
 
+import runpy
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch.nn.utils.parametrize import is_parametrized
@@ -8,6 +12,8 @@ from lightning_gen.config.build import build_model
 from lightning_gen.config.compose import compose
 from lightning_gen.networks.spectral import NORMALIZED
 from tests.helpers import make_run
+
+ROOT = Path(__file__).parents[2]
 
 
 def recipe(name, *overrides):
@@ -129,3 +135,14 @@ def test_stylegan2_ada_is_the_authors_configuration():
     assert (networks.encoder.architecture, networks.encoder.minibatch_std) == ("orig", 32)
     assert (networks.encoder.channel_base, networks.decoder.mapping_layers) == (32768, 2)
     assert (networks.decoder.noise, networks.decoder.style_mixing) == ("fresh", 0)
+
+
+def test_sngan_is_step_by_step_a_loop_of_plain_pytorch(tmp_path):
+    both = runpy.run_path(str(ROOT / "benchmarks" / "sngan_by_hand.py"))["both"]
+    images = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "random.npz", images=images)
+    narrow = ("networks.encoder.width=8", "networks.decoder.width=8", "model.generator_batch_size=16")
+    data = ("dataset=arrays", f"dataset.path={tmp_path}/random.npz", "dataset.batch_size=8", "evaluation.nll.k=0")
+    ours, plain = both(tmp_path / "run", 5, [*narrow, *data, "evaluation.projection=null"])
+    assert len(ours) == 5
+    torch.testing.assert_close(torch.tensor(ours), torch.tensor(plain), rtol=0, atol=1e-4)
