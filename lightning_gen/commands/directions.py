@@ -119,11 +119,9 @@ def _edit(
     """Move given images, or the first test images, along one direction or each of them."""
     chosen = None if how.direction is None else found.index(how.direction)
     images, labels, names = given_images(paths, data)
-    images, labels, names = (
-        images[:MOST_EDITED],
-        None if labels is None else labels[:MOST_EDITED],
-        names[:MOST_EDITED],
-    )
+    if len(images) > MOST_EDITED:
+        console().print(f"hint: of {len(images)} images the first {MOST_EDITED} are edited.")
+        images, names = images[:MOST_EDITED], names[:MOST_EDITED]
     points, given = _points_of_images(space, images, labels, how.seed)
     grid = edits(space, found, images, points, given, names, how.strength, chosen)
     to.draw(grid, to.folder / f"{how.method}_edited.png")

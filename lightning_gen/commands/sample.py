@@ -28,7 +28,7 @@ from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.run import Run
 
 SMALLEST_FILE = 4096  # bytes that a file takes on a disk
-OF_TABLES = ("csv", "parquet")
+OF_TABLES = ("csv", "parquet")  # formats of rows of a table
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
     """Raise a UserError if so many images do not fit into the memory, or as files onto the disk."""
     values = count * math.prod(shape)
     if format in OF_TABLES:
+        # as float32, as numbers in float64, and what a file is written from
         needed, free, room = 24 * values, free_host_memory(), "of memory are free: draw fewer"
     elif format == "png" and shape != POINTS:
         needed, free, room = max(values, count * SMALLEST_FILE), free_disk(out), f"of {out} are free: draw fewer"

@@ -177,8 +177,8 @@ def add_distances(
     if data.train.images[0].numel() <= MOST_VALUES:
         seen, known = (torch.cat([batch.images.flatten(1) for batch in some]) for some in (batches(), training()))
         distance = neighbour_distance(seen, known, neighbours)
-        kind = "pixels" if model.table is None else "rows"
-        scores.add(f"nearest_{kind}", distance, f"{nearest} {'images' if kind == 'pixels' else kind}, no model")
+        name, kind = ("nearest_pixels", "images") if model.table is None else ("nearest_rows", "rows")
+        scores.add(name, distance, f"{nearest} {kind}, no model")
 
 
 def ordinal(number: int) -> str:

@@ -162,6 +162,8 @@ def _of_classes(
     labels = _classified(space, data, points) if own is None else own.to(points.device)
     counts = torch.bincount(labels, minlength=len(names))
     kept = (counts > 0).nonzero()[:, 0]  # a GAN may have lost some
+    if len(kept) < 2:
+        raise UserError(f"--method classes: all samples of this model are of the class {names[int(kept[0])]}.")
     position = torch.cumsum(counts > 0, dim=0) - 1
     return tuple(names[k] for k in kept.tolist()), class_differences(points, position[labels], len(kept))
 

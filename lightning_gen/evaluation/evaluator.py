@@ -132,7 +132,9 @@ class Evaluator:
         return pictures
 
     def distance_name(self) -> str:
-        """The metric that compares samples with real data: `eval/fid_classifier`, otherwise `eval/energy_distance`.
+        """The metric that compares samples with real data.
+
+        `eval/fid_classifier` or that of another extractor; `eval/energy_distance` of points and rows of a table.
 
         Raises:
             UserError: the Frechet distance is not among the metrics.

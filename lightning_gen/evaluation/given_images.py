@@ -13,22 +13,24 @@ from lightning_gen.errors import UserError
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.pictures import to_float
 
-TEST_IMAGES = 8  # without files
+TEST_IMAGES = 8  # that are used if the user names none
 
 
 def given_images(paths: Sequence[Path], data: ImageDataModule) -> tuple[Tensor, Tensor | None, list[str]]:
     """Images float [N, C, H, W] in [0, 1], their labels [N] if they are known, and their names.
 
-    Without paths they are the first test images. An image of another size is cropped to its central square and
-    resized; a folder stands for the images in it.
+    Without paths they are the first `TEST_IMAGES` test images. A folder stands for the images in it. For a model of
+    square images, an image of another size is cropped to its central square and resized.
 
     Raises:
-        UserError: a path is not an image or a folder of images, or has another shape than square images allow.
+        UserError: a path is not an image or a folder of images, or has another size than the images of the model,
+            which are not square.
     """
     if not paths:
         test = data.test
         labels = None if test.labels is None else test.labels[:TEST_IMAGES]
-        return to_float(test.images[:TEST_IMAGES]), labels, [f"test {index}" for index in range(TEST_IMAGES)]
+        images = to_float(test.images[:TEST_IMAGES])
+        return images, labels, [f"test {index}" for index in range(len(images))]
     files = [file for path in paths for file in _files(path)]
     return torch.stack([_read(file, data.image_shape) for file in files]), None, [file.stem for file in files]
 

@@ -83,7 +83,10 @@ def class_differences(points: Tensor, labels: Tensor, classes: int) -> Found:
     Args:
         points: [N, D].
         labels: int64 [N].
-        classes: the number of classes, which all have points.
+        classes: the number of classes, 2 or more.
+
+    Raises:
+        ValueError: a class has no points.
     """
     means = class_means(points, labels, classes)
     share = torch.bincount(labels, minlength=classes).double()[:, None] / len(labels)

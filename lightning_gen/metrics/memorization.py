@@ -12,7 +12,7 @@ from lightning_gen.metrics.neighbours import nearest
 from lightning_gen.pictures import Grid, to_float, to_uint8
 
 NEAREST = ("nearest", "second", "third")
-COPY = 3  # a copy is so many times closer to its nearest training image than to the next one
+COPY = 3  # an image is a copy if it is this many times closer to its nearest training image than to the next one
 PIXELS = 2**24  # of training images in memory at once
 
 
@@ -23,10 +23,10 @@ class Nearness:
     Attributes:
         distance: of each image to its nearest training image, float64 [N].
         authentic: percentage of authentic images; see ``authenticity``.
-        copies: percentage of copies: images at least three times closer to their nearest training image than to the
+        copies: percentage of copies: images more than three times closer to their nearest training image than to the
             second nearest (Yoon et al. 2023, "Diffusion probabilistic models generalize when they fail to memorize";
-            Gu et al. 2023, "On memorization in diffusion models"). A blurred image, which is close to
-            many training images, is none.
+            Gu et al. 2023, "On memorization in diffusion models"). A blurred image does not count, because it is
+            close to many training images; neither does a copy of an image that the training set has twice.
     """
 
     distance: Tensor

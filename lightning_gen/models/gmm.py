@@ -242,10 +242,10 @@ class GMM(GenerativeModel):
 
     @torch.no_grad()
     def pictures(self, images: Tensor, labels: Tensor | None = None) -> dict[str, Picture]:
-        weights, order = self.mixture.log_weights.exp().sort(descending=True)
-        means, count = self.decode(self.mixture.means[order]).float(), len(order)
         if self.table is not None:
             return super().pictures(images, labels)
+        weights, order = self.mixture.log_weights.exp().sort(descending=True)
+        means, count = self.decode(self.mixture.means[order]).float(), len(order)
         if tuple(self.image_shape) == POINTS:
             title = f"The means of {count} components, and real points"
             shown: Picture = Points({"means": means.flatten(1)}, title, images.flatten(1))

@@ -153,18 +153,19 @@ class StepModule(LightningModule):
         return taken
 
     def put_losses(self, losses: Losses) -> None:
-        """Put back what `take_losses` took."""
+        """Put back what `take_losses` took; what has been kept since then is dropped."""
         self._losses = losses
 
     def step_constants(self) -> tuple[Any, ...] | None:
-        """All that may differ between two steps and is not in a tensor; steps with the same make the same operations.
+        """Everything besides tensors that a step depends on, hashable; None: the step must not be replayed.
 
-        `trainer.cuda_graphs` asks, at the beginning of each step. None: the step must not be replayed.
+        Two steps with the same constants compute the same operations on the same tensors, so `trainer.cuda_graphs`
+        replays one as the other. Called at the beginning of each step.
         """
         return None
 
     def scheduled_values(self) -> tuple[float, ...]:
-        """The present values of all numbers that follow the images seen."""
+        """The present values of all numbers, of the model and of its optimizers, that follow the images seen."""
         numbers = list(self.scheduled.values())
         for optimizer in getattr(self.trainer, "optimizers", []):
             numbers += getattr(optimizer, "scheduled", {}).values()
@@ -269,7 +270,7 @@ class StepModule(LightningModule):
                 rate = group.setdefault("initial_lr", group["lr"]) * factor
                 if not isinstance(group["lr"], Tensor):
                     group["lr"] = rate
-                elif rate != group.get("rate"):  # see `trainer.cuda_graphs`
+                elif rate != group.get("rate"):  # a tensor that recorded steps read, see `rates_on_device`
                     group["lr"].fill_(rate)
                     group["rate"] = rate
 

@@ -6,6 +6,7 @@ same memory and with the random numbers of the step that is due. Weights, step c
 without graphs (docs/speed.md says where they are the same to the bit).
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from lightning_gen.models.base import GenerativeModel
 
 WARM_UP = 3  # ordinary steps of each kind before one is recorded, in which libraries and optimizers allocate memory
 MOST_GRAPHS = 8  # each has memory of its own
+MOST_KINDS = 1000  # that are counted: a number that follows a schedule makes each step another kind
+HINT_AFTER = 100  # steps of which none was replayed
 
 MakeStep = Callable[[GenerativeModel, Batch, int], None]  # makes one step from a batch, the number of the call
 
@@ -35,33 +38,52 @@ class Recorded(NamedTuple):
 class StepGraphs:
     """Makes training steps, each by an ordinary call or as a graph.
 
-    A step is replayed where the model says that it makes the same operations as one before, see
-    `StepModule.step_constants`. A step whose scalars are logged is an ordinary one.
+    Steps are of one kind if they have the same `StepModule.step_constants` and the same shape of images. A kind is
+    recorded after `WARM_UP` ordinary steps and replayed from then on. A step whose scalars are logged, or for which
+    the model gives no constants, is an ordinary one.
+
+    Attributes:
+        ordinary: the number of steps that were not replayed.
+        replayed: the number of steps that were.
     """
 
     def __init__(self, make_step: MakeStep) -> None:
         self.make_step = make_step
         self.recorded: dict[Hashable, Recorded] = {}
-        self.replayed = 0  # steps that were replayed
-        self._seen: Counter[Hashable] = Counter()
+        self.ordinary, self.replayed = 0, 0
+        self._seen: Counter[Hashable] = Counter()  # ordinary steps, by their kind
 
     def __call__(self, model: GenerativeModel, batch: Batch, call: int) -> None:
         constants = None if model.logging else model.step_constants()
         kind = (constants, batch.images.shape)
         if kind in self.recorded:
             self.replay(model, self.recorded[kind], batch)
+            self.replayed += 1
             return
-        self._seen[kind] += constants is not None
-        if self._seen[kind] > WARM_UP and len(self.recorded) < MOST_GRAPHS:
+        if constants is not None and self._due(kind):
             self.recorded[kind] = self.record(model, batch, call)
         else:
             self.make_step(model, batch, call)
+        self.ordinary += 1
+        if self.ordinary == HINT_AFTER and not self.recorded:
+            print(
+                f"hint: trainer.cuda_graphs=true: none of {HINT_AFTER} steps could be recorded; docs/speed.md says "
+                "which can be.",
+                file=sys.stderr,
+            )
+
+    def _due(self, kind: Hashable) -> bool:
+        """Count an ordinary step of this kind, and say whether it is the one to record."""
+        if len(self._seen) == MOST_KINDS:
+            self._seen.clear()
+        self._seen[kind] += 1
+        return self._seen[kind] > WARM_UP and len(self.recorded) < MOST_GRAPHS
 
     def record(self, model: GenerativeModel, batch: Batch, call: int) -> Recorded:
         """Make a step and record it.
 
         Raises:
-            UserError: the step waits for the device, so that it cannot be recorded.
+            UserError: the step cannot be recorded, because it waits for the device or needs more memory.
         """
         graph = torch.cuda.CUDAGraph()
         for generator in model.noise.generators():
@@ -86,7 +108,7 @@ class StepGraphs:
         return recorded
 
     def replay(self, model: GenerativeModel, recorded: Recorded, batch: Batch) -> None:
-        """Make a step as one before, and count it."""
+        """Make a step from this batch by the operations of a recorded one, and count it in the model."""
         recorded.batch.images.copy_(batch.images)
         if recorded.batch.labels is not None:
             recorded.batch.labels.copy_(batch.labels)  # type: ignore[arg-type]
@@ -96,15 +118,16 @@ class StepGraphs:
         first: Any = optimizers_of(model)[0]
         first._on_before_step()  # Lightning counts steps here, see `count_first`
         first._on_after_step()
-        self.replayed += 1
 
 
 def keep_losses(model: GenerativeModel, recorded: Recorded) -> None:
+    """Keep copies of the losses of this step, because the next replay writes to the same memory."""
     for phase, loss in recorded.losses.items():
         model.keep_loss(phase, loss.clone())
 
 
 def optimizers_of(model: GenerativeModel) -> list[Any]:
+    """Lightning's wrappers of the optimizers, always as a list."""
     optimizers = model.optimizers()
     return optimizers if isinstance(optimizers, list) else [optimizers]
 

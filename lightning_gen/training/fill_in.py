@@ -11,7 +11,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.likelihoods import Bernoulli
 from lightning_gen.runs.loading import load_model
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import Run, saved_overrides
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:
@@ -46,9 +46,14 @@ def fill_in(run: Run, data: ImageDataModule) -> None:
 
 
 def _choose_table_likelihood(run: Run) -> None:
-    """Replace the default likelihood of a VAE, which is for images, by that of tables."""
+    """Replace the default likelihood of a VAE, which is for images, by that of tables.
+
+    One that was asked for stays, and the model refuses it.
+    """
     model = run.config.model
     if (model.get("likelihood") or {}).get("_target_") != f"{Bernoulli.__module__}.{Bernoulli.__name__}":
+        return
+    if any(override.startswith("model/likelihood=") for override in saved_overrides(run.path)):
         return
     with open_dict(run.config):
         model.likelihood = OmegaConf.load(config_dir() / "model" / "likelihood" / "table.yaml")

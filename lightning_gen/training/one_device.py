@@ -60,7 +60,7 @@ class OneDevice(SingleDeviceStrategy):
     Args:
         device: where to train.
         most: the most steps in one call; None: no limit but time.
-        graphs: replay steps as CUDA graphs.
+        graphs: replay steps as CUDA graphs, see `StepGraphs`.
     """
 
     takes_streams = True
@@ -100,6 +100,7 @@ class OneDevice(SingleDeviceStrategy):
         (self.graphs or self.make_step)(model, batch, call)
 
     def make_step(self, model: GenerativeModel, batch: Batch, call: int) -> None:
+        """Make one step by an ordinary call of the model's `training_step`, and its update."""
         with self.precision_plugin.train_step_context():
             loss = model.training_step(batch, call)
         if loss is not None:  # the model has one optimizer and leaves the rest to its caller

@@ -84,10 +84,10 @@ def strategy_of(trainer: DictConfig, model: Any, processes: int) -> str:
 
 
 def check_graphs(trainer: DictConfig, accelerator: str, most: int | None) -> None:
-    """Check `trainer.cuda_graphs=true`.
+    """Check that `trainer.cuda_graphs=true` is possible; `most` is the result of `steps_per_call`.
 
     Raises:
-        UserError: not one NVIDIA GPU, or something acts on every step.
+        UserError: it is not one NVIDIA GPU, something acts on every step, or gradients are scaled.
     """
     if accelerator != "cuda":
         raise UserError(f"trainer.cuda_graphs=true needs an NVIDIA GPU, and this is {accelerator}: set it to false.")

@@ -46,6 +46,10 @@ def test_images_are_edited_along_the_direction_of_a_class(run, tmp_path):
     every = Image.open(tmp_path / "classes_edited.png")
     call(run.path, "--method", "classes", "--direction", "9", "-o", tmp_path)  # the first test images
     assert Image.open(tmp_path / "classes_edited.png").height > every.height
+    for index in range(13):
+        Image.fromarray(np.full((8, 8), 10 * index, np.uint8)).save(tmp_path / f"many{index}.png")
+    many = sorted(tmp_path.glob("many*.png"))
+    assert "of 13 images the first 12 are edited" in call(run.path, *many, "--count", "1", "-o", tmp_path)
     with pytest.raises(UserError, match="--direction 99 does not exist"):
         call(run.path, "--method", "classes", "--direction", "99")
     with pytest.raises(UserError, match=r"there\.png cannot be used: No such file"):

@@ -20,7 +20,8 @@ from lightning_gen.models.use import draw_samples
 from lightning_gen.runs.loading import load_model
 from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.trained import load
-from tests.helpers import resume_run, train_run
+from lightning_gen.training.train import prepare
+from tests.helpers import make_run, resume_run, train_run
 
 OPTIONS = (
     *("model=vae", "networks=mlp", "networks.encoder.widths=[16]", "dataset=table", "dataset.path=sklearn:iris"),
@@ -54,6 +55,15 @@ def test_a_table_that_has_changed_is_noticed(run):
     changed = TableSchema((first._replace(mean=first.mean + 0.1), *others))
     with pytest.raises(UserError, match="resume: the columns of the table, or their training rows"):
         check_checkpoint(model.image_shape, model.state_dict(), state, changed)
+
+
+def test_a_likelihood_of_images_that_was_asked_for_is_not_replaced_in_silence(run, tmp_path):
+    assert run.config.model.likelihood._target_.endswith("TableLikelihood")
+    other = make_run(tmp_path, *OPTIONS, "model/likelihood=bernoulli")
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model/likelihood=bernoulli\n")
+    with pytest.raises(UserError, match=r"Bernoulli is for images.*omit it"):
+        prepare(other)
 
 
 def test_samples_are_written_in_the_units_of_the_data(run, tmp_path):

@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_gen.config.build import build_model
 from lightning_gen.errors import UserError
+from lightning_gen.evaluation import directions
 from lightning_gen.evaluation.directions import find_directions
 from lightning_gen.evaluation.latent_space import first_layers, space_of
 from tests.helpers import composed, quick
@@ -74,14 +75,14 @@ def test_sefa_of_a_generator_with_a_known_matrix():
         first.weight.zero_()
         first.weight[:3, :3] = torch.diag(torch.tensor([1.0, 3.0, 2.0]))
     data = SimpleNamespace(train=SimpleNamespace(classes=()), dataset="nothing")
-    directions = find_directions(found, data, "sefa", 3)
-    torch.testing.assert_close(directions.vectors, torch.eye(4)[[1, 2, 0]])
-    torch.testing.assert_close(directions.importance, torch.tensor([9.0, 4, 1]) / 14)
-    torch.testing.assert_close(directions.deviations, torch.ones(3), rtol=0.05, atol=0)
-    assert directions.step(0, 2.0).tolist() == pytest.approx([0, 2 * directions.deviations[0].item(), 0, 0])
+    three = find_directions(found, data, "sefa", 3)
+    torch.testing.assert_close(three.vectors, torch.eye(4)[[1, 2, 0]])
+    torch.testing.assert_close(three.importance, torch.tensor([9.0, 4, 1]) / 14)
+    torch.testing.assert_close(three.deviations, torch.ones(3), rtol=0.05, atol=0)
+    assert three.step(0, 2.0).tolist() == pytest.approx([0, 2 * three.deviations[0].item(), 0, 0])
 
 
-def test_what_a_model_cannot_have_is_told():
+def test_what_a_model_cannot_have_is_told(monkeypatch):
     with pytest.raises(UserError, match="points or rows of a table"):
         space("networks=mlp", shape=(1, 1, 2))
     data = SimpleNamespace(
@@ -90,6 +91,10 @@ def test_what_a_model_cannot_have_is_told():
     with pytest.raises(UserError, match="vary equally in all directions"):
         find_directions(space("networks=mlp"), data, "pca", 3)
     with pytest.raises(UserError, match="dataset=x has no class labels"):
+        find_directions(space("networks=mlp"), data, "classes", 3)
+    monkeypatch.setattr(directions, "_classified", lambda space, data, points: torch.ones(len(points)).long())
+    data.train.classes = ("cat", "dog")
+    with pytest.raises(UserError, match="all samples of this model are of the class dog"):
         find_directions(space("networks=mlp"), data, "classes", 3)
     with pytest.raises(UserError, match="this model is given the class"):
         find_directions(space("networks=mlp", "conditional=true"), data, "classes", 3)

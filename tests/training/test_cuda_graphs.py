@@ -1,13 +1,18 @@
-"""Steps that are replayed as CUDA graphs give what ordinary steps give. Needs an NVIDIA GPU, but for the refusals."""
+"""Steps that are replayed as CUDA graphs give what ordinary steps give. Most tests need an NVIDIA GPU."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
+from lightning_gen.training import cuda_graphs
 from lightning_gen.training.cuda_graphs import StepGraphs
 from lightning_gen.training.train import prepare, train
-from tests.helpers import assert_same, logged, make_run, train_run
+from lightning_gen.training.trainer import check_graphs
+from tests.helpers import assert_same, composed, logged, make_run, train_run
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -103,16 +108,49 @@ def test_a_cpu_has_no_graphs(tmp_path):
         prepare(make_run(tmp_path, "model=vae", GRAPHS))
 
 
-@gpu
 @pytest.mark.parametrize(
-    "option", ["trainer.steps_per_call=1", "trainer.precision=16-mixed", "trainer.profiler=simple"]
+    ("precision", "most", "message"), [("32-true", 1, "no trainer.profiler"), ("16-mixed", None, "float16")]
 )
-def test_what_does_not_go_together_with_graphs(tmp_path, option):
-    with pytest.raises(UserError, match="cuda_graphs"):
-        prepare(make_run(tmp_path, "model=vae", "hardware=auto", GRAPHS, option))
+def test_what_does_not_go_together_with_graphs(precision, most, message):
+    with pytest.raises(UserError, match=message):
+        check_graphs(composed(f"trainer.precision={precision}").trainer, "cuda", most)
 
 
 @gpu
 def test_other_optimizers_are_refused(tmp_path):
     with pytest.raises(UserError, match="fused"):
         train_run(tmp_path, *GPU, "model=vae", "networks=mlp", GRAPHS, "model.optimizer.fused=false")
+
+
+# -- which steps are recorded and replayed: without a GPU -----------------------------------------------------------
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """A function that makes steps with these constants, and says how each was made."""
+    how = []
+    monkeypatch.setattr(StepGraphs, "record", lambda *of: how.append("recorded"))
+    monkeypatch.setattr(StepGraphs, "replay", lambda *of: how.append("replayed"))
+    graphs, batch = StepGraphs(lambda *of: how.append("ordinary")), Batch(torch.zeros(2, 1, 4, 4), None)
+
+    def make(*constants, logging=False):
+        how.clear()
+        for one in constants:
+            graphs(SimpleNamespace(logging=logging, step_constants=lambda one=one: one), batch, 0)
+        return how, graphs
+
+    return make
+
+
+def test_a_step_is_recorded_after_its_warm_up_and_then_replayed(made):
+    assert made(*5 * [(1.0,)])[0] == ["ordinary"] * 3 + ["recorded", "replayed"]
+    assert made(None, (2.0,), (1.0,))[0] == ["ordinary", "ordinary", "replayed"]
+    assert made((1.0,), logging=True)[0] == ["ordinary"]
+
+
+def test_steps_that_all_differ_need_no_memory_and_are_told(made, monkeypatch, capsys):
+    monkeypatch.setattr(cuda_graphs, "MOST_KINDS", 20)
+    how, graphs = made(*((float(step),) for step in range(150)))
+    assert set(how) == {"ordinary"}
+    assert len(graphs._seen) <= 20
+    assert capsys.readouterr().err.count("none of 100 steps could be recorded") == 1
