@@ -1,17 +1,12 @@
-"""lightning-gen: train generative models, evaluate, compare and sample them, and inspect data sets.
+"""The arguments of the commands that use the model of a run.
 
-All commands except `train` and `data` take run directories and nothing else.
+Each function imports its command only when it is called, so that `lightning-gen --help` is fast.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-
-from lightning_gen.errors import UserError
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, such as runs/latest.")]
 Checkpoint = Annotated[str, typer.Option(help="best, last, or the path of a checkpoint.")]
@@ -22,12 +17,6 @@ Prior = Annotated[
 ]
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def train(context: typer.Context) -> None:
-    """Train a model, with overrides such as model=vae dataset=mnist. The same as python train.py."""
-
-
-@app.command()
 def evaluate(
     run: RunArgument,
     overrides: Annotated[
@@ -42,86 +31,6 @@ def evaluate(
     evaluate_run(run, overrides or [], prior)
 
 
-@app.command()
-def compare(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run directories, or folders that contain some.")
-    ],
-    csv: Annotated[Path | None, typer.Option(help="Write the table to this CSV file.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-) -> None:
-    """Print a table of runs against metrics: seeds averaged, best values marked, one column per protocol."""
-    from lightning_gen.commands.compare import compare_runs
-
-    compare_runs(runs, csv, markdown)
-
-
-@app.command()
-def leaderboard(
-    runs: Annotated[list[Path], typer.Argument(metavar="SWEEP...", help="The folder of a search, or any runs.")],
-    metric: Annotated[
-        list[str] | None, typer.Option(help="Order by this metric, such as eval/kid; several: by the Pareto front.")
-    ] = None,
-    plots: Annotated[bool, typer.Option(help="Write plots into the folder leaderboard/.")] = True,
-) -> None:
-    """Print the trials of a search in order, with the best one's command, and plot what the search found."""
-    from lightning_gen.commands.leaderboard import show_leaderboard
-
-    show_leaderboard(runs, metric or [], plots)
-
-
-@app.command()
-def report(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN|SWEEP...", help="Run directories, or folders that contain some.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file to write.")] = Path("report.html"),
-) -> None:
-    """Write one HTML page of runs or of a search: curves, pictures over time, metrics, how to run it again."""
-    from lightning_gen.commands.report import write_report
-
-    print(write_report(runs, out))
-
-
-@app.command()
-def watch(
-    run: RunArgument,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8321,
-) -> None:
-    """Serve the page of a run on this machine, refreshed while it trains, and print its address."""
-    from lightning_gen.commands.watch import watch as serve
-
-    serve(run, port)
-
-
-@app.command()
-def runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder that holds runs.")] = Path("runs"),
-) -> None:
-    """Print a table of all runs in a folder, the newest first, and write it to index.html in that folder."""
-    from lightning_gen.commands.runs import list_runs
-
-    list_runs(folder)
-
-
-@app.command()
-def dashboard(
-    project: Annotated[str, typer.Option(help="The project in wandb.")] = "lightning_gen",
-    entity: Annotated[str | None, typer.Option(help="User or team in wandb; by default your own.")] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="What to write, like lightning_gen/commands/dashboard.yaml, the default.")
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Without a login, write the specification into this folder.")
-    ] = Path("dashboard"),
-) -> None:
-    """Write a workspace and a comparison report to wandb; without a login, to JSON files."""
-    from lightning_gen.commands.dashboard import write_dashboard
-
-    print("\n".join(write_dashboard(project, entity, file, out)))
-
-
-@app.command()
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images or rows.")] = 64,
@@ -151,7 +60,6 @@ def sample(
     print(sample_run(run, checkpoint, count, out, format, Draw(seed, prior, label, truncation)))
 
 
-@app.command("fit-prior")
 def fit_prior(
     run: RunArgument,
     kind: Annotated[Kind, typer.Option(help="A Gaussian, a mixture of Gaussians, a second VAE, or a flow.")] = "gmm",
@@ -164,7 +72,6 @@ def fit_prior(
     print(command.fit_prior(run, checkpoint, kind, components))
 
 
-@app.command()
 def probe(
     run: RunArgument,
     labels: Annotated[int | None, typer.Option(min=10, help="Learn from only this many labels.")] = None,
@@ -176,7 +83,6 @@ def probe(
     probe_run(run, checkpoint, labels)
 
 
-@app.command()
 def audit(
     run: RunArgument,
     shadows: Annotated[
@@ -195,7 +101,6 @@ def audit(
     audit_run(run, checkpoint, shadows or [], Protocol(images, samples, draws, seed))
 
 
-@app.command()
 def latents(
     run: RunArgument,
     projection: Annotated[
@@ -209,7 +114,6 @@ def latents(
     print(draw_latents(run, checkpoint, projection))
 
 
-@app.command()
 def directions(
     run: RunArgument,
     images: Annotated[
@@ -239,7 +143,6 @@ def directions(
     directions_of_run(run, images or [], Options(method, count, direction, strength, seed, checkpoint, out))
 
 
-@app.command()
 def invert(
     run: RunArgument,
     images: Annotated[
@@ -266,7 +169,6 @@ def invert(
     invert_images(run, images or [], search, seed, checkpoint, out)
 
 
-@app.command()
 def anomalies(
     run: RunArgument,
     overrides: Annotated[
@@ -292,7 +194,6 @@ def anomalies(
     find_anomalies(run, options)
 
 
-@app.command()
 def augment(
     run: RunArgument,
     labels: Annotated[
@@ -309,23 +210,6 @@ def augment(
     augment_run(run, checkpoint, numbers_of(labels), seeds, generated, steps)
 
 
-@app.command()
-def data(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="mnist, image_folder, ...: an option of dataset=.")
-    ],
-    overrides: Annotated[list[str] | None, typer.Argument(help="dataset.root=DIR dataset.size=64 ...")] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="The PNG file to write; by default samples/data_NAME.png.")
-    ] = None,
-) -> None:
-    """Show what is in a data set, without training: counts, shape, classes, values, memory, speed and a picture."""
-    from lightning_gen.commands.data import describe_data
-
-    describe_data(dataset, overrides or [], out)
-
-
-@app.command()
 def export(
     run: RunArgument,
     format: Annotated[
@@ -345,17 +229,3 @@ def export(
     from lightning_gen.commands.export import export_run
 
     print(export_run(run, checkpoint, format, out, upload))
-
-
-def main() -> None:
-    """The command lightning-gen. A mistake prints one or two lines on standard error, with exit code 2."""
-    if sys.argv[1:2] == ["train"]:
-        from lightning_gen.commands import train as training
-
-        training.main(sys.argv[2:])
-        return
-    try:
-        app()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
