@@ -60,7 +60,7 @@ class Column(NamedTuple):
         different, place = np.unique(values.astype(str), return_inverse=True)
         unknown = next((value for value in different.tolist() if value not in positions), None)
         if unknown is not None:
-            raise UserError(f"column {self.name!r}: {unknown!r} is none of its {len(self.values)} categories.")
+            raise UserError(f"column {self.name!r}: {unknown!r} is not one of its {len(self.values)} categories.")
         return np.array([positions[value] for value in different.tolist()], dtype=np.int64)[place.reshape(-1)]
 
     def decode(self, floats: np.ndarray) -> np.ndarray:

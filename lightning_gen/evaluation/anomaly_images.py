@@ -92,7 +92,7 @@ def rows_of(other: ImageDataModule, table: TableSchema) -> ImageSet:
     """All rows of another table, encoded as those of this `table` are.
 
     Raises:
-        UserError: it is no table, or its columns are not those of this table.
+        UserError: it is not a table, or its columns are not those of this table.
     """
     if other.table is None:
         raise UserError("--data: the run has rows of a table: use --data table dataset.path=FILE.csv.")

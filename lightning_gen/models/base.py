@@ -152,6 +152,10 @@ class GenerativeModel(StepModule):
     def fit_density(self, batches: Callable[[], Any]) -> None:
         """Fit the density that sampling needs to the codes of real images; by default there is none."""
 
+    def sample_rows(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Rows of the table, float [count, 1, 1, D], drawn from the prior; by default the decoded codes."""
+        return self._images(self.sample_latents(count, generator))
+
     def see_table(self, table: TableSchema | None) -> None:
         """Take the columns of a table, or None for images; called once, when the model is built.
 
@@ -223,6 +227,8 @@ class GenerativeModel(StepModule):
             generator: draws the random numbers; a CPU generator gives the same ones on every device.
             labels: int64 [count], for a conditional model; None: drawn uniformly.
         """
+        if self.table is not None:
+            return self.sample_rows(count, generator)
         return self._images(self.sample_latents(count, generator, labels))
 
     @torch.no_grad()

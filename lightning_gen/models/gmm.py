@@ -114,11 +114,8 @@ class GMM(GenerativeModel):
         images = self.space.images(latents).view(-1, *self.image_shape)
         return images.clamp(0, 1) if self.table is None else images
 
-    @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
-        """As for every model; rows of a table have the noise outside of the principal components, too."""
-        if self.table is None:
-            return super().sample(count, generator, labels)
+    def sample_rows(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Draws from p(x), with the noise outside of the principal components."""
         return self.simulated(count, GeneratorNoise(generator)).float()
 
     def densities(self, batch: Batch, noise: StepNoise) -> Densities:

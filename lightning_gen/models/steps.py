@@ -148,7 +148,7 @@ class StepModule(LightningModule):
             self.diverged()
 
     def take_losses(self) -> Losses:
-        """The losses that are kept; from now on there are none."""
+        """The losses that are kept, which are removed from the model."""
         taken, self._losses = self._losses, defaultdict(list)
         return taken
 

@@ -143,11 +143,8 @@ class VAE(VariationalModel):
         normal = noise.normal((count, self.latent_dim), self.device)
         return self.prior(normal, noise.uniform((count,), self.device), self.posterior_of)
 
-    @torch.no_grad()
-    def sample(self, count: int, generator: torch.Generator | None = None, labels: Tensor | None = None) -> Tensor:
-        """As for every model; rows of a table are draws from p(x|z), because its mean varies too little."""
-        if self.table is None:
-            return super().sample(count, generator, labels)
+    def sample_rows(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Draws from p(x|z), because its mean varies too little."""
         codes = self.sample_codes(count, generator)
         return self.simulated(codes, None, GeneratorNoise(generator, self.dtype)).float()  # type: ignore[arg-type]
 

@@ -8,7 +8,7 @@ POINTS: ImageShape = (1, 1, 2)  # points in the plane are images of one row and 
 
 
 def is_vector(image_shape: ImageShape) -> bool:
-    """Whether these are no images: points in the plane, or rows of a table [1, 1, D]."""
+    """Whether these are points in the plane or rows of a table, [1, 1, D], and not images."""
     return tuple(image_shape[:2]) == (1, 1)
 
 

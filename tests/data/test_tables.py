@@ -41,7 +41,7 @@ def test_a_schema_survives_json():
 
 
 def test_an_unknown_category_and_a_missing_column_are_told():
-    with pytest.raises(UserError, match=r"column 'city': 'Oslo' is none of its 3 categories"):
+    with pytest.raises(UserError, match=r"column 'city': 'Oslo' is not one of its 3 categories"):
         SCHEMA.encode(COLUMNS | {"city": np.array(["Ulm", "Oslo"])})
     with pytest.raises(UserError, match=r"column 'size' is missing"):
         SCHEMA.encode({"age": COLUMNS["age"], "city": COLUMNS["city"]})
