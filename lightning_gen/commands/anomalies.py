@@ -67,6 +67,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
             raise UserError(f"anomalies is for images, and dataset={data.dataset} has points in the plane.")
         for one in (model, background):
             if one is not None:
+                one.check_table(data)
                 one.see_data(data, fresh=False)
         parts = kinds_of_images(run.config, data, options.data, list(options.overrides), options.images)
     with progress(None, f"scoring {sum(len(part.images) for part in parts):,} images"):

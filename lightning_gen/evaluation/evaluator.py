@@ -98,11 +98,7 @@ class Evaluator:
         Raises:
             UserError: the data are rows of another table than the model was trained on.
         """
-        if model.table != self.data.table:
-            raise UserError(
-                f"dataset={self.data.dataset}: the columns or their training rows are not those that the model was "
-                "trained on: restore the file."
-            )
+        model.check_table(self.data)
         if not model.can_encode:
             return
         codes = model.encode(*self._first(model))

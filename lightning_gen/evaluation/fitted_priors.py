@@ -82,15 +82,17 @@ def attach_prior(run: Run, model: GenerativeModel, kind: str, checkpoint: str = 
     With the kind `prior` the model keeps its own prior.
 
     Raises:
-        UserError: the density was fitted to another checkpoint, its file is damaged, or the model has no
-            encoder or no decoder.
+        UserError: the density was fitted to another checkpoint, its file is damaged, its table has changed, or the
+            model has no encoder or no decoder.
     """
     if kind == "prior":
         return
     path = run.path / "priors" / f"{kind}.pt"
     if not path.exists():
         check_codes(run, model)
-        fit_and_keep(run, model, build_data(run.config), kind, COMPONENTS, checkpoint)
+        data = build_data(run.config)
+        model.check_table(data)
+        fit_and_keep(run, model, data, kind, COMPONENTS, checkpoint)
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         density = build_density(kind, model.latent_dim, saved["components"])

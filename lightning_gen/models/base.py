@@ -173,6 +173,14 @@ class GenerativeModel(StepModule):
         if isinstance(likelihood, Likelihood):
             likelihood.for_table(table)
 
+    def check_table(self, data: ImageDataModule) -> None:
+        """Raise a UserError if the data are rows of another table than the model was trained on."""
+        if self.table != data.table:
+            raise UserError(
+                f"dataset={data.dataset}: the columns or their training rows are not those that the model was "
+                "trained on: restore the file."
+            )
+
     def see_data(self, data: ImageDataModule, fresh: bool) -> None:
         """Read from the data what the model needs; called before training and before evaluation.
 

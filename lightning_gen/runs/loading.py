@@ -17,12 +17,14 @@ def load_encoder_and_data(run: Run, checkpoint: str) -> tuple[GenerativeModel, I
     """The model of a run and its data.
 
     Raises:
-        UserError: the model has no encoder.
+        UserError: the model has no encoder, or its table has changed.
     """
     model = load_model(run, checkpoint)
     if not model.can_encode:
         raise UserError(no_codes(run))
-    return model, build_data(run.config)
+    data = build_data(run.config)
+    model.check_table(data)
+    return model, data
 
 
 def no_codes(run: Run) -> str:

@@ -17,8 +17,9 @@ from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomaly_images import kinds_of_images
 from lightning_gen.models.use import draw_samples
-from lightning_gen.runs.loading import load_model
+from lightning_gen.runs.loading import load_encoder_and_data, load_model
 from lightning_gen.runs.resume import check_checkpoint
+from lightning_gen.runs.run import Run
 from lightning_gen.runs.trained import load
 from lightning_gen.training.train import prepare
 from tests.helpers import make_run, resume_run, train_run
@@ -48,13 +49,20 @@ def test_a_run_continues_to_the_bit(run, tmp_path_factory):
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
 
 
-def test_a_table_that_has_changed_is_noticed(run):
+def test_a_table_that_has_changed_is_noticed(run, monkeypatch):
     state, model = run.read_checkpoint("last"), load_model(run, "last")
     check_checkpoint(model.image_shape, model.state_dict(), state, model.table)
     first, *others = model.table.columns
     changed = TableSchema((first._replace(mean=first.mean + 0.1), *others))
     with pytest.raises(UserError, match="resume: the columns of the table, or their training rows"):
         check_checkpoint(model.image_shape, model.state_dict(), state, changed)
+    other = Run.load(run.path)
+    other.config.dataset.test_fraction = 0.3
+    with pytest.raises(UserError, match="trained on: restore the file"):
+        load_encoder_and_data(other, "last")
+    monkeypatch.setattr(Run, "load", lambda path: other)
+    with pytest.raises(UserError, match="trained on: restore the file"):
+        find_anomalies(run.path, Options(checkpoint="last"))
 
 
 def test_a_likelihood_of_images_that_was_asked_for_is_not_replaced_in_silence(run, tmp_path):
