@@ -35,7 +35,7 @@ def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images or rows.")] = 64,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder to write to; of a table, or a .csv or .parquet file.")
+        Path, typer.Option("-o", "--out", help="Folder to write to; for a table also a .csv or .parquet file.")
     ] = Path("samples"),
     format: Annotated[
         Literal["grid", "png", "npz", "csv", "parquet"] | None,

@@ -39,6 +39,8 @@ def describe_data(dataset: str, overrides: list[str], out: Path | None) -> Path 
     config = compose([f"dataset={dataset}", *overrides])
     check(config)
     data: ImageDataModule = build_data(config)
+    if data.table is not None and out is not None:
+        raise UserError("--out: the columns of a table are printed, and there is no picture: omit it.")
     device = default_device()
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     for name, value in facts(data, device):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lightning_gen.commands import data
 from lightning_gen.commands.data import classes, describe_data, statistics
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.errors import UserError
@@ -31,8 +32,8 @@ def test_statistics_and_classes():
     assert (low, high) == (0.0, 1.0)
     assert mean == pytest.approx(0.5)
     assert std == pytest.approx(0.17**0.5)  # of 0, 0.2, 0.8, 1
-    data = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("a", "b"))
-    assert classes(data) == "2: a, b; from 1 (a) to 3 (b) images"
+    known = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("a", "b"))
+    assert classes(known) == "2: a, b; from 1 (a) to 3 (b) images"
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,15 @@ def test_statistics_and_classes():
 def test_mistakes_are_told(arguments, message, tmp_path):
     with pytest.raises(UserError, match=message):
         describe_data(arguments[0], arguments[1:], tmp_path / "d.png")
+
+
+def test_the_columns_of_a_table_are_printed_and_not_drawn(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "MEASURED_SECONDS", 0.01)
+    options = ["dataset.path=sklearn:iris"]
+    with pytest.raises(UserError, match="--out: the columns of a table are printed"):
+        describe_data("table", options, tmp_path / "d.png")
+    assert describe_data("table", options, None) is None
+    printed = capsys.readouterr().out
+    assert "sepal length (cm)" in printed
+    assert "target (target)" in printed
+    assert "3: setosa 3" in printed  # about a third
