@@ -126,9 +126,11 @@ def directions(
         Literal["sefa", "ganspace", "pca", "axes", "classes"],
         typer.Option(help="From the weights, early features, the codes or differences of class means."),
     ] = "sefa",
-    count: Annotated[int, typer.Option(min=1, help="Number of directions; of classes, all.")] = 8,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of directions; --method classes finds one for each class.")
+    ] = 8,
     direction: Annotated[
-        str | None, typer.Option(help="Edit along this direction alone; without images, the first test images.")
+        str | None, typer.Option(help="Edit along this direction only; without IMAGE, the first test images.")
     ] = None,
     strength: Annotated[float, typer.Option(help="How far, in standard deviations of the codes.")] = 3.0,
     out: Annotated[

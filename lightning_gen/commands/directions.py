@@ -34,7 +34,17 @@ MOST_EDITED = 12  # images in a picture
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the command: the method and how many directions; which one edits images, and how far."""
+    """The options of the command.
+
+    Attributes:
+        method: one of `METHODS` in evaluation/directions.py.
+        count: the number of directions.
+        direction: the name of the one along which images are edited; None: all, one after the other.
+        strength: how far samples and images move, in standard deviations of the codes.
+        seed: of the samples.
+        checkpoint: best, last, or the path of a checkpoint.
+        out: the folder to write to; None: RUN/directions.
+    """
 
     method: str = "sefa"
     count: int = 8

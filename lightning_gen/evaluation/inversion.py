@@ -20,7 +20,8 @@ class Search:
 
     Attributes:
         steps: of the optimizer.
-        restarts: searches for each image, from the draws that are nearest to it; the best one counts.
+        restarts: searches for each image, from the draws that are nearest to it; that with the smallest squared error
+            counts.
         draws: random samples among which these are found.
         prior: the weight of the penalty on points that are far from what the prior draws.
         perceptual: the weight of the squared distance of the features.
