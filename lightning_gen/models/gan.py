@@ -103,7 +103,7 @@ class GAN(AdversarialModel):
         self.normal_prior = latent_prior != "uniform"
         self.generator_batch_size, self.untrack_in_d_steps = generator_batch_size, untrack_in_d_steps
         self.auxiliary_weights, self.auxiliary_on_fakes = auxiliary_weights, auxiliary_on_fakes
-        self.on_collapse, self.d_steps = on_collapse, d_steps
+        self.on_collapse = on_collapse
         self.truncation: float | None = None  # for sampling: of the codes, or of the generator's styles
         self.truncates_styles: bool = getattr(self.generator, "truncates_styles", False)
         self.play(
@@ -282,7 +282,8 @@ class GAN(AdversarialModel):
     def step_constants(self) -> tuple[Any, ...] | None:
         if self.private is not None or type(self.augment).follow is not Augmentation.follow or self.has_styles():
             return None
-        updates = range(self.step * self.d_steps, (self.step + 1) * self.d_steps)
+        repeats = self.phases[0].repeats
+        updates = range(self.step * repeats, (self.step + 1) * repeats)  # of the discriminator
         return None if self.penalty.lazy_due(updates) else self.scheduled_values()
 
     def check_training(self, trainer: Trainer) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from lightning_gen.config.build import build_model
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
@@ -12,7 +13,7 @@ from lightning_gen.training import cuda_graphs
 from lightning_gen.training.cuda_graphs import StepGraphs
 from lightning_gen.training.train import prepare, train
 from lightning_gen.training.trainer import check_graphs
-from tests.helpers import assert_same, composed, logged, make_run, train_run
+from tests.helpers import assert_same, composed, logged, make_run, quick, train_run
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -154,3 +155,21 @@ def test_steps_that_all_differ_need_no_memory_and_are_told(made, monkeypatch, ca
     assert set(how) == {"ordinary"}
     assert len(graphs._seen) <= 20
     assert capsys.readouterr().err.count("none of 100 steps could be recorded") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("model/penalty=none",), [True, True, True, True]),
+        (("model/penalty=r1", "model.penalty.r1.interval=4", "model.d_steps=2"), [False, True, False, True]),
+        (("model/penalty=none", "model/augment=ada"), [False, False, False, False]),
+    ],
+)
+def test_which_steps_of_a_gan_can_be_replayed(options, expected):
+    model = build_model(composed(*quick("model=gan", "networks=mlp", *options)), (1, 8, 8))
+    found = []
+    for step in range(4):
+        trainer = SimpleNamespace(global_step=step, optimizers=[])
+        model.trainer = trainer
+        found.append(model.step_constants() is not None)
+    assert found == expected
