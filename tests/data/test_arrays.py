@@ -117,7 +117,7 @@ BAD = {
     "ambiguous": ({"images": GREY[:, None, :, :3]}, {}, r"dataset\.layout=NCHW or NHWC"),
     "wrong layout": ({"images": GREY}, {"layout": "NCHW"}, r"dataset\.layout=NCHW does not fit"),
     "empty": ({"images": GREY[:0]}, {}, r"holds no image"),
-    "one image": ({"images": GREY[:1]}, {}, r"cannot be split"),
+    "one image": ({"images": GREY[:1]}, {}, r"test_fraction=.* leaves nothing to train on"),
     "fraction": ({"images": GREY}, {"test_fraction": 1.0}, r"dataset\.test_fraction=1\.0"),
     "empty range": ({"images": GREY}, {"value_range": (1, 0)}, r"dataset\.value_range"),
 }

@@ -86,7 +86,17 @@ def test_the_sets_of_scikit_learn_need_no_file(name):
             {},
             r"column 'a' has 101 different values.*dataset.drop=\[a\]",
         ),
+        (
+            "a\n?\n" + "".join(f"{i}\n" for i in range(101)),
+            {},
+            r"column 'a' has 102 different values, among them the text '\?'",
+        ),
         ("a,b\n", {}, r"has no rows"),
+        ("a,b\n1,x\n1e200,y\n", {}, r"the value of column 'a' in row 2 is infinite, or beyond 1e\+150"),
+        ("a;b\n1,5;x\n2,5;y\n", {}, r"has the single column 'a;b': separate columns by commas"),
+        ("a\tb\n1\tx\n2\ty\n", {}, r"separate columns by commas"),
+        ("a,b\n1,x,3\n2,y,4\n", {}, r"more values than the first line has names"),
+        ("a,b\n1,x\n", {}, r"dataset.test_fraction=0.2 leaves nothing to train on, of 1 in all"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_a_line(tmp_path, text, options, message):
@@ -98,11 +108,21 @@ def test_what_cannot_be_used_is_told_in_a_line(tmp_path, text, options, message)
     assert "\n" not in str(found.value)
 
 
+def test_a_column_that_is_left_out_may_miss_values(tmp_path):
+    pytest.importorskip("pandas")
+    path = tmp_path / "GAPS.CSV"
+    path.write_text("a,b,c\n1,,x\n2,inf,\n3,1,x\n4,2,x\n")
+    assert [column.name for column in table(Decoding(), str(path), drop=["b", "c"]).train.table.columns] == ["a"]
+    with pytest.raises(UserError, match=r"column 'c' in row 2 is missing"):  # the labels
+        table(Decoding(), str(path), drop=["b", "c"], target="c")
+
+
 def test_files_that_are_no_tables_are_refused(tmp_path):
     (tmp_path / "table.xlsx").touch()
     for path, message in [
         (tmp_path / "table.xlsx", r"ends in .csv or .parquet"),
         (tmp_path / "none.csv", r"does not exist"),
+        (tmp_path, r"is a folder"),
     ]:
         with pytest.raises(UserError, match=message):
             read_file(path)

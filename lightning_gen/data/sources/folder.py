@@ -278,6 +278,8 @@ def hold_out_rows(total: int, fraction: float) -> tuple[list[int], list[int]]:
         raise UserError(f"dataset.test_fraction={fraction}: use a number between 0 and 1, such as 0.1.")
     count = max(round(total * fraction), 1)
     if count >= total:
-        raise UserError(f"{total} image cannot be split in two: more images are needed.")
+        raise UserError(
+            f"dataset.test_fraction={fraction} leaves nothing to train on, of {total} in all: use more data."
+        )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(mix(0, Stream.SPLIT)))
     return order[count:].sort().values.tolist(), order[:count].sort().values.tolist()

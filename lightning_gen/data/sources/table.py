@@ -1,7 +1,7 @@
 """Rows of a table: a CSV or parquet file, or a data set that comes with scikit-learn."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from lightning_gen.errors import UserError, did_you_mean, one_line
 SKLEARN = "sklearn:"
 SETS = ("iris", "wine", "breast_cancer", "diabetes")  # they need no download
 MOST_CATEGORIES = 100  # a column with more is a name or an ID, or a number that was read as text
+LARGEST = 1e150  # the square of a larger number overflows
 Columns = dict[str, np.ndarray]
 
 
@@ -45,7 +46,8 @@ def table(
     """
     if path is None:
         raise UserError(f"dataset=table needs a file: dataset.path=FILE.csv, FILE.parquet or {SKLEARN}{SETS[1]}.")
-    columns, own_target = read_sklearn(path) if path.startswith(SKLEARN) else (read_file(Path(path)), None)
+    unused = set(drop or ()) - {target}  # their values may be missing
+    columns, own_target = read_sklearn(path) if path.startswith(SKLEARN) else (read_file(Path(path), unused), None)
     for key, names in (("categorical", categorical), ("drop", drop), ("target", [target] if target else None)):
         _check_names(key, names or [], columns)
     left_out, target = set(drop or ()), target or own_target
@@ -110,25 +112,40 @@ def read_sklearn(path: str) -> tuple[Columns, str]:
     return columns | {"target": target}, "target"
 
 
-def read_file(path: Path) -> Columns:
-    """The columns of a CSV or parquet file by name: numbers, or text.
+def read_file(path: Path, unused: Collection[str] = ()) -> Columns:
+    """The columns of a CSV or parquet file by name: numbers, or text; those of `unused` without a check.
 
     Raises:
         UserError: the file does not exist or cannot be read, pandas is not installed, or a value is missing.
     """
     path = path.expanduser()
     if not path.is_file():
-        raise UserError(f"dataset.path={path} does not exist (looked in {path.resolve()}).")
-    if path.suffix not in (".csv", ".parquet"):
+        what = "is a folder, not a file" if path.is_dir() else f"does not exist (looked in {path.resolve()})"
+        raise UserError(f"dataset.path={path} {what}.")
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".parquet"):
         raise UserError(f"dataset.path={path}: use a file that ends in .csv or .parquet.")
-    pandas = import_pandas(parquet=path.suffix == ".parquet")
+    pandas = import_pandas(parquet=kind == ".parquet")
     try:
-        frame = pandas.read_csv(path) if path.suffix == ".csv" else pandas.read_parquet(path)
+        frame = pandas.read_csv(path) if kind == ".csv" else pandas.read_parquet(path)
     except Exception as error:  # pandas and pyarrow raise different errors
         raise UserError(f"dataset.path={path} cannot be read: {one_line(error)}") from error
     if not frame.size:
         raise UserError(f"dataset.path={path} has no rows.")
-    return {str(name): _values(pandas, str(name), frame[name], path) for name in frame.columns}
+    if kind == ".csv":
+        _check_separators(pandas, frame, path)
+    return {
+        str(name): frame[name].to_numpy() if name in unused else _values(pandas, str(name), frame[name], path)
+        for name in frame.columns
+    }
+
+
+def _check_separators(pandas: Any, frame: Any, path: Path) -> None:
+    first = str(frame.columns[0])
+    if len(frame.columns) == 1 and (";" in first or "\t" in first):
+        raise UserError(f"dataset.path={path} has the single column {first!r}: separate columns by commas.")
+    if not frame.index.equals(pandas.RangeIndex(len(frame))):  # pandas takes the first columns as names of the rows
+        raise UserError(f"dataset.path={path}: the rows have more values than the first line has names of columns.")
 
 
 def import_pandas(parquet: bool = False) -> Any:
@@ -162,8 +179,9 @@ def _values(pandas: Any, name: str, series: Any, path: Path) -> np.ndarray:
     if kinds.is_integer_dtype(series):
         return series.to_numpy(dtype=np.int64)
     numbers = series.to_numpy(dtype=np.float64)
-    if not np.isfinite(numbers).all():
-        _refuse_value(path, name, int((~np.isfinite(numbers)).argmax()), "is infinite", "Replace it")
+    usable = np.abs(numbers) <= LARGEST
+    if not usable.all():
+        _refuse_value(path, name, int(usable.argmin()), f"is infinite, or beyond {LARGEST:g}", "Replace it")
     return numbers
 
 
@@ -189,11 +207,21 @@ def _check_names(key: str, names: Sequence[str], columns: Mapping[str, np.ndarra
 def _described(name: str, values: np.ndarray, training: np.ndarray, categorical: Sequence[str], path: str) -> Column:
     column = column_of(name, values, training, values.dtype.kind == "U" or name in categorical)
     if len(column.values) > MOST_CATEGORIES:
+        text = next((value for value in column.values if not _is_number(value)), None)
+        among = "" if text is None else f", among them the text {text!r}"
         raise UserError(
-            f"{path}: column {name!r} has {len(column.values):,} different values, and {MOST_CATEGORIES} categories "
-            f"are the most: if it is a name or an ID, leave it out with dataset.drop=[{name}]."
+            f"{path}: column {name!r} has {len(column.values):,} different values{among}, and {MOST_CATEGORIES} "
+            f"categories are the most: if it is a name or an ID, leave it out with dataset.drop=[{name}]."
         )
     return column
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _labels(target: Column | None, columns: Columns) -> tuple[Tensor | None, tuple[str, ...]]:
