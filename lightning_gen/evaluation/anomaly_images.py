@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from lightning_gen.config.schema import check
 from lightning_gen.data.imageset import ImageSet, class_number
 from lightning_gen.data.loader import Batch, in_order, permutation
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.data.sources.table import as_images
+from lightning_gen.data.sources.table import as_images, read_columns
 from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomalies import BATCH
@@ -45,10 +46,11 @@ def kinds_of_images(
         UserError: a data set that does not exist or does not fit to the run.
     """
     found = [(data.test, data.dataset)]
-    if other is not None:
+    if other is not None and data.table is not None:
+        found.append(other_rows(data.table, other, overrides))
+    elif other is not None:
         anomalies = other_data(config, data, other, overrides)
-        images = anomalies.test if data.table is None else rows_of(anomalies, data.table)
-        found.append((images, anomalies.dataset))
+        found.append((anomalies.test, anomalies.dataset))
     elif overrides:
         raise UserError(f"{overrides[0]}: overrides are of another data set, so name one with --data.")
     elif config.dataset.classes is not None:
@@ -69,9 +71,6 @@ def other_data(config: DictConfig, data: ImageDataModule, name: str, overrides: 
         UserError: the data set does not exist, or its images have another shape.
     """
     composed = compose([f"dataset={name}", *overrides])
-    if data.table is not None:
-        check(composed)
-        return build_data(composed)
     _, height, _ = data.image_shape
     kept = {key: config.dataset[key] for key in KEPT}
     kept |= {"size": kept["size"] or height, "channels": data.image_shape[0]}
@@ -88,16 +87,37 @@ def other_data(config: DictConfig, data: ImageDataModule, name: str, overrides: 
     return other
 
 
-def rows_of(other: ImageDataModule, table: TableSchema) -> ImageSet:
-    """All rows of another table, encoded as those of this `table` are.
+def other_rows(schema: TableSchema, name: str, overrides: list[str]) -> tuple[ImageSet, str]:
+    """All rows of a file, in its order and encoded as those of the run, and the name of the file.
+
+    They are not read as a data set, with a training split and columns of its own: one row is enough.
 
     Raises:
-        UserError: it is not a table, or its columns are not those of this table.
+        UserError: it is not a table, or its columns are not those of the run.
     """
+    if name != "table":
+        return vectors(schema, name, overrides)
+    for override in overrides:
+        if not override.startswith(("dataset.path=", "dataset.drop=")):
+            raise UserError(f"{override}: --data table takes all rows of a file: set only dataset.path and drop.")
+    dataset = compose(["dataset=table", *overrides]).dataset
+    columns, _ = read_columns(dataset.path, dataset.drop or ())
+    return ImageSet(as_images(schema, columns), table=schema), Path(dataset.path).name
+
+
+def vectors(schema: TableSchema, name: str, overrides: list[str]) -> tuple[ImageSet, str]:
+    """All vectors of another data set, encoded as those of the run, and its name.
+
+    Raises:
+        UserError: it has no vectors, or vectors of another length.
+    """
+    composed = compose([f"dataset={name}", *overrides])
+    check(composed)
+    other = build_data(composed)
     if other.table is None:
         raise UserError("--data: the run has rows of a table: use --data table dataset.path=FILE.csv.")
     rows = torch.cat([part.images.flatten(1) for part in (other.train, other.test)])
-    return ImageSet(as_images(table, other.table.decode(rows)), table=table)
+    return ImageSet(as_images(schema, other.table.decode(rows)), table=schema), other.dataset
 
 
 def left_out(config: DictConfig) -> ImageSet:

@@ -126,8 +126,14 @@ def test_rows_of_another_file_are_encoded_as_those_of_the_run(run, tmp_path):
     path.write_text(",".join([*names, "more"]) + "\n" + "9,8,7,6.5,x\n5,4,3,2.5,y\n1,0,-1,-1.5,z\n")
     _, others = kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)
     decoded = data.table.decode(others.images.images.flatten(1))
-    assert sorted(decoded[names[0]].tolist()) == pytest.approx([1, 5, 9])
-    assert sorted(decoded[names[3]].tolist()) == pytest.approx([-1.5, 2.5, 6.5])
+    assert decoded[names[0]].tolist() == pytest.approx([9, 5, 1])  # in the order of the file
+    assert decoded[names[3]].tolist() == pytest.approx([6.5, 2.5, -1.5])
+    assert others.name == "others.csv"
+    path.write_text(",".join([*names, "more"]) + "\n" + "9,8,7,6.5,\n")
+    _, one = kinds_of_images(run.config, data, "table", [f"dataset.path={path}", "dataset.drop=[more]"], None)
+    assert torch.equal(one.images.images, others.images.images[:1])
+    with pytest.raises(UserError, match=r"dataset.limit=1: --data table takes all rows of a file"):
+        kinds_of_images(run.config, data, "table", ["dataset.limit=1"], None)
     path.write_text("a,b\n1,2\n3,4\n5,6\n")
     with pytest.raises(UserError, match=r"column 'sepal length \(cm\)' is missing"):
         kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)

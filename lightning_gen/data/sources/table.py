@@ -44,10 +44,7 @@ def table(
     Raises:
         UserError: a file or column that does not exist, a missing value, or too many categories.
     """
-    if path is None:
-        raise UserError(f"dataset=table needs a file: dataset.path=FILE.csv, FILE.parquet or {SKLEARN}{SETS[1]}.")
-    unused = set(drop or ()) - {target}  # their values may be missing
-    columns, own_target = read_sklearn(path) if path.startswith(SKLEARN) else (read_file(Path(path), unused), None)
+    columns, own_target = read_columns(path, set(drop or ()) - {target})
     for key, names in (("categorical", categorical), ("drop", drop), ("target", [target] if target else None)):
         _check_names(key, names or [], columns)
     left_out, target = set(drop or ()), target or own_target
@@ -89,6 +86,21 @@ def as_images(schema: TableSchema, columns: Mapping[str, np.ndarray]) -> Tensor:
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
+
+
+def read_columns(path: str | None, unused: Collection[str] = ()) -> tuple[Columns, str | None]:
+    """The columns of a file or of one of scikit-learn's data sets, and the name of the latter's target.
+
+    Args:
+        path: as in `table`.
+        unused: columns whose values are not checked.
+
+    Raises:
+        UserError: there is no such data set, or the file cannot be used.
+    """
+    if path is None:
+        raise UserError(f"dataset=table needs a file: dataset.path=FILE.csv, FILE.parquet or {SKLEARN}{SETS[1]}.")
+    return read_sklearn(path) if path.startswith(SKLEARN) else (read_file(Path(path), unused), None)
 
 
 def read_sklearn(path: str) -> tuple[Columns, str]:
@@ -204,7 +216,7 @@ def _check_names(key: str, names: Sequence[str], columns: Mapping[str, np.ndarra
             )
 
 
-def _described(name: str, values: np.ndarray, training: np.ndarray, categorical: Sequence[str], path: str) -> Column:
+def _described(name: str, values: np.ndarray, training: np.ndarray, categorical: Sequence[str], path: str | None) -> Column:
     column = column_of(name, values, training, values.dtype.kind == "U" or name in categorical)
     if len(column.values) > MOST_CATEGORIES:
         text = next((value for value in column.values if not _is_number(value)), None)
@@ -231,7 +243,7 @@ def _labels(target: Column | None, columns: Columns) -> tuple[Tensor | None, tup
     return torch.from_numpy(target.numbers(columns[target.name])), target.values
 
 
-def _warn_of_constants(schema: TableSchema, path: str) -> None:
+def _warn_of_constants(schema: TableSchema, path: str | None) -> None:
     constant = [c.name for c in schema.columns if len(c.values) == 1 or (c.kind == "numeric" and c.std == 0)]
     if constant:
         print(f"warning: {path}: every training row has the same {', '.join(constant)}.", file=sys.stderr)
