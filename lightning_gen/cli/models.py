@@ -132,7 +132,7 @@ def directions(
     direction: Annotated[
         str | None, typer.Option(help="Edit along this direction only; without IMAGE, the first test images.")
     ] = None,
-    strength: Annotated[float, typer.Option(help="How far, in standard deviations of the codes.")] = 3.0,
+    strength: Annotated[float, typer.Option(min=-100, max=100, help="How far, in standard deviations.")] = 3.0,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder to write to; by default RUN/directions.")
     ] = None,
@@ -153,9 +153,9 @@ def invert(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the search.")] = 200,
     restarts: Annotated[int, typer.Option(min=1, max=100, help="Searches for each image; the best one counts.")] = 4,
-    prior: Annotated[float, typer.Option(min=0, help="Weight of the penalty on codes that are rare.")] = 0.01,
+    prior: Annotated[float, typer.Option(min=0, max=1e6, help="Weight of the penalty on rare codes.")] = 0.01,
     perceptual: Annotated[
-        float, typer.Option(min=0, help="Weight of the squared distance in the features of the evaluation.")
+        float, typer.Option(min=0, max=1e6, help="Weight of the squared distance in features of the evaluation.")
     ] = 0.0,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder to write to; by default RUN/inversion.")

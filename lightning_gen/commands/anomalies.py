@@ -20,7 +20,7 @@ from lightning_gen.files import shortest, write_atomically
 from lightning_gen.metrics.anomalies import Interval, separation
 from lightning_gen.metrics.protocol import versions
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.networks.shapes import POINTS
+from lightning_gen.networks.shapes import is_vector
 from lightning_gen.pictures import Picture, save_picture
 from lightning_gen.progress import progress
 from lightning_gen.runs.loading import load_model
@@ -63,7 +63,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
     with progress(None, "setting up data and model"):
         data, model = build_data(run.config), load_model(run, options.checkpoint)
         background = None if options.background is None else load_model(Run.load(options.background))
-        if model.image_shape == POINTS and model.table is None:
+        if is_vector(model.image_shape) and model.table is None:
             raise UserError(f"anomalies is for images, and dataset={data.dataset} has points in the plane.")
         for one in (model, background):
             if one is not None:

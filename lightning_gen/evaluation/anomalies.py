@@ -93,6 +93,8 @@ def check(model: GenerativeModel, background: GenerativeModel | None) -> None:
         sizes = ("x".join(map(str, one.image_shape)) for one in (model, background))
         raise UserError(f"--background: the run has images of {' and the background of '.join(sizes)}.")
     kinds = [type(getattr(one, "likelihood", None)).__name__ for one in (model, background)]
+    if "NoneType" in kinds and kinds != ["NoneType"] * 2:
+        raise UserError("--background needs two runs of models with the same likelihood, such as model=vae.")
     if kinds[0] != kinds[1]:
         raise UserError(
             f"--background: the likelihoods are {' and '.join(kinds)}, whose nats cannot be compared: train both "

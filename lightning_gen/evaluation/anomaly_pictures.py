@@ -21,7 +21,7 @@ def histograms(scores: Scores, parts: list[Part]) -> Histograms:
     groups = {score: {first: values[:normal], second: values[normal:]} for score, values in scores.values.items()}
     return Histograms(
         {score.replace("_", " "): its for score, its in groups.items()},
-        "How strange the model finds images",
+        f"How strange the model finds {'images' if parts[0].images.table is None else 'rows'}",
         {score.replace("_", " "): what for score, what in scores.what.items()},
     )
 

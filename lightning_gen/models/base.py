@@ -51,7 +51,8 @@ class GenerativeModel(StepModule):
 
     def __init__(self, image_shape: ImageShape, latent_dim: int, seed: int = 0, num_classes: int = 0) -> None:
         super().__init__(seed)
-        self.image_shape, self.latent_dim = image_shape, latent_dim
+        self.image_shape: ImageShape = (image_shape[0], image_shape[1], image_shape[2])  # from a list, if by Hydra
+        self.latent_dim = latent_dim
         self.num_classes = num_classes  # the number of classes that the model is conditioned on; 0: not conditioned
         self.density_fitted_at: int | None = None
         self.averaged = False  # has the averaged weights of a checkpoint

@@ -71,3 +71,9 @@ def test_what_cannot_be_scored_is_told(run, tmp_path):
     conditional, _ = train_run(tmp_path / "c", "model=gan", "conditional=true", "networks=mlp", "trainer.max_steps=1")
     with pytest.raises(UserError, match="conditional=false"):
         call(conditional.path)
+
+
+def test_points_in_the_plane_are_refused(tmp_path):
+    points, _ = train_run(tmp_path / "run", "model=gan", "dataset=gaussians", "networks=mlp", "trainer.max_steps=1")
+    with pytest.raises(UserError, match="dataset=gaussians has points in the plane"):
+        call(points.path)

@@ -52,6 +52,7 @@ def test_images_are_edited_along_the_direction_of_a_class(run, tmp_path):
     assert "of 13 images the first 12 are edited" in call(run.path, *many, "--count", "1", "-o", tmp_path)
     with pytest.raises(UserError, match="--direction 99 does not exist"):
         call(run.path, "--method", "classes", "--direction", "99")
+    assert "less than or equal to 100" in call(run.path, "--direction", "1", "--strength", "inf")
     with pytest.raises(UserError, match=r"there\.png cannot be used: No such file"):
         call(run.path, tmp_path / "not_there.png")
 

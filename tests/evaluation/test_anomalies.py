@@ -15,6 +15,7 @@ from lightning_gen.evaluation.anomalies import anomaly_scores, log_likelihoods
 from lightning_gen.metrics.anomalies import auroc
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.densities import Densities
+from lightning_gen.objectives.likelihoods import Gaussian
 
 SHAPE = (1, 2, 2)
 
@@ -79,4 +80,11 @@ def test_a_background_of_other_images_is_refused():
     other = LinearGaussian(0.0)
     other.image_shape = (3, 8, 8)
     with pytest.raises(UserError, match="images of 1x2x2 and the background of 3x8x8"):
+        anomaly_scores(LinearGaussian(0.0), list, SimpleNamespace(), background=other)
+
+
+def test_a_background_without_a_likelihood_is_refused():
+    other = LinearGaussian(0.0)
+    other.likelihood = Gaussian()
+    with pytest.raises(UserError, match="two runs of models with the same likelihood"):
         anomaly_scores(LinearGaussian(0.0), list, SimpleNamespace(), background=other)

@@ -216,7 +216,9 @@ def _check_names(key: str, names: Sequence[str], columns: Mapping[str, np.ndarra
             )
 
 
-def _described(name: str, values: np.ndarray, training: np.ndarray, categorical: Sequence[str], path: str | None) -> Column:
+def _described(
+    name: str, values: np.ndarray, training: np.ndarray, categorical: Sequence[str], path: str | None
+) -> Column:
     column = column_of(name, values, training, values.dtype.kind == "U" or name in categorical)
     if len(column.values) > MOST_CATEGORIES:
         text = next((value for value in column.values if not _is_number(value)), None)
