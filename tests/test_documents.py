@@ -129,6 +129,7 @@ def tiny(overrides: list[str], config: DictConfig) -> list[str]:
         return [given["resume"], "trainer.max_steps=4"]
     options = {key: f"{key}={value}" for key, value in TINY.items() if OmegaConf.select(config, key) is not None}
     options |= {"logger": "logger=csv", "hardware": "hardware=cpu", "dataset.limit": "dataset.limit=100"}
+    options["trainer.cuda_graphs"] = "trainer.cuda_graphs=false"  # needs a GPU
     if config.dataset.name in SHAPES:
         options["dataset"] = "dataset=digits"
         # With the encoder of a run on the digits they stay as they are.
