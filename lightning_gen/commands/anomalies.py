@@ -65,9 +65,9 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
         background = None if options.background is None else load_model(Run.load(options.background))
         if is_vector(model.image_shape) and model.table is None:
             raise UserError(f"anomalies is for images, and dataset={data.dataset} has points in the plane.")
+        model.check_table(data)
         for one in (model, background):
             if one is not None:
-                one.check_table(data)
                 one.see_data(data, fresh=False)
         parts = kinds_of_images(run.config, data, options.data, list(options.overrides), options.images)
     with progress(None, f"scoring {sum(len(part.images) for part in parts):,} images"):

@@ -92,6 +92,8 @@ def check(model: GenerativeModel, background: GenerativeModel | None) -> None:
     if background.image_shape != model.image_shape:
         sizes = ("x".join(map(str, one.image_shape)) for one in (model, background))
         raise UserError(f"--background: the run has images of {' and the background of '.join(sizes)}.")
+    if background.table != model.table:
+        raise UserError("--background: train it on the same table as the run: the columns or training rows differ.")
     kinds = [type(getattr(one, "likelihood", None)).__name__ for one in (model, background)]
     if "NoneType" in kinds and kinds != ["NoneType"] * 2:
         raise UserError("--background needs two runs of models with the same likelihood, such as model=vae.")

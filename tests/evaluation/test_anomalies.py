@@ -10,6 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import Batch
+from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomalies import anomaly_scores, log_likelihoods
 from lightning_gen.metrics.anomalies import auroc
@@ -80,6 +81,13 @@ def test_a_background_of_other_images_is_refused():
     other = LinearGaussian(0.0)
     other.image_shape = (3, 8, 8)
     with pytest.raises(UserError, match="images of 1x2x2 and the background of 3x8x8"):
+        anomaly_scores(LinearGaussian(0.0), list, SimpleNamespace(), background=other)
+
+
+def test_a_background_of_another_table_is_refused():
+    other = LinearGaussian(0.0)
+    other.table = TableSchema((Column("x", "numeric"),))
+    with pytest.raises(UserError, match="train it on the same table"):
         anomaly_scores(LinearGaussian(0.0), list, SimpleNamespace(), background=other)
 
 
