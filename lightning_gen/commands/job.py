@@ -8,6 +8,7 @@ from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import has_lost_process, rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
 from lightning_gen.interruption import StopRequest
+from lightning_gen.networks.shapes import is_vector
 from lightning_gen.progress import progress
 from lightning_gen.report.finish import finish
 from lightning_gen.runs.run import Run
@@ -63,14 +64,16 @@ def _job(run: Run, stop: StopRequest) -> float:
 def announcement(run: Run, parts: Parts) -> str:
     """What begins now, in two lines: the training, and by what its samples are compared with real images."""
     config, data = run.config, parts.data
-    shape = "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without one grey channel
+    what, size = "images", "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without a grey channel
+    if is_vector(data.image_shape):
+        what, size = ("points", "the plane") if data.table is None else ("rows", f"{len(data.table.columns)} columns")
     parameters = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} images"
+    steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} {what}"
     if config.model.get("fit") == "em":
         steps = f"at most {config.trainer.max_steps:,} iterations over all of them"
     return (
         f"training {config.model.name} ({parameters:.2g} million parameters) on {config.dataset.name}: "
-        f"{len(data.train):,} images of {shape}, {steps}, on {accelerator_of(config.trainer)}\n"
+        f"{len(data.train):,} {what} of {size}, {steps}, on {accelerator_of(config.trainer)}\n"
         f"{parts.callbacks.evaluation.evaluator.note}"
     )
 

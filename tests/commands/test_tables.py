@@ -11,6 +11,7 @@ from lightning_gen.commands.audit import Protocol, audit_run
 from lightning_gen.commands.directions import Options as DirectionOptions
 from lightning_gen.commands.directions import directions_of_run
 from lightning_gen.commands.export import export_run
+from lightning_gen.commands.job import announcement
 from lightning_gen.commands.sample import Draw, chosen_format, sample_run
 from lightning_gen.config.build import build_data
 from lightning_gen.data.tables import Column, TableSchema
@@ -139,6 +140,10 @@ def test_rows_of_another_file_are_encoded_as_those_of_the_run(run, tmp_path):
         kinds_of_images(run.config, data, "table", [f"dataset.path={path}"], None)
     with pytest.raises(UserError, match=r"--data table dataset.path=FILE.csv"):
         kinds_of_images(run.config, data, "digits", [], None)
+
+
+def test_rows_are_not_announced_as_images(run):
+    assert "32 rows of 4 columns, 2 steps of 16 rows" in announcement(run, prepare(run))
 
 
 def test_what_is_done_with_images_is_refused(run, tmp_path):
