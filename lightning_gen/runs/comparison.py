@@ -89,6 +89,8 @@ class Comparison:
 def direction(metric: str) -> Callable[..., float] | None:
     """`min`, `max`, or None if neither is better: `auth_pct`, for example, should equal that of real images."""
     name = metric.removeprefix("eval/")
+    if name == "tstr_real":  # a reference, which says nothing about the model
+        return None
     return max if name.startswith(HIGHER) else min if name.startswith(LOWER) else None
 
 

@@ -193,7 +193,8 @@ def test_which_end_is_better():
     )
     assert direction("coverage") is direction("psnr") is direction("elbo") is direction("dci_completeness") is max
     assert direction("auth_pct") is direction("nearest_train_ratio") is direction("data_copying") is None
-    assert direction("kl") is direction("kl_max") is None
+    assert direction("kl") is direction("kl_max") is direction("tstr_real") is None
+    assert direction("tstr") is max
 
 
 def test_recipes_are_named_by_what_was_asked_for(tmp_path):

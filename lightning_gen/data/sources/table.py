@@ -146,8 +146,9 @@ def read_file(path: Path, unused: Collection[str] = ()) -> Columns:
         raise UserError(f"dataset.path={path} has no rows.")
     if kind == ".csv":
         _check_separators(pandas, frame, path)
+    frame.columns = frame.columns.astype(str)
     return {
-        str(name): frame[name].to_numpy() if name in unused else _values(pandas, str(name), frame[name], path)
+        name: frame[name].to_numpy() if name in unused else _values(pandas, name, frame[name], path)
         for name in frame.columns
     }
 
