@@ -91,6 +91,11 @@ def test_the_sets_of_scikit_learn_need_no_file(name):
             {},
             r"column 'a' has 102 different values, among them the text '\?'",
         ),
+        (
+            "a\n?\n" + "".join(f"{i}\n" for i in range(10)),
+            {},
+            r"column 'a' has numbers, and the text '\?': mend the file, or name the column in dataset.categorical",
+        ),
         ("a,b\n", {}, r"has no rows"),
         ("a,b\n1,x\n1e200,y\n", {}, r"the value of column 'a' in row 2 is infinite, or beyond 1e\+150"),
         ("a;b\n1,5;x\n2,5;y\n", {}, r"has the single column 'a;b': separate columns by commas"),
@@ -156,3 +161,11 @@ def test_vectors_with_values_that_are_no_numbers_are_refused(tmp_path):
     np.save(tmp_path / "vectors.npy", vectors)
     with pytest.raises(UserError, match=r"image 3 \(NaN or infinite\)"):
         arrays(Decoding(), str(tmp_path / "vectors.npy"))
+
+
+def test_categories_may_be_numbers_and_a_text(tmp_path):
+    pytest.importorskip("pandas")
+    path = tmp_path / "grades.csv"
+    path.write_text("grade\n" + "".join(f"{value}\n" for value in [1, 2, 3, 4, 5, "absent"] * 5))
+    train = table(Decoding(), str(path), categorical=["grade"]).train
+    assert train.table.columns[0].values == ("1", "2", "3", "4", "5", "absent")

@@ -19,6 +19,7 @@ SKLEARN = "sklearn:"
 SETS = ("iris", "wine", "breast_cancer", "diabetes")  # they need no download
 MOST_CATEGORIES = 100  # a column with more is a name or an ID, or a number that was read as text
 LARGEST = 1e150  # the square of a larger number overflows
+MOSTLY = 0.2  # a column of which a smaller share of values is text was meant to have numbers
 Columns = dict[str, np.ndarray]
 
 
@@ -228,7 +229,19 @@ def _described(
             f"{path}: column {name!r} has {len(column.values):,} different values{among}, and {MOST_CATEGORIES} "
             f"categories are the most: if it is a name or an ID, leave it out with dataset.drop=[{name}]."
         )
+    if values.dtype.kind == "U" and name not in categorical:
+        _check_text(name, column.values, path)
     return column
+
+
+def _check_text(name: str, values: Sequence[str], path: str | None) -> None:
+    """Raise a UserError for a column of numbers that is text because of a few values, such as `?`."""
+    texts = [value for value in values if not _is_number(value)]
+    if texts and len(texts) < MOSTLY * len(values):
+        raise UserError(
+            f"{path}: column {name!r} has numbers, and the text {texts[0]!r}: mend the file, or name the column in "
+            "dataset.categorical if its values are categories."
+        )
 
 
 def _is_number(text: str) -> bool:
