@@ -103,7 +103,7 @@ def test_an_archive_that_unpacks_to_too_much_leaves_nothing_in_the_cache(tmp_pat
         image_folder(decoding(), str(path))
     assert not list((tmp_path / "cache" / "decoded" / "unpacked").iterdir())
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"1 image"):
+    with pytest.raises(UserError, match=r"of 1 in all"):
         image_folder(decoding(), str(path))
 
 
