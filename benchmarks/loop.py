@@ -109,15 +109,16 @@ def plain_gan(model: Any) -> Step:
 MLP = "networks=mlp"
 SMALL, LARGE = "networks.encoder.widths=[64]", "networks.encoder.widths=[256]"
 VAE = ("model=vae", "model/likelihood=bernoulli")
+GAN = ("model=gan", "model/penalty=none")
 JOBS = {
     "mlp_ae_64": Job(("model=ae", MLP, SMALL, "dataset.batch_size=64"), plain_ae),
     "mlp_ae_256": Job(("model=ae", MLP, LARGE, "dataset.batch_size=128"), plain_ae),
     "mlp_vae_64": Job((*VAE, MLP, SMALL, "dataset.batch_size=64"), plain_vae),
     "mlp_vae_256": Job((*VAE, MLP, LARGE, "dataset.batch_size=128"), plain_vae),
-    "mlp_gan_64": Job(("model=gan", MLP, SMALL, "dataset.batch_size=64"), plain_gan),
-    "mlp_gan_256": Job(("model=gan", MLP, LARGE, "dataset.batch_size=128"), plain_gan),
+    "mlp_gan_64": Job((*GAN, MLP, SMALL, "dataset.batch_size=64"), plain_gan),
+    "mlp_gan_256": Job((*GAN, MLP, LARGE, "dataset.batch_size=128"), plain_gan),
     "conv_vae": Job((*VAE, "networks=conv", "dataset.batch_size=64"), plain_vae),
-    "conv_gan": Job(("model=gan", "networks=conv", "dataset.batch_size=64"), plain_gan),
+    "conv_gan": Job((*GAN, "networks=conv", "dataset.batch_size=64"), plain_gan),
     "iwae": Job(("experiment=vae_mnist_iwae2016", "trainer.log_every_n_steps=50"), plain_vae),
 }
 
