@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lightning_gen.data.decode import BadImage, Entry, decode
+from lightning_gen.data.image_files import is_image
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.data.sources.folder import is_image
 from lightning_gen.errors import UserError
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.pictures import to_float

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
+from lightning_gen.data import image_files
 from lightning_gen.data.decode import BadImage, Entry, Shape, decode, look
 from lightning_gen.data.imageset import Decoding
-from lightning_gen.data.sources import folder
 from lightning_gen.data.sources.folder import image_folder
 from lightning_gen.errors import UserError
 from tests.data import make_corpus
@@ -95,7 +95,7 @@ def test_a_member_of_a_zip_that_cannot_be_read_is_named(tmp_path, decoding, name
 
 
 def test_an_archive_that_unpacks_to_too_much_leaves_nothing_in_the_cache(tmp_path, decoding, monkeypatch):
-    monkeypatch.setattr(folder, "ALWAYS_UNPACKED", 10**6)
+    monkeypatch.setattr(image_files, "ALWAYS_UNPACKED", 10**6)
     path = tmp_path / "a.tar.gz"
     path.write_bytes(make_corpus.bomb(10**7))
     assert path.stat().st_size < 10**5

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lightning_gen.data.bad_images import settle
+from lightning_gen.data.hold_out import hold_out_rows
 from lightning_gen.data.imageset import CHUNK, Decoding, ImageSet, Splits
 from lightning_gen.data.placement import free_host_memory
-from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.data.sources.table import standardized
 from lightning_gen.errors import UserError
 

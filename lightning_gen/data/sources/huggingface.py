@@ -9,8 +9,8 @@ from torch import Tensor
 
 from lightning_gen.data.decode import Entry
 from lightning_gen.data.decoded import splits_of
+from lightning_gen.data.hold_out import hold_out_rows
 from lightning_gen.data.imageset import Decoding, Splits
-from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.errors import UserError, did_you_mean
 
 TEST_SPLITS = ("test", "validation", "valid", "val")

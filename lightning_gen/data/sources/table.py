@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_gen.data.hold_out import hold_out_rows
 from lightning_gen.data.imageset import Decoding, ImageSet, Splits
-from lightning_gen.data.sources.folder import hold_out_rows
 from lightning_gen.data.tables import Column, TableSchema, column_of
 from lightning_gen.errors import UserError, did_you_mean, one_line
 
