@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lightning_gen import progress
+from tests import drawing
 from tests.browser import Browser, find_chromium
 from tests.helpers import Done, ForkedWorker
 
@@ -23,6 +24,7 @@ for name in ("SIGINT", "SIGHUP"):  # tests send them, but nohup and background s
 
 
 progress.DELAY = 1e6  # on a slow machine, no test finds a line about work that takes long
+drawing.draw_pixels()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,6 +57,13 @@ def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     What they print is not captured.
     """
     monkeypatch.setattr("lightning_gen.training.launch.start_worker", ForkedWorker)
+
+
+@pytest.fixture
+def drawn_pictures() -> Iterator[None]:
+    """The pictures of evaluations are those that users get, not pixels."""
+    with drawing.drawn_pictures():
+        yield
 
 
 @pytest.fixture

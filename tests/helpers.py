@@ -20,6 +20,7 @@ from lightning_gen.runs.run import Run
 from lightning_gen.training.launch import PARENT
 from lightning_gen.training.train import train
 from lightning_gen.training.worker import worker_main
+from tests.drawing import draw_pixels
 
 QUICK = (
     "logger=csv",
@@ -58,6 +59,7 @@ class ForkedWorker:
     def main(run_dir: str, environment: dict[str, str]) -> None:
         os.environ.update(environment, **{PARENT: str(os.getppid())})  # its parent is the server
         torch.set_num_threads(1)
+        draw_pixels()
         sys.exit(worker_main(run_dir))
 
     def poll(self) -> int | None:
@@ -86,6 +88,7 @@ def _command(arguments: list[str], log: Path, environment: dict[str, str]) -> No
     os.environ.update(environment)
     os.chdir(log.parent)
     torch.set_num_threads(1)
+    draw_pixels()
     sys.argv = ["train.py", *arguments]
     app.main()
 

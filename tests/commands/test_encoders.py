@@ -17,6 +17,7 @@ from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.latent_density import GaussianMixture
 from lightning_gen.pictures import Scatter
 from lightning_gen.runs.loading import load_model
+from tests.drawing import drawn_pictures
 from tests.helpers import train_run
 
 
@@ -24,7 +25,8 @@ from tests.helpers import train_run
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("posthoc") / "run"
     options = ("model=ae", "networks=mlp", "model.latent_dim=2", "trainer.max_steps=60", "evaluation.projection=pca")
-    return train_run(path, *options)[0]
+    with drawn_pictures():
+        return train_run(path, *options)[0]
 
 
 def call(*arguments):

@@ -347,6 +347,6 @@ def test_conditional_runs_need_labels(tmp_path):
         prepare(run)
 
 
-def test_points_are_shown_on_the_discriminators_field(tmp_path):
+def test_points_are_shown_on_the_discriminators_field(tmp_path, drawn_pictures):
     train_run(tmp_path, "model=gan", "networks=mlp", "dataset=gaussians", "trainer.max_steps=2")
     assert (tmp_path / "field" / "step_00000002.png").is_file()

@@ -83,7 +83,7 @@ def test_q_learns_to_read_the_codes(tmp_path):
     assert 1.04 < summary["metrics"]["train/information_categorical"] <= 2.08
 
 
-def test_what_is_inferred_comes_without_the_noise(tmp_path):
+def test_what_is_inferred_comes_without_the_noise(tmp_path, drawn_pictures):
     run, summary = train_run(tmp_path, "model=infogan", "networks=mlp", "trainer.max_steps=2")
     model = load_model(run, "last")
     codes = model.encode(torch.rand(5, 1, 8, 8))

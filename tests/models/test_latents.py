@@ -52,7 +52,7 @@ def test_evaluation_leaves_no_trace(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_colour_images_of_another_size(tmp_path, name):
+def test_colour_images_of_another_size(tmp_path, drawn_pictures, name):
     options = ("dataset.size=32", "dataset.channels=3", "networks.encoder.width=4", "networks.decoder.width=4")
     run, summary = train_run(tmp_path, *MODELS[name], *options, "trainer.max_steps=1")
     assert summary["status"] == "completed"

@@ -17,7 +17,7 @@ from lightning_gen.metrics import METRICS, classifier
 from lightning_gen.models.steps import StepModule
 from tests.helpers import assert_same, quick, train_run
 
-GRID = list(itertools.product(("ae", "vae", "gan"), ("mlp", "conv"), ("digits",), (0, 1)))
+GRID = list(itertools.product(("ae", "vae", "gan"), (("mlp", 0), ("conv", 1))))
 STATE = ("state_dict", "optimizer_states", "callbacks")
 
 
@@ -25,16 +25,11 @@ def checkpoint(run, which="last"):
     return run.read_checkpoint(which)
 
 
-@pytest.mark.parametrize(("model", "networks", "dataset", "seed"), GRID)
-def test_every_combination_trains(tmp_path, model, networks, dataset, seed):
-    _run, summary = train_run(
-        tmp_path,
-        f"model={model}",
-        f"networks={networks}",
-        f"dataset={dataset}",
-        f"seed={seed}",
-        "trainer.max_steps=4",
-    )
+@pytest.mark.parametrize(("model", "networks_and_seed"), GRID)
+def test_every_combination_trains(tmp_path, drawn_pictures, model, networks_and_seed):
+    networks, seed = networks_and_seed
+    options = (f"model={model}", f"networks={networks}", f"seed={seed}", "trainer.max_steps=4")
+    _run, summary = train_run(tmp_path, *options)
     assert summary["status"] == "completed"
     assert summary["progress"]["step"] == 4
     assert summary["progress"]["images_seen"] == 4 * 16
@@ -63,7 +58,7 @@ def test_other_sizes_and_channels(tmp_path, model, size, channels):
 
 
 @pytest.mark.parametrize("d_steps", [1, 5])
-def test_max_steps_counts_generator_updates(tmp_path, d_steps):
+def test_max_steps_counts_generator_updates(tmp_path, drawn_pictures, d_steps):
     run, summary = train_run(
         tmp_path,
         "model=gan",
