@@ -70,7 +70,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
             if one is not None:
                 one.see_data(data, fresh=False)
         parts = kinds_of_images(run.config, data, options.data, list(options.overrides), options.images)
-    with progress(None, f"scoring {sum(len(part.images) for part in parts):,} images"):
+    with progress(None, f"scoring {sum(len(part.images) for part in parts):,} {data.unit}"):
         scores = anomaly_scores(
             model,
             lambda: batches(parts, data, model.device),
@@ -81,7 +81,7 @@ def find_anomalies(run_dir: Path, options: Options) -> Results:
         )
     results = measured(scores, parts, data.seed)
     protocol = protocol_of(parts, scores, options, model, data)
-    print_results(scores, results, parts)
+    print_results(scores, results, parts, data.unit)
     name = Path(options.data or ("classes" if len(parts) > 1 else "test")).name
     write(run.path / "anomalies" / name, scores, parts, heading(model, data.dataset, model.step_loaded))
     entry = {"metrics": {score: {k: list(v) for k, v in its.items()} for score, its in results.items()}}
@@ -110,7 +110,7 @@ def protocol_of(
         "split": "test",
         "scores": scores.what,
         "background": None if options.background is None else str(options.background),
-        "interval": "95 %, 1,000 bootstrap resamples of the test images",
+        "interval": f"95 %, 1,000 bootstrap resamples of the test {data.unit}",
         "seed": data.seed,
         "checkpoint": options.checkpoint,
         "step": model.step_loaded,
@@ -119,11 +119,11 @@ def protocol_of(
     }
 
 
-def anomaly_table(results: Results, parts: list[Part]) -> Table:
+def anomaly_table(results: Results, parts: list[Part], unit: str) -> Table:
     """A row for each score: AUROC and average precision, each with its interval."""
     table = Table(show_edge=False, pad_edge=False, box=None)
     normal, anomalies = (len(part.images) for part in parts)
-    table.add_column(f"{normal:,} normal images, {anomalies:,} anomalies", no_wrap=True)
+    table.add_column(f"{normal:,} normal {unit}, {anomalies:,} anomalies", no_wrap=True)
     for name in ("AUROC", "average precision"):
         table.add_column(name, justify="right", no_wrap=True)
     for score, found in results.items():
@@ -131,11 +131,11 @@ def anomaly_table(results: Results, parts: list[Part]) -> Table:
     return table
 
 
-def print_results(scores: Scores, results: Results, parts: list[Part]) -> None:
+def print_results(scores: Scores, results: Results, parts: list[Part], unit: str) -> None:
     """The table, if there are numbers, and what each score is."""
     if results:
-        console().print(anomaly_table(results, parts))
-        console().print("in brackets: 95 % bootstrap intervals of the test images\n")
+        console().print(anomaly_table(results, parts, unit))
+        console().print(f"in brackets: 95 % bootstrap intervals of the test {unit}\n")
     width = max(map(len, scores.what))
     for score, what in scores.what.items():
         console().print(f"{score:{width}}  {what}")
@@ -156,7 +156,7 @@ def write(folder: Path, scores: Scores, parts: list[Part], line: str) -> None:
             save_picture(picture.draw(line), folder / f"{name}.png")
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}); the numbers are above.") from error
-    print(f"scores of images: {shortest(folder / 'anomalies.csv')}")
+    print(f"scores of {'images' if of_images else 'rows'}: {shortest(folder / 'anomalies.csv')}")
     if pictures:
         print(f"pictures: {', '.join(f'{name}.png' for name in pictures)} in the same folder")
 

@@ -19,6 +19,7 @@ from lightning_gen.data.tables import TableSchema
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.headings import data_name
 from lightning_gen.files import shortest
+from lightning_gen.networks.shapes import is_vector
 from lightning_gen.pictures import Grid, save_picture
 from lightning_gen.runs.loading import default_device
 
@@ -85,7 +86,7 @@ def examples(data: ImageDataModule, device: torch.device, count: int) -> Grid:
     names = data.train.classes
     labels = [int(label) for batch in batches for label in ([] if batch.labels is None else batch.labels)]
     captions = [names[label] if label < len(names) else str(label) for label in labels[:count]]
-    return Grid(images, 8, f"{len(images):,} training images", captions=captions)
+    return Grid(images, 8, f"{len(images):,} training {data.unit}", captions=captions)
 
 
 def facts(data: ImageDataModule, device: torch.device) -> list[tuple[str, str]]:
@@ -96,18 +97,24 @@ def facts(data: ImageDataModule, device: torch.device) -> list[tuple[str, str]]:
     where = data.place(device)
     return [
         ("dataset", data.dataset),
-        ("training images", f"{len(train):,}"),
-        ("held-out images", f"{len(test):,}"),
-        ("shape", "x".join(map(str, train.image_shape)) + " (channels, height, width)"),
-        ("classes", classes(train)),
+        (f"training {data.unit}", f"{len(train):,}"),
+        (f"held-out {data.unit}", f"{len(test):,}"),
+        ("shape", _shape(data)),
+        ("classes", classes(train, data.unit)),
         ("values", f"{low:.3g} to {high:.3g}, mean {mean:.4f}, standard deviation {std:.4f}"),
         ("memory", f"{memory:,.1f} MB as {str(train.images.dtype).removeprefix('torch.')}"),
         ("placement", f"{where}, for training on {device.type}"),
-        ("loader", f"{images_per_second(data, device):,.0f} images/s, in batches of {data.batch_size}"),
+        ("loader", f"{images_per_second(data, device):,.0f} {data.unit}/s, in batches of {data.batch_size}"),
     ]
 
 
-def classes(data: ImageSet) -> str:
+def _shape(data: ImageDataModule) -> str:
+    if is_vector(data.image_shape):
+        return f"{data.image_shape[2]} numbers" + ("" if data.table is None else ", one-hot categories included")
+    return "x".join(map(str, data.image_shape)) + " (channels, height, width)"
+
+
+def classes(data: ImageSet, unit: str) -> str:
     """The number of classes, their names, and the smallest and the largest."""
     if data.labels is None:
         return "no labels"
@@ -116,7 +123,7 @@ def classes(data: ImageSet) -> str:
     listed = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")
     return (
         f"{len(data.classes)}: {listed}; from {int(counts[few]):,} ({data.classes[few]}) "
-        f"to {int(counts[many]):,} ({data.classes[many]}) images"
+        f"to {int(counts[many]):,} ({data.classes[many]}) {unit}"
     )
 
 

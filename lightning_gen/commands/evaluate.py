@@ -14,6 +14,7 @@ from lightning_gen.commands.terminal import console, metrics_table
 from lightning_gen.config.build import build_data
 from lightning_gen.config.compose import compose
 from lightning_gen.config.validate import validate
+from lightning_gen.data.words import worded
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.evaluation.fitted_priors import attach_prior
@@ -63,11 +64,11 @@ def evaluate_run(run_dir: Path, overrides: list[str], prior: str | None = None) 
         "metrics": report.metrics,
         "protocol": report.protocols,
     }
-    console().print(metrics_table(report.metrics, report.protocols))
+    console().print(metrics_table(report.metrics, report.protocols, unit=data.unit))
     named = f"{checkpoint}.ckpt" if checkpoint in ("best", "last") else checkpoint
     console().print(f"of {named}, step {model.step_loaded:,}")
     for warning in copying(report.metrics):
-        print(f"warning: {warning}", file=sys.stderr)
+        print(f"warning: {worded(warning, data.unit)}", file=sys.stderr)
     try:
         run.add_evaluation(entry)
         for name, picture in report.pictures.items():

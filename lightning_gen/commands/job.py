@@ -48,7 +48,7 @@ def _job(run: Run, stop: StopRequest) -> float:
         with stop.at_once(), progress(None, "setting up data, model and evaluation"):
             parts = prepare(run, stop)
         if rank == 0:
-            run.save()
+            run.save(parts.data.unit)
         try:
             return _train(run, parts, rank, processes)
         except Exception as error:
@@ -64,16 +64,16 @@ def _job(run: Run, stop: StopRequest) -> float:
 def announcement(run: Run, parts: Parts) -> str:
     """What begins now, in two lines: the training, and by what its samples are compared with real images."""
     config, data = run.config, parts.data
-    what, size = "images", "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without a grey channel
+    size = "x".join(map(str, data.image_shape[data.image_shape[0] == 1 :]))  # without one grey channel
     if is_vector(data.image_shape):
-        what, size = ("points", "the plane") if data.table is None else ("rows", f"{len(data.table.columns)} columns")
+        size = "the plane" if data.table is None else f"{len(data.table.columns)} columns"
     parameters = sum(parameter.numel() for parameter in parts.model.parameters()) / 1e6
-    steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} {what}"
+    steps = f"{config.trainer.max_steps:,} steps of {config.dataset.batch_size} {data.unit}"
     if config.model.get("fit") == "em":
         steps = f"at most {config.trainer.max_steps:,} iterations over all of them"
     return (
         f"training {config.model.name} ({parameters:.2g} million parameters) on {config.dataset.name}: "
-        f"{len(data.train):,} {what} of {size}, {steps}, on {accelerator_of(config.trainer)}\n"
+        f"{len(data.train):,} {data.unit} of {size}, {steps}, on {accelerator_of(config.trainer)}\n"
         f"{parts.callbacks.evaluation.evaluator.note}"
     )
 

@@ -16,7 +16,7 @@ def draw_latents(run_dir: Path, checkpoint: str, projection: str) -> str:
     """Plot the codes of the test images into latents/ of the run directory; returns the paths, one per line."""
     run = Run.load(run_dir)
     model, data = load_encoder_and_data(run, checkpoint)
-    with progress(None, f"encoding {len(data.test):,} test images"):
+    with progress(None, f"encoding {len(data.test):,} test {data.unit}"):
         codes = codes_of(model, data.test_batches(model.device))
     with progress(None, f"drawing the codes ({projection})"):
         pictures = latent_pictures(model, codes, data.test.classes, projection)

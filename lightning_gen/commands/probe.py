@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_gen.commands.terminal import console
 from lightning_gen.data.imageset import ImageSet
 from lightning_gen.data.loader import in_order, permutation
+from lightning_gen.data.words import worded
 from lightning_gen.errors import UserError
 from lightning_gen.metrics.probing import PCA, cluster_quality, probe
 from lightning_gen.models.use import codes_of
@@ -53,16 +54,16 @@ def probe_run(run_dir: Path, checkpoint: str, labels: int | None = None) -> dict
     protocol = {"labels": len(chosen), "n_test": len(test), "checkpoint": checkpoint, "ema": model.averaged}
     probes = run.read_summary().get("probes", [])
     run.write_summary(probes=[*probes, {"results": results, "protocol": protocol}])
-    console().print(probe_table(results))
+    console().print(probe_table(results, data.unit))
     return results
 
 
-def probe_table(results: dict[str, dict[str, float]]) -> Table:
-    """A row for each measure and a column for each space."""
+def probe_table(results: dict[str, dict[str, float]], unit: str) -> Table:
+    """A row for each measure and a column for each space. `unit`: what was classified, see `Run.unit`."""
     table = Table(show_edge=False, pad_edge=False)
-    table.add_column("test images")
+    table.add_column(f"test {unit}")
     for name in results:
-        table.add_column(name, justify="right")
+        table.add_column(worded(name, unit), justify="right")
     for measure in next(iter(results.values())):
         table.add_row(measure.replace("_", " "), *(f"{100 * column[measure]:.2f} %" for column in results.values()))
     return table

@@ -15,6 +15,7 @@ import torch
 from lightning_gen.data.placement import free_host_memory
 from lightning_gen.data.sources.table import import_pandas
 from lightning_gen.data.tables import TableSchema
+from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.evaluation.headings import heading
@@ -56,9 +57,9 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
     format = chosen_format(format, out, model.table)
     if draw.prior is not None:
         attach_prior(run, model, draw.prior, checkpoint)
-    check_room(model.image_shape, count, out, format)
+    check_room(model.image_shape, count, out, format, model.unit)
     parts = draw_in_parts(model, count, draw.seed, draw.label, draw.truncation)
-    with progress(count, "sampling") as advance:
+    with progress(count, "sampling", model.unit) as advance:
         try:
             if model.table is not None:
                 return _write_rows(_counted(parts, advance), model.table, out, format)
@@ -85,8 +86,8 @@ def chosen_format(format: str | None, out: Path, table: TableSchema | None) -> s
     return found
 
 
-def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
-    """Raise a UserError if so many images do not fit into the memory, or as files onto the disk."""
+def check_room(shape: ImageShape, count: int, out: Path, format: str, unit: str = IMAGES) -> None:
+    """Raise a UserError if so many images, points or rows do not fit into the memory, or as files onto the disk."""
     values = count * math.prod(shape)
     if format in OF_TABLES:
         # as float32, as numbers in float64, and what a file is written from
@@ -99,7 +100,7 @@ def check_room(shape: ImageShape, count: int, out: Path, format: str) -> None:
         room = "of memory are free: use --format png or npz, or draw fewer"
         needed, free = 12 * values, free_host_memory()
     if needed > free:
-        raise UserError(f"{count:,} images take about {needed / 1e9:,.1f} GB, and {free / 1e9:.1f} GB {room} (-n).")
+        raise UserError(f"{count:,} {unit} take about {needed / 1e9:,.1f} GB, and {free / 1e9:.1f} GB {room} (-n).")
 
 
 def free_disk(folder: Path) -> int:

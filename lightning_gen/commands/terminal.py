@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.table import Table
 
+from lightning_gen.data.words import IMAGES
 from lightning_gen.files import shortest
 from lightning_gen.report.history import read_history, values_at
 from lightning_gen.report.tables import BESIDE
@@ -20,11 +21,14 @@ ENDS = {"_train": "training", "_floor": "real", "_noise": "noise"}  # columns ne
 
 
 def metrics_table(
-    metrics: Mapping[str, float], protocols: Mapping[str, dict[str, Any]], best: Mapping[str, float] | None = None
+    metrics: Mapping[str, float],
+    protocols: Mapping[str, dict[str, Any]],
+    best: Mapping[str, float] | None = None,
+    unit: str = IMAGES,
 ) -> Group:
     """The metrics `eval/...`, next to each the ends of its scale, and below the table how they were measured.
 
-    `best`: the same metrics of another checkpoint, for a column of their own.
+    `best`: the same metrics of another checkpoint, for a column of their own. `unit`: what is counted.
     """
     metrics = {name.removeprefix("eval/"): v for name, v in metrics.items() if name.startswith("eval/")}
     own = [name for name in metrics if not (name.endswith(BESIDE) and name.rsplit("_", 1)[0] in metrics)]
@@ -42,7 +46,7 @@ def metrics_table(
         if best is not None:
             values.append(_short(best.get(f"eval/{name}")))
         beside = [_short(metrics.get(name + suffix)) for suffix in ends]
-        how = describe(protocols.get(f"eval/{name}", {}))
+        how = describe(protocols.get(f"eval/{name}", {}), unit)
         if how and how not in ways:
             ways.append(how)
         table.add_row(name, *values, *beside, f"({ways.index(how) + 1})" if how else "")
@@ -61,7 +65,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         _print_metrics(run, summary, out)
     progress = summary.get("progress", {})
     out.print(
-        f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} images "
+        f"{summary['status']}: {progress.get('step', 0):,} steps, {progress.get('images_seen', 0):,} {run.unit} "
         f"in {progress.get('seconds', 0):.0f} s"
     )
     if early := summary.get("early_stopping"):
@@ -71,7 +75,7 @@ def report(run: Run, summary: dict[str, Any]) -> None:
         )
     if "peak_memory_gib" in progress:
         out.print(
-            f"speed    {progress['images_per_second']:,.0f} images/s with the evaluations, "
+            f"speed    {progress['images_per_second']:,.0f} {run.unit}/s with the evaluations, "
             f"{progress['waiting_for_data']:.0%} of the time waiting for data, {progress['peak_memory_gib']:.1f} GiB"
         )
     grids = sorted((run.path / "samples").glob("step_*.png"))
@@ -94,7 +98,7 @@ def _print_metrics(run: Run, summary: dict[str, Any], out: Console) -> None:
     step, best = summary.get("progress", {}).get("step", 0), summary.get("best", {})
     two = best.get("step") not in (None, step)
     columns = values_at(read_history(run.path), best["step"]) if two else None
-    out.print(metrics_table(summary["metrics"], summary["protocol"], columns))
+    out.print(metrics_table(summary["metrics"], summary["protocol"], columns, run.unit))
     name = str(best.get("metric")).removeprefix("eval/")
     if two:
         out.print(f"last: last.ckpt, step {step:,}; best: best.ckpt, step {best['step']:,}, chosen by {name}")

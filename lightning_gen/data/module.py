@@ -15,6 +15,7 @@ from lightning_gen.data.placement import check_budget, place, put
 from lightning_gen.data.poisson import PoissonLoader
 from lightning_gen.data.tables import TableSchema
 from lightning_gen.data.transforms import BatchTransform, binarize_all, centre, resize, set_channels
+from lightning_gen.data.words import unit_of
 from lightning_gen.errors import UserError
 from lightning_gen.randomness import Stream, mix
 from lightning_gen.ranges import Count, Fraction, Natural, PositiveFraction
@@ -143,6 +144,11 @@ class ImageDataModule(LightningDataModule):
     def table(self) -> TableSchema | None:
         """The columns, if these are rows of a table."""
         return self.load().train.table
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `images`, `points` in the plane, or `rows` of a table."""
+        return unit_of(self.image_shape, self.table is not None)
 
     @property
     def num_classes(self) -> int:

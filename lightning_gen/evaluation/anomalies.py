@@ -169,7 +169,7 @@ def add_distances(
 
     count = min(len(data.train), 10_000)
     if neighbours > count:
-        raise UserError(f"--neighbours {neighbours}: there are {count} training images.")
+        raise UserError(f"--neighbours {neighbours}: there are {count} training {model.unit}.")
     nearest = f"distance to {ordinal(neighbours)} nearest of {count:,} training"
     if model.can_encode:
         seen, known = (
@@ -181,8 +181,8 @@ def add_distances(
     if data.train.images[0].numel() <= MOST_VALUES:
         seen, known = (torch.cat([batch.images.flatten(1) for batch in some]) for some in (batches(), training()))
         distance = neighbour_distance(seen, known, neighbours)
-        name, kind = ("nearest_pixels", "images") if model.table is None else ("nearest_rows", "rows")
-        scores.add(name, distance, f"{nearest} {kind}, no model")
+        name = "nearest_pixels" if model.table is None else "nearest_rows"
+        scores.add(name, distance, f"{nearest} {model.unit}, no model")
 
 
 def ordinal(number: int) -> str:

@@ -99,7 +99,7 @@ def latent_pictures(
     if projection != "pca" and codes.shape[1] > 2:
         shown, labels = codes[:NEIGHBOUR_POINTS], None if labels is None else labels[:NEIGHBOUR_POINTS]
     points, axes = project(shown, projection)
-    title = f"Codes of {len(shown):,} test images"
+    title = f"Codes of {len(shown):,} test {model.unit}"
     by_class = "" if labels is None else ", coloured by class"
     result: dict[str, Picture] = {"latents": Scatter(points, title + by_class, axes, labels, classes)}
     of_images = model.can_sample and not model.num_classes and not is_vector(model.image_shape)

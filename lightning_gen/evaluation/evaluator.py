@@ -8,6 +8,7 @@ import torch
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.words import worded
 from lightning_gen.errors import NotFinite, UserError
 from lightning_gen.evaluation.code_pictures import latent_pictures
 from lightning_gen.evaluation.held_out import HeldOut
@@ -78,7 +79,7 @@ class Evaluator:
         """
         context = {"evaluation": self.name, "batch_norm": "running statistics", "versions": versions(), **context}
         self.check(model)
-        with progress(None, f"evaluation: {len(self.data.test):,} held-out images"):
+        with progress(None, f"evaluation: {len(self.data.test):,} held-out {self.data.unit}"):
             report = Report(codes=self.held_out.codes(model))
             report.add(self.held_out(model, context, report.codes))
         if not model.can_sample:
@@ -103,7 +104,7 @@ class Evaluator:
             return
         codes = model.encode(*self._first(model))
         if not (codes.abs() < HUGE).all():  # true for NaN, too
-            raise NotFinite("the code of a held-out image")
+            raise NotFinite(worded("the code of a held-out image", model.unit))
 
     def _first(self, model: GenerativeModel) -> Batch:
         limit = SHOWN_POINTS if is_vector(model.image_shape) else SHOWN

@@ -44,7 +44,7 @@ def fitted_density(
     Raises:
         UserError: no more codes than components of a mixture.
     """
-    with progress(None, f"encoding {len(data.train):,} training images"):
+    with progress(None, f"encoding {len(data.train):,} training {data.unit}"):
         codes, _ = codes_of(model, in_precision(model, data.train_batches(model.device, limit=len(data.train))))
     if kind == "gmm" and len(codes) <= components:
         raise UserError(f"--components {components} is too many for {len(codes)} codes.")

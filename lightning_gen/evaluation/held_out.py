@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.words import IMAGES
 from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.overfitting import logits_gap
@@ -60,8 +61,15 @@ class HeldOut:
         seen = {f"{name}_train": value for name, value in means.items()}
         values |= logits_gap(values | seen)
         own = {} if self.chosen is None else {"seed": self.seed}
-        how = {"images": "held-out images", "n_real": self.count, "split": "test", **own, **context}
-        how_seen = {**how, "images": "training images", "n_real": len(self.seen), "split": "train", "seed": self.seed}
+        unit = IMAGES if self.data.table is None else self.data.unit  # points are `images` here, as always
+        how = {"images": f"held-out {unit}", "n_real": self.count, "split": "test", **own, **context}
+        how_seen = {
+            **how,
+            "images": f"training {unit}",
+            "n_real": len(self.seen),
+            "split": "train",
+            "seed": self.seed,
+        }
         (held_out, protocols), (training, its_protocols) = numbers(values, **how), numbers(seen, **how_seen)
         for name in protocols:
             if name.endswith("_fake"):

@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_gen import distributed
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
+from lightning_gen.data.words import IMAGES
 from lightning_gen.metrics.feature_pass import seeded_subset
 from lightning_gen.metrics.likelihood import annealed, importance_sampled, reverse_annealed
 from lightning_gen.metrics.protocol import Numbers, numbers, versions
@@ -60,13 +61,14 @@ class LikelihoodEvaluator:
             bits = bits_per_dimension(found.mean(), data.test.images[0].numel(), density=not discrete)
             metrics["nll_bits_per_dim" + ("" if discrete else "_dequantized")] = float(bits)
         how: dict[str, Any] = {"method": self.method, "k": self.k}
+        unit = IMAGES if data.table is None else data.unit  # points are `images` here, as always
         if self.method != "importance":
             how |= {"k": self.chains, "temperatures": self.temperatures}
         elif last.exact:
             how = {"method": "exact"}
         shared = {"n_real": count, "split": "test"}
         shared |= {**how, "seed": self.seed, "evaluation": self.name, "versions": versions(), **context}
-        values, protocols = numbers(metrics, images=f"{count} held-out images", **shared)
+        values, protocols = numbers(metrics, images=f"{count} held-out {unit}", **shared)
         if self.method == "bidirectional":
             ais, reverse = (-estimates[:, 1:].mean(dim=0)).tolist()
             bounds = {
@@ -74,7 +76,7 @@ class LikelihoodEvaluator:
                 "nll_simulated_reverse_ais": reverse,
                 "nll_simulated_gap": ais - reverse,
             }
-            more = numbers(bounds, images=f"{count} images drawn from the model", **shared)
+            more = numbers(bounds, images=f"{count} {unit} drawn from the model", **shared)
             values, protocols = values | more[0], protocols | more[1]
         return values, protocols
 
@@ -88,7 +90,7 @@ class LikelihoodEvaluator:
         rank, world = distributed.rank_and_world()
         result = torch.zeros(len(chosen), 3 if self.method == "bidirectional" else 1, dtype=torch.float64)
         densities = None
-        with progress(len(chosen), "evaluation: test likelihood") as advance:
+        with progress(len(chosen), "evaluation: test likelihood", data.unit) as advance:
             for index, batch in enumerate(data.test_batches(model.device, BATCH, chosen=chosen)):
                 if index % world != rank and index > 0:  # every process needs the first batch, for its densities
                     continue

@@ -59,9 +59,13 @@ class Overfitting:
     counts: dict[str, int] = field(default_factory=dict)
     told: str = ""
 
-    def update(self, step: int, metrics: Mapping[str, float]) -> str:
-        """The warning, if the evaluation of this step is the first to show overfitting; otherwise nothing."""
-        found = [self._of_loss(step, name, metrics) for name in LOSSES] + [self._of_logits(metrics)]
+    def update(self, step: int, metrics: Mapping[str, float], of_images: bool = True) -> str:
+        """The warning, if the evaluation of this step is the first to show overfitting; otherwise nothing.
+
+        `of_images`: the data can be augmented.
+        """
+        remedy = "model/augment=ada" if of_images else "a smaller network"
+        found = [self._of_loss(step, name, metrics) for name in LOSSES] + [self._of_logits(metrics, remedy)]
         if self.told or not any(found):
             return ""
         self.told = next(filter(None, found))
@@ -82,13 +86,13 @@ class Overfitting:
             "or a smaller network, or end training earlier with callbacks=early_stopping."
         )
 
-    def _of_logits(self, metrics: Mapping[str, float]) -> str:
+    def _of_logits(self, metrics: Mapping[str, float], remedy: str) -> str:
         gap = metrics.get("eval/logits_gap")
         if gap is None or not self._again("logits", gap > MOST):
             return ""
         return (
             f"the discriminator overfits: its mean logit of held-out images is {gap:.0%} of the way from training "
-            "images to samples (eval/logits_gap). Use more images or model/augment=ada."
+            f"images to samples (eval/logits_gap). Use more images or {remedy}."
         )
 
     def _again(self, name: str, shown: bool) -> bool:

@@ -73,7 +73,7 @@ def probe(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor
     """
     if len(train) < 5 or len(train_labels.unique()) < 2:
         raise UserError(
-            f"A probe learns from 5 or more labelled images of 2 or more classes; there are {len(train)} of "
+            f"A probe learns from 5 or more labelled codes of 2 or more classes; there are {len(train)} of "
             f"{len(train_labels.unique())}: use more of them, or another dataset.classes."
         )
     from sklearn.linear_model import LogisticRegression
@@ -103,9 +103,7 @@ def cluster_quality(codes: Tensor, labels: Tensor, num_classes: int, seed: int =
         UserError: fewer codes than classes.
     """
     if len(codes) < num_classes:
-        raise UserError(
-            f"{len(codes)} images cannot form {num_classes} clusters, one per class: use more test images."
-        )
+        raise UserError(f"{len(codes)} codes cannot form {num_classes} clusters, one per class: use more test data.")
     from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans
     from sklearn.metrics import normalized_mutual_info_score

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from lightning_gen.data.loader import Batch
 from lightning_gen.data.module import ImageDataModule
 from lightning_gen.data.tables import TableSchema
+from lightning_gen.data.words import unit_of
 from lightning_gen.errors import UserError
 from lightning_gen.models.interpolation import along_line, along_sphere
 from lightning_gen.models.latent_density import Density
@@ -62,6 +63,11 @@ class GenerativeModel(StepModule):
         self.class_names: tuple[str, ...] = ()  # of the data, for pictures
 
     # -- what models override ------------------------------------------------------------------------------
+
+    @property
+    def unit(self) -> str:
+        """What is counted: `images`, `points` in the plane, or `rows` of a table."""
+        return unit_of(self.image_shape, self.table is not None)
 
     @property
     def stage(self) -> str:

@@ -79,7 +79,7 @@ def _fit(mixture: Mixture, codes: Tensor, min_variance: float, **options: Any) -
             fitted.fit(codes.cpu().numpy())
     except ValueError as error:
         raise UserError(
-            f"The mixture cannot be fitted to {len(codes)} training images ({' '.join(str(error).split())}): set "
+            f"The mixture cannot be fitted to {len(codes)} training codes ({' '.join(str(error).split())}): set "
             "model.components lower, or model.min_sigma higher."
         ) from error
     arrays = (fitted.weights_, fitted.means_, fitted.covariances_)

@@ -83,7 +83,7 @@ class GMM(GenerativeModel):
         dims = default_dims(pixels) if pca_dims == "auto" else pca_dims
         if dims is not None and dims >= pixels:
             raise UserError(
-                f"model.pca_dims={dims} is not below the {pixels} numbers of an image: set it lower, or to null."
+                f"model.pca_dims={dims} is not below {pixels}, the number of values: set it lower, or to null."
             )
         space = PrincipalSubspace(pixels, dims)
         super().__init__(image_shape, space.size, seed)
@@ -155,12 +155,14 @@ class GMM(GenerativeModel):
             return
         components = len(self.mixture.logits)
         if components >= count:
-            raise UserError(f"model.components={components} is too many for {count} training images: set it lower.")
+            raise UserError(
+                f"model.components={components} is too many for {count} training {data.unit}: set it lower."
+            )
         needed = count * (12 * self.space.pixels + 8 * self.latent_dim)
         if needed > free_host_memory():
             raise UserError(
-                f"model=gmm starts from all {count:,} training images at once, for which {needed / 1e9:.1f} GB of "
-                "memory are not free: set dataset.limit."
+                f"model=gmm starts from all {count:,} training {data.unit} at once, for which {needed / 1e9:.1f} GB "
+                "of memory are not free: set dataset.limit."
             )
         images = self._training_images()
         self.space.fit(images, self.min_variance)

@@ -55,8 +55,8 @@ def draw_samples(
     needed, free = 4 * count * math.prod(model.image_shape), free_host_memory()
     if needed > free:
         raise UserError(
-            f"{count:,} images take {needed / 1e9:,.1f} GB of memory, and {free / 1e9:.1f} GB are free: draw fewer "
-            "at once, with another seed each time."
+            f"{count:,} {model.unit} take {needed / 1e9:,.1f} GB of memory, and {free / 1e9:.1f} GB are free: draw "
+            "fewer at once, with another seed each time."
         )
     return torch.cat(list(draw_in_parts(model, count, seed, label, truncation)))
 
@@ -70,7 +70,7 @@ def draw_in_parts(
         UserError: as `draw_samples`, before the first image is drawn.
     """
     if count < 1:
-        raise UserError(f"count={count}: draw 1 image or more.")
+        raise UserError(f"count={count}: draw 1 or more.")
     if label is not None and not 0 <= label < model.num_classes:
         known = f"knows the classes 0 to {model.num_classes - 1}"
         without = "knows no classes; only a model that was trained with conditional=true does"

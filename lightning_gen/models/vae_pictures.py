@@ -26,7 +26,7 @@ def kl_bars(q: Distribution) -> dict[str, Picture]:
     most = f", the largest {MOST_BARS}" if len(kl) > MOST_BARS else ""
     title = f"KL of each latent dimension from the prior N(0, 1), largest first{most}"
     names = [f"z{index}" for index in order[:MOST_BARS].tolist()]
-    ylabel = f"nats, mean of {len(q.mean)} test images"
+    ylabel = f"nats, mean over {len(q.mean):,} codes"
     return {"kl_per_dimension": Bars(values[:MOST_BARS], names, title, "latent dimension", ylabel)}
 
 

@@ -1,5 +1,7 @@
 """Charts of quantities over time."""
 
+from collections.abc import Callable
+
 import numpy as np
 from bokeh.models import ColumnDataSource, Scatter, VArea
 from bokeh.models import Line as LineGlyph
@@ -18,7 +20,7 @@ DASHES = {
 NAMES = {"step": "step", "images_seen": "images seen", "seconds": "seconds"}  # of `AXES`, for one point
 
 
-def draw(chart: Chart, names: list[str]) -> Plot:
+def draw(chart: Chart, names: list[str], say: Callable[[str], str]) -> Plot:
     """The chart: lines with dots for what an evaluation measures, solid for held-out images; bands over seeds.
 
     Those of training images are dashed, those of samples dash-dotted. Dashed lines without dots are from training.
@@ -26,25 +28,26 @@ def draw(chart: Chart, names: list[str]) -> Plot:
     Args:
         chart: one quantity.
         names: of the settings, by their number in `Line.group`.
+        say: turns a text about images into one about what the runs are trained on.
     """
     plot = new_plot(AXES["step"], "", y_axis_type="log" if _logarithmic(chart) else "linear")
     thousands(plot)
     if chart.real is not None:
         _draw_real(plot, chart)
-    drawn: list[DataRenderer] = [_draw_line(plot, line, names) for line in chart.lines]
+    drawn: list[DataRenderer] = [_draw_line(plot, line, names, say) for line in chart.lines]
     tips = [("", "@name"), ("", "@part"), ("value", "@value{%.4g}")]
     if all("low" in line.points for line in chart.lines):
         tips += [("seeds", "@low{%.4g} to @high{%.4g}")]
     there = [axis for axis in AXES if all(axis in line.points for line in chart.lines)]
-    hover(plot, drawn, tips + [(NAMES[axis], f"@{axis}{{0,0}}") for axis in there])
+    hover(plot, drawn, tips + [(say(NAMES[axis]), f"@{axis}{{0,0}}") for axis in there])
     return plot
 
 
-def _draw_line(plot: Plot, line: Line, names: list[str]) -> DataRenderer:
+def _draw_line(plot: Plot, line: Line, names: list[str], say: Callable[[str], str]) -> DataRenderer:
     evaluated = line.part in DASHES
     count = len(line.points["value"])
     columns = {name: values.astype(np.float32) for name, values in line.points.items()}
-    said = {"name": [names[line.group]] * count, "part": [line.part] * count}
+    said = {"name": [names[line.group]] * count, "part": [say(line.part)] * count}
     source = ColumnDataSource(columns | {"x": columns["step"]} | said)
     if "low" in columns:
         coloured(plot.add_glyph(source, VArea(x="x", y1="low", y2="high", fill_alpha=0.18)), line.group)

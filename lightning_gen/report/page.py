@@ -7,15 +7,16 @@ browser run no script but the three that are written here.
 import datetime
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from lightning_gen.data.words import IMAGES, worded
 from lightning_gen.files import shortest
 from lightning_gen.report import charts, curves, tables
 from lightning_gen.report.glossary import meaning
@@ -26,6 +27,8 @@ from lightning_gen.report.pictures import albums, embedded, thinned
 from lightning_gen.runs.comparison import Comparison, row_names
 from lightning_gen.runs.run import Run
 from lightning_gen.search.leaderboard import command_of
+
+Say = Callable[[str], str]  # a text about images as one about what the runs are trained on, see `worded`
 
 MOST_GROUPS = charts.COLOURS  # settings on a page
 MOST_SHOWN = 4  # settings whose pictures are shown, one run of each
@@ -61,25 +64,35 @@ def page(groups: Sequence[Group], title: str = "", search: dict[str, Any] | None
     shown = list(groups)[:MOST_GROUPS]
     runs = [run for group in shown for run in group.runs]
     histories = {run.path: read_history(run.path) for run in runs}
+    say = partial(worded, unit=_unit(runs))
     items: dict[str, charts.Item] = dict(search.pop("items")) if search else {}
     parts = {
-        **_curves(shown, histories, items),
-        **_pictures(shown),
-        **_metrics(shown, runs, histories),
+        **_curves(shown, histories, items, say),
+        **_pictures(shown, say),
+        **_metrics(shown, runs, histories, say),
         "groups": [_described(group, colour) for colour, group in enumerate(shown)],
         "notes": _left_out(len(groups), len(shown)),
         "differences": tables.differences([group.runs[0] for group in shown]) if len(shown) > 1 else {},
         "search": search,
     }
     data = {"charts": items, "steps": parts["steps"], "pictures": parts.pop("embedded"), "live": live}
+    data["axes"] = {axis: name for axis, name, _ in parts["axes"]}
     first = runs[0]
     heading = title or (shown[0].name if len(shown) == 1 else f"{len(shown)} settings compared")
     count = sum(len(group.runs) for group in groups)
     subtitle = shortest(first.path) if count == 1 else f"{count} runs"
-    return _render(data, **parts, title=heading, subtitle=subtitle, live=live, contents=_contents(parts))
+    return _render(data, **parts, say=say, title=heading, subtitle=subtitle, live=live, contents=_contents(parts))
 
 
-def _curves(groups: Sequence[Group], histories: dict[Path, History], items: dict[str, charts.Item]) -> dict[str, Any]:
+def _unit(runs: Sequence[Run]) -> str:
+    """What all of these runs are trained on; images if they differ."""
+    units = {run.unit for run in runs}
+    return units.pop() if len(units) == 1 else IMAGES
+
+
+def _curves(
+    groups: Sequence[Group], histories: dict[Path, History], items: dict[str, charts.Item], say: Say
+) -> dict[str, Any]:
     """The charts over time in three sections; their JSON is added to `items`."""
     names = [group.name for group in groups]
     found = all_charts([[histories[run.path] for run in group.runs] for group in groups])
@@ -87,15 +100,15 @@ def _curves(groups: Sequence[Group], histories: dict[Path, History], items: dict
     sections: dict[str, list[dict[str, str]]] = {}
     for number, chart in enumerate(sorted(found, key=lambda chart: f"eval/{chart.quantity}" not in monitors)):
         key = f"curve{number}"
-        items[key] = charts.as_item(curves.draw(chart, names))
-        about = {"id": key, "name": chart.quantity, "better": chart.better, "meaning": meaning(chart.quantity)}
+        items[key] = charts.as_item(curves.draw(chart, names, say))
+        about = {"id": key, "name": chart.quantity, "better": chart.better, "meaning": say(meaning(chart.quantity))}
         sections.setdefault(_section(chart), []).append(about)
     titles = ("Main curves", "More of the held-out images", "More of training")
     lines = [line for chart in found for line in chart.lines]
     thin = any(len(line.points["value"]) == MOST_POINTS for line in lines)
     return {
-        "sections": [{"title": title, "charts": sections[title]} for title in titles if title in sections],
-        "axes": [(axis, name, all(axis in line.points for line in lines)) for axis, name in AXES.items()],
+        "sections": [{"title": say(title), "charts": sections[title]} for title in titles if title in sections],
+        "axes": [(axis, say(name), all(axis in line.points for line in lines)) for axis, name in AXES.items()],
         "parts": {line.part for line in lines},
         "bands": any("low" in line.points for line in lines),
         "curves_note": f"Curves of more than {MOST_POINTS} points are thinned evenly." if thin else "",
@@ -108,7 +121,7 @@ def _section(chart: Chart) -> str:
     return "More of the held-out images" if "held-out images" in chart.parts else "More of training"
 
 
-def _pictures(groups: Sequence[Group]) -> dict[str, Any]:
+def _pictures(groups: Sequence[Group], say: Say) -> dict[str, Any]:
     """The albums of the first run of each setting, and the pictures themselves under `embedded`."""
     shown = groups[:MOST_SHOWN]
     found, fewer = thinned(albums([group.runs[0].path for group in shown]))
@@ -121,8 +134,8 @@ def _pictures(groups: Sequence[Group]) -> dict[str, Any]:
     listed = [
         {
             "kind": album.kind,
-            "title": album.title,
-            "text": album.text,
+            "title": say(album.title),
+            "text": say(album.text),
             "names": [group.name for group in shown],
             "there": [bool(files) for files in album.files],
         }
@@ -132,16 +145,16 @@ def _pictures(groups: Sequence[Group]) -> dict[str, Any]:
     return {"albums": listed, "steps": steps, "pictures_note": " ".join(notes), "embedded": made}
 
 
-def _metrics(groups: Sequence[Group], runs: list[Run], histories: dict[Path, History]) -> dict[str, Any]:
+def _metrics(groups: Sequence[Group], runs: list[Run], histories: dict[Path, History], say: Say) -> dict[str, Any]:
     """The table of metrics: of one run with the ends of its scale, of several against each other."""
     if len(runs) > 1:
-        return {"measured": [], "comparison": _compared(tables.compared(runs), groups)}
+        return {"measured": [], "comparison": _compared(tables.compared(runs), groups, say)}
     measured = tables.metrics(runs[0], histories[runs[0].path])
     ends = {f"has_{end}": any(getattr(row, end) for row in measured) for end in ("training", "real", "noise")}
     return {"measured": measured, "comparison": None, **ends}
 
 
-def _compared(table: Comparison | None, groups: Sequence[Group]) -> dict[str, Any] | None:
+def _compared(table: Comparison | None, groups: Sequence[Group], say: Say) -> dict[str, Any] | None:
     if table is None:
         return None
     several = len({row.checkpoint for row in table.rows if row.runs}) > 1
@@ -151,7 +164,7 @@ def _compared(table: Comparison | None, groups: Sequence[Group]) -> dict[str, An
     rows = [
         {
             "name": table.headers[column],
-            "meaning": meaning(column[0]),
+            "meaning": say(meaning(column[0])),
             "cells": [{"text": row.cell(column), "best": table.is_best(row, column)} for row in table.rows],
         }
         for column in table.columns

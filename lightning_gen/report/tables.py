@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from lightning_gen.data.words import worded
 from lightning_gen.errors import UserError
 from lightning_gen.files import shortest
 from lightning_gen.progress import duration
@@ -46,7 +47,7 @@ def facts(run: Run) -> dict[str, str]:
         "Error": summary.get("error"),
         "Warnings": "; ".join(map(str, summary.get("warnings") or [])),
         "Steps": _count(progress.get("step")),
-        "Images seen": _count(progress.get("images_seen")),
+        worded("Images seen", run.unit): _count(progress.get("images_seen")),
         "Time": duration(seconds) if _is_number(seconds) else "",
         "Parameters": _count(summary.get("parameters")),
         "Device": made.get("device"),
@@ -70,13 +71,13 @@ def metrics(run: Run, history: History) -> list[Measured]:
         rows.append(
             Measured(
                 short,
-                meaning(short),
+                worded(meaning(short), run.unit),
                 number(values[name]) + (f" ± {error:.2g}" if error is not None else ""),
                 f"{number(found[0])} at step {found[1]:,}" if found else "",
                 number(values.get(f"{name}_train")),
                 number(values.get(f"{name}_floor")),
                 number(values.get(f"{name}_noise")),
-                _how(summary.get("protocol", {}).get(name)),
+                _how(summary.get("protocol", {}).get(name), run.unit),
             )
         )
     return rows
@@ -116,10 +117,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _how(protocol: Any) -> str:
+def _how(protocol: Any, unit: str) -> str:
     """How a number was measured; nothing for a protocol that this version does not know."""
     try:
-        return describe(protocol or {})
+        return describe(protocol or {}, unit)
     except (KeyError, TypeError, ValueError, AttributeError):
         return ""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run, saved_overrides
 
@@ -184,8 +185,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def describe(protocol: dict[str, Any]) -> str:
-    """The protocol in a few words; summary.json holds all of it."""
+def describe(protocol: dict[str, Any], unit: str = IMAGES) -> str:
+    """The protocol in a few words; summary.json holds all of it. `unit`: what is counted, see `Run.unit`."""
     if not protocol:
         return ""
     parts = []
@@ -193,7 +194,7 @@ def describe(protocol: dict[str, Any]) -> str:
         averaged = " of the average" if protocol.get("ema") and protocol["images"] == "samples" else ""
         parts.append(f"{protocol['n_fake']:,} {protocol['images']}{averaged}")
     if "n_real" in protocol:
-        parts.append(f"{protocol['n_real']:,} {protocol['split']} images")
+        parts.append(f"{protocol['n_real']:,} {protocol['split']} {unit}")
     if "n_fake" in protocol and "extractor" in protocol:
         parts.append(protocol["extractor"])
     return ", ".join(parts)

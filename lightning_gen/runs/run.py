@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers.oc import env
 
 from lightning_gen.config.optimizers import check_classes, leave_out_foreign
+from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
 from lightning_gen.files import is_intact, locked, write_atomically
 from lightning_gen.runs.records import read_config, read_summary, read_yaml
@@ -116,12 +117,15 @@ class Run:
         if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
 
-    def save(self) -> None:
-        """Write config.yaml, the overrides and the status, and let `runs/latest` point here."""
+    def save(self, unit: str | None = None) -> None:
+        """Write config.yaml, the overrides and the status, and let `runs/latest` point here.
+
+        `unit`: what the data are, for texts, see `unit`; None: as it was.
+        """
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
         if self.overrides is not None and not self.config.resume:
             write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
-        self.write_summary(status="running")
+        self.write_summary(status="running", **({} if unit is None else {"unit": unit}))
         self._point_latest()
 
     def recorded(self) -> DictConfig:
@@ -221,6 +225,11 @@ class Run:
             UserError: it cannot be read.
         """
         return read_summary(self.path)
+
+    @property
+    def unit(self) -> str:
+        """What the run is trained on: `images`, `points` in the plane, or `rows` of a table."""
+        return str(self.read_summary().get("unit", IMAGES))  # summaries of earlier versions do not say
 
     def write_summary(self, **parts: Any) -> dict[str, Any]:
         """Replace these parts of summary.json and keep the others."""

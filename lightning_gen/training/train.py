@@ -172,6 +172,7 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "metrics": log.latest | evaluation.metrics,
         "best": {"metric": saver.monitor, "value": saver.best, "step": saver.best_step},
         "progress": progress,
+        "unit": parts.data.unit,
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
         "protocol": evaluation.protocol,
         "provenance": provenance(run, trainer),

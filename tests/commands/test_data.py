@@ -33,7 +33,7 @@ def test_statistics_and_classes():
     assert mean == pytest.approx(0.5)
     assert std == pytest.approx(0.17**0.5)  # of 0, 0.2, 0.8, 1
     known = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("a", "b"))
-    assert classes(known) == "2: a, b; from 1 (a) to 3 (b) images"
+    assert classes(known, "images") == "2: a, b; from 1 (a) to 3 (b) images"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Commands on runs whose data are rows of a table."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -8,16 +9,22 @@ import torch
 
 from lightning_gen.commands.anomalies import Options, find_anomalies
 from lightning_gen.commands.audit import Protocol, audit_run
+from lightning_gen.commands.data import describe_data
 from lightning_gen.commands.directions import Options as DirectionOptions
 from lightning_gen.commands.directions import directions_of_run
+from lightning_gen.commands.evaluate import evaluate_run
 from lightning_gen.commands.export import export_run
 from lightning_gen.commands.job import announcement
+from lightning_gen.commands.latents import draw_latents
+from lightning_gen.commands.probe import probe_table
 from lightning_gen.commands.sample import Draw, chosen_format, sample_run
+from lightning_gen.commands.terminal import console, report
 from lightning_gen.config.build import build_data
 from lightning_gen.data.tables import Column, TableSchema
 from lightning_gen.errors import UserError
 from lightning_gen.evaluation.anomaly_images import kinds_of_images
 from lightning_gen.models.use import draw_samples
+from lightning_gen.report.page import grouped, page
 from lightning_gen.runs.loading import load_encoder_and_data, load_model
 from lightning_gen.runs.resume import check_checkpoint
 from lightning_gen.runs.run import Run
@@ -144,6 +151,27 @@ def test_rows_of_another_file_are_encoded_as_those_of_the_run(run, tmp_path):
 
 def test_rows_are_not_announced_as_images(run):
     assert "32 rows of 4 columns, 2 steps of 16 rows" in announcement(run, prepare(run))
+
+
+def test_what_is_printed_about_rows_does_not_call_them_images(run, capsys):
+    report(run, run.read_summary())
+    evaluate_run(run.path, ["evaluation.num_samples=20", "checkpoint=last"])
+    describe_data("table", ["dataset.path=sklearn:iris"], None)
+    draw_latents(run.path, "last", "pca")
+    find_anomalies(run.path, Options(checkpoint="last"))
+    console().print(probe_table({"codes": {"kmeans_nmi": 1.0}, "pixels": {"kmeans_nmi": 1.0}}, run.unit))
+    printed = "".join(capsys.readouterr())
+    for text in ("rows/s", "held-out rows", "18 test rows", "scores of rows", "values"):
+        assert text in printed
+    assert not re.findall(r".*\b(?:image|pixel)s?\b.*", printed)
+
+
+def test_the_page_of_a_run_on_rows_does_not_call_them_images(run):
+    html = page(grouped([run]))
+    shown = re.sub(r"<[^>]*>", " ", re.sub(r"<(script|style|pre)\b.*?</\1>", "", html, flags=re.DOTALL))
+    assert "Rows seen" in shown
+    assert "held-out rows" in shown
+    assert not re.findall(r".*\b(?:image|pixel)s?\b.*", shown, flags=re.IGNORECASE)
 
 
 def test_what_is_done_with_images_is_refused(run, tmp_path):

@@ -64,5 +64,5 @@ def test_too_few_images_or_classes_are_told():
         probe(codes, labels, codes, labels)
     with pytest.raises(UserError, match="there are 4 of 2"):
         probe(codes[:4], torch.arange(4) % 2, codes, labels)
-    with pytest.raises(UserError, match="6 images cannot form 7 clusters"):
+    with pytest.raises(UserError, match="6 codes cannot form 7 clusters"):
         cluster_quality(codes, labels, 7)

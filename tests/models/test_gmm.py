@@ -133,7 +133,7 @@ def test_the_gradient_lowers_the_loss(covariance):
     ("options", "says"),
     [
         (("dataset.flip=true",), "dataset.flip=false"),
-        (("model.pca_dims=64",), "model.pca_dims=64 is not below the 64 numbers"),
+        (("model.pca_dims=64",), "model.pca_dims=64 is not below 64, the number of values"),
         (("dataset.limit=10",), "model.components=10 is too many for 10"),
     ],
 )

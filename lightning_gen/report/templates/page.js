@@ -44,7 +44,7 @@
     }
   }
   const axisChosen = () => document.querySelector("#axis input:checked")?.value ?? "step";
-  const axisName = (axis) => ({ step: "steps", images_seen: "images seen", seconds: "seconds" })[axis];
+  const axisName = (axis) => data.axes[axis];
   function stand(plot, axis) {
     const sources = [...plot.references()].filter((model) => model.type === "ColumnDataSource");
     const movable = sources.filter((source) => source.columns().includes("x") && source.columns().includes("step"));

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gen.data.words import IMAGES, worded
 from lightning_gen.errors import NotFinite, UserError, did_you_mean, one_line
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
@@ -148,11 +149,12 @@ class Evaluation(StepCallback):
     def _warn(self, trainer: Trainer, model: GenerativeModel) -> None:
         """Print what is wrong with the model: overfitting once, anything else after each evaluation that shows it."""
         complaints = model.complaints(self.metrics) + copying(self.metrics) if self._settled(trainer, model) else []
-        new = self.overfitting.update(trainer.global_step, self.metrics)
+        new = self.overfitting.update(trainer.global_step, self.metrics, model.unit == IMAGES)
         for complaint in [*complaints, *([new] if new else [])]:
             if trainer.is_global_zero:
-                print(f"warning: step {trainer.global_step}: {complaint}", file=sys.stderr)
-        self.warnings = [*complaints, *([self.overfitting.told] if self.overfitting.told else [])]
+                print(f"warning: step {trainer.global_step}: {worded(complaint, model.unit)}", file=sys.stderr)
+        told = [*complaints, *([self.overfitting.told] if self.overfitting.told else [])]
+        self.warnings = [worded(complaint, model.unit) for complaint in told]
 
     def _check_watched(self) -> None:
         """Raise a UserError if a config key names a metric that is not measured."""

@@ -88,5 +88,5 @@ class StepProgress(StepCallback, ProgressBar):
         names = {"fid": fid, **model.shown_now()}
         values = [f"{short} {logged[name]:.4g}" for short, name in names.items() if name in logged]
         if self._bar is None or self._bar.wide:
-            values.append(f"{self.images_per_second:,.0f} images/s")
+            values.append(f"{self.images_per_second:,.0f} {model.unit}/s")
         return "  ".join(values)
