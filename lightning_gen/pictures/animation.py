@@ -8,7 +8,7 @@ from PIL import Image
 
 from lightning_gen.files import write_atomically
 
-MOST_FRAMES, MOST_BYTES = 60, 1_900_000  # an estimate from the last frame
+MOST_FRAMES, MOST_BYTES = 60, 1_900_000
 SECONDS, SLOWEST, LAST = 6.0, 0.7, 2.5  # of all frames, the longest of a frame, and the last one
 
 
@@ -23,9 +23,11 @@ def animate(folder: Path) -> Path | None:
     found = [path for path in found if Image.open(path).size == size]
     if len(found) < 2:
         return None
-    last = _encoded([Image.open(found[-1])])
-    frames = [Image.open(path) for path in spread(found, min(MOST_FRAMES, max(MOST_BYTES // len(last), 2)))]
-    animation, path = _encoded(frames), folder / "progress.webp"
+    paths = spread(found, MOST_FRAMES)
+    animation = _encoded(paths)
+    if len(animation) > MOST_BYTES:
+        animation = _encoded(spread(paths, max(MOST_BYTES * len(paths) // len(animation), 2)))
+    path = folder / "progress.webp"
     write_atomically(path, animation)
     return path
 
@@ -37,10 +39,9 @@ def spread(items: Sequence[Path], most: int) -> list[Path]:
     return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
-def _encoded(frames: Sequence[Image.Image]) -> bytes:
-    each = round(1000 * min(SECONDS / len(frames), SLOWEST))
-    durations = [each] * (len(frames) - 1) + [round(1000 * LAST)]
-    file, first = io.BytesIO(), frames[0].convert("RGB")
-    rest = [frame.convert("RGB") for frame in frames[1:]]
+def _encoded(paths: Sequence[Path]) -> bytes:
+    each = round(1000 * min(SECONDS / len(paths), SLOWEST))
+    durations = [each] * (len(paths) - 1) + [round(1000 * LAST)]
+    file, (first, *rest) = io.BytesIO(), [Image.open(path).convert("RGB") for path in paths]
     first.save(file, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, quality=60, method=2)
     return file.getvalue()

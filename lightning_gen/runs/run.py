@@ -7,7 +7,6 @@ samples/              grids: step_00001000.png; next to it reconstructions/ and 
 checkpoints/          last.ckpt, previous.ckpt (the one before), step_00001000.ckpt (earlier ones), best.ckpt
 """
 
-import copy
 import json
 import os
 import re
@@ -279,17 +278,15 @@ def saved_overrides(run_dir: Path) -> list[str]:
 
 def _resolved(config: DictConfig, with_environment: bool) -> DictConfig:
     """Resolve all interpolations, with or without those of the environment, but never those of the command line."""
-    config = copy.deepcopy(config)
-    command = config.command
-    config.command = None
     if not with_environment:
         OmegaConf.register_new_resolver("oc.env", _as_written, replace=True)
     try:
-        config = OmegaConf.create(OmegaConf.to_container(config, resolve=True))  # type: ignore[assignment]
+        tree: Any = OmegaConf.to_container(config, resolve=True)
     finally:
         OmegaConf.register_new_resolver("oc.env", env, replace=True)
-    config.command = command if command is None else literal(command)
-    return config
+    command = tree.get("command")
+    tree["command"] = command if command is None else literal(command)
+    return OmegaConf.create(tree)
 
 
 def _as_written(name: str, *default: Any) -> Any:
