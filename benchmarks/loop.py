@@ -2,6 +2,7 @@
 
 python benchmarks/loop.py --data data                       all jobs
 python benchmarks/loop.py --data data --jobs iwae mlp_ae_64 --rounds 9 --steps 200
+python benchmarks/loop.py --data data --operations          how many operations a step has, in place of its time
 
 Each job trains a model as `python train.py` does, with its callbacks and its log every 50 steps, and the same
 networks in a plain PyTorch loop: the images in memory as floats, fused Adam, and an average of the weights where the
@@ -14,7 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_gen.config.compose import compose
 from lightning_gen.data.loader import Streams
@@ -130,20 +132,30 @@ class Done(Exception):
     """Ends the training."""
 
 
+class Counting(TorchDispatchMode):
+    """Counts the operations on tensors, those of backward passes and optimizers too."""
+
+    operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        Counting.operations += 1
+        return func(*args, **(kwargs or {}))
+
+
 class Turn(NamedTuple):
-    """Seconds of one turn."""
+    """Seconds of one turn, and the operations in it if they are counted."""
 
     cpu: float
     wall: float
+    operations: float
 
 
 def now() -> Turn:
-    return Turn(time.process_time(), time.perf_counter())
+    return Turn(time.process_time(), time.perf_counter(), Counting.operations)
 
 
 def since(start: Turn) -> Turn:
-    end = now()
-    return Turn(end.cpu - start.cpu, end.wall - start.wall)
+    return Turn(*(b - a for a, b in zip(start, now(), strict=True)))
 
 
 def endless(images: Tensor, batch_size: int) -> Iterator[Tensor]:
@@ -200,14 +212,15 @@ def take_turns(job: Job, arguments: argparse.Namespace) -> tuple[list[Turn], lis
             return turns[-1]
 
         parts.data.train_loader = train_loader  # type: ignore[method-assign]
-        with suppress(Done):
+        with suppress(Done), Counting() if arguments.operations else nullcontext():
             parts.trainer.fit(parts.model, datamodule=parts.data)
     return turns[-1].ours[1:], turns[-1].theirs[1:]
 
 
 def median(turns: list[Turn], steps: int) -> Turn:
-    """The median milliseconds of a step."""
-    return Turn(*(1000 * statistics.median(column) / steps for column in zip(*turns, strict=True)))
+    """The median milliseconds and operations of a step."""
+    cpu, wall, operations = (statistics.median(column) / steps for column in zip(*turns, strict=True))
+    return Turn(1000 * cpu, 1000 * wall, operations)
 
 
 def main() -> None:
@@ -217,9 +230,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
     parser.add_argument("--steps", type=int, default=100, help="steps in a turn")
     parser.add_argument("--overrides", nargs="*", default=[], help="more overrides for our side")
+    parser.add_argument("--operations", action="store_true", help="count operations; the times are of no use then")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     quiet_libraries()
+    if arguments.operations:
+        print("| job | operations, plain | ours |\n|---|---:|---:|")
+        for name in arguments.jobs:
+            ours, plain = (median(turns, arguments.steps) for turns in take_turns(JOBS[name], arguments))
+            print(f"| {name} | {plain.operations:.0f} | {ours.operations:.0f} |", flush=True)
+        return
     print(f"torch {torch.__version__}, one thread, medians of {arguments.rounds} turns of {arguments.steps} steps\n")
     print(
         "| job | plain, ms | ours, ms | difference, ms | ratio | ratio in wall time | steps a second, ours / plain |"

@@ -157,12 +157,14 @@ class VAE(VariationalModel):
         gaussian = q if isinstance(q, DiagonalGaussian | FullGaussian) else None
         closed = gaussian if self.prior.standard else None  # with a KL in closed form
         shape = (len(images), wanted.samples, self.latent_dim)  # images first, so that processes share the draws
-        normal = noise.normal(shape, images.device).transpose(0, 1)
+        normal = noise.normal(shape, images.device)
         log_q = None
-        if closed is not None and not wanted.densities:
-            latents = closed.latents_of(normal)
+        if closed is None or wanted.densities:
+            latents, log_q = q.draw(normal.transpose(0, 1))
+        elif wanted.samples == 1 and isinstance(closed, DiagonalGaussian):
+            latents = closed.latents_of(normal.squeeze(1))  # [B, Z]: each view of it and its gradient takes time
         else:
-            latents, log_q = q.draw(normal)
+            latents = closed.latents_of(normal.transpose(0, 1))
         if wanted.stops_q and gaussian is not None:
             log_q = gaussian.detached().log_prob(latents)
         log_prior = None
@@ -179,6 +181,7 @@ class VAE(VariationalModel):
             normal = noise.normal((len(images), self.latent_dim), images.device)
             draws = self.prior(normal, noise.uniform((len(images),), images.device), self.posterior_of)
         likelihood = self.log_likelihood(latents, images, batch.labels)
+        latents = latents if latents.ndim == 3 else latents.unsqueeze(0)
         size = max(self.train_size, len(images))
         return Terms(likelihood, kl, latents, q, log_prior, log_q, draws, size, shared_out=self.training)
 

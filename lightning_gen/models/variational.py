@@ -80,7 +80,9 @@ class VariationalModel(GenerativeModel, ABC):
         return self.likelihood.prepare(batch.images, lambda shape: noise.uniform(shape, batch.images.device))
 
     def log_likelihood(self, codes: Tensor, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """log p(x|z) of images [B, C, H, W] and codes [k, B, Z]: [k, B], in nats."""
+        """log p(x|z) of images [B, C, H, W] and codes [k, B, Z] or [B, Z]: [k, B] or [B], in nats."""
+        if codes.ndim == 2:
+            return self.likelihood.log_prob(self.decoder(self.labelled(codes, labels)), images)
         repeated = labels.repeat(len(codes)) if labels is not None and self.num_classes else None
         raw = self.decoder(self.labelled(codes.flatten(0, 1), repeated))
         return self.likelihood.log_prob(raw.unflatten(0, codes.shape[:2]), images)

@@ -20,7 +20,7 @@ from lightning_gen.ranges import Count, Fraction, NonNegative
 class Terms:
     """The terms of the bound for a batch of B images with k latents each."""
 
-    log_likelihood: Tensor  # log p(x|z), [k, B]
+    log_likelihood: Tensor  # log p(x|z), [k, B]; or [B], of one latent, to objectives without `densities`
     # KL(q(z|x) || p(z)): in closed form [B, Z]; else the mean of log q - log p over the k latents, [B, 1], or [B, L]
     # for L layers of latents
     kl: Tensor
@@ -39,8 +39,10 @@ class Terms:
     @property
     def reconstruction(self) -> Tensor:
         """-E_q[log p(x|z)], estimated with k latents, [B]."""
-        mean = self.log_likelihood.squeeze(0) if len(self.log_likelihood) == 1 else self.log_likelihood.mean(dim=0)
-        return -mean
+        each = self.log_likelihood
+        if each.ndim == 1:
+            return -each
+        return -(each.squeeze(0) if len(each) == 1 else each.mean(dim=0))
 
     @property
     def log_weights(self) -> Tensor:
@@ -75,7 +77,8 @@ class ELBO:
 
     def divergence(self, terms: Terms) -> Tensor:
         """The term that is added to the reconstruction term, [B]."""
-        return self.beta * terms.kl.sum(dim=1)
+        kl = terms.kl.sum(dim=1)
+        return kl if self.beta == 1 else self.beta * kl
 
 
 class Capacity(ELBO):

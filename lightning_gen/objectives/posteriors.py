@@ -39,7 +39,7 @@ class DiagonalGaussian:
         return self.latents_of(noise), -0.5 * (noise.square() + self.log_variance + LOG_2PI).sum(dim=-1)
 
     def latents_of(self, noise: Tensor) -> Tensor:
-        """The latents of `draw` alone, [k, B, Z]."""
+        """The latents of `draw` alone, [k, B, Z]; [B, Z] from noise of that shape."""
         scale = (0.5 * self.log_variance).exp()
         if scale.ndim < noise.ndim and len(noise) == 1:  # without sums over one latent in the backward pass
             return (self.mean + scale * noise.squeeze(0)).unsqueeze(0)

@@ -215,3 +215,17 @@ def test_a_decoder_s_half_precision_ends_at_its_output(likelihood, dtype):
 def test_output_of_an_image_shows_it(likelihood):
     image = torch.rand(1, 3, 3) * 0.9 + 0.05
     torch.testing.assert_close(likelihood.mean(likelihood.output_of(image)), image)
+
+
+def test_a_pixel_is_one_where_the_uniform_number_is_below_it():
+    """Also where the two are equal or neighbours in float32, and at both ends."""
+    images = torch.tensor([0.0, 1.0, 0.5, 0.5, 0.5, 2**-24, 1.0, 100 / 255])
+    near = torch.nextafter(torch.tensor(0.5), torch.tensor(0.0)).item()
+    uniform = torch.tensor([0.0, 1 - 2**-24, 0.5, near, 0.5 + 2**-24, 0.0, 0.0, 100 / 255])
+    drawn = Bernoulli().prepare(one_pixel(images), lambda shape: uniform.view(shape))
+    assert drawn.flatten().tolist() == [0, 1, 0, 1, 0, 1, 1, 0]
+    assert not drawn.signbit().any()  # no -0.0, which a picture or a product could show
+    many = torch.rand(100_000, generator=torch.Generator().manual_seed(0))
+    pixels = (many * 255).round().div(255).roll(1)
+    drawn = Bernoulli().prepare(one_pixel(pixels), lambda shape: many.clone().view(shape))
+    assert torch.equal(drawn.flatten(), (many < pixels).float())
