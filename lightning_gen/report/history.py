@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_gen.runs.comparison import HIDDEN, direction
+from lightning_gen.runs.comparison import HIDDEN, chooser, direction, target
 
 AXES = {"step": "steps", "images_seen": "images seen", "seconds": "seconds"}  # what a curve can stand over
 PARTS = {"train": "training", "val": "validation", "eval": "held-out images"}  # by the start of a column's name
@@ -41,8 +41,12 @@ class Chart:
 
     @property
     def better(self) -> str:
-        """`lower is better`, `higher is better`, or nothing."""
-        known = direction(self.quantity) if PARTS["eval"] in self.parts else None
+        """`lower is better`, `higher is better`, `0.5 is best`, or nothing."""
+        if PARTS["eval"] not in self.parts:
+            return ""
+        known, best_at = direction(self.quantity), target(self.quantity)
+        if best_at is not None:
+            return f"{best_at:g} is best"
         return "" if known is None else "lower is better" if known is min else "higher is better"
 
     @property
@@ -97,11 +101,11 @@ def charts(groups: Sequence[Sequence[History]]) -> list[Chart]:
 
 
 def best(history: History, name: str) -> tuple[float, int] | None:
-    """The best value of a metric over a run and its step; None if there is none or no direction is better."""
-    better, curve = direction(name), _curve(history, name)
+    """The best value of a metric over a run and its step; None if there is none, or no value is better."""
+    better, curve = chooser(name), _curve(history, name)
     if better is None or not len(curve["value"]):
         return None
-    place = int(np.argmin(curve["value"]) if better is min else np.argmax(curve["value"]))
+    place = curve["value"].tolist().index(better(curve["value"].tolist()))
     return float(curve["value"][place]), int(curve["step"][place])
 
 

@@ -11,7 +11,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lightning_gen.errors import UserError
-from lightning_gen.runs.comparison import direction, expanded
+from lightning_gen.runs.comparison import direction, expanded, target
 from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, value_of
 from lightning_gen.search.space import logarithmic_keys
@@ -222,7 +222,9 @@ def _mode(metric: str, runs: Sequence[Run]) -> str:
             return str(sweep.modes[list(sweep.metrics).index(metric)])
         if metric == run.config.checkpoint.monitor and run.config.checkpoint.mode:
             return str(run.config.checkpoint.mode)
-    raise UserError(f"The better direction of {metric} is not known: name another with --metric.")
+    best_at = target(metric)
+    why = "The better direction of {} is not known" if best_at is None else f"{{}} is best at {best_at:g}"
+    raise UserError(f"{why.format(metric)}, so it gives no order: name another with --metric.")
 
 
 def _parsed(text: str) -> int | float | str:

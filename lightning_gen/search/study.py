@@ -29,7 +29,7 @@ from optuna.trial import Trial
 from lightning_gen.config.build import model_class
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.randomness import mix
-from lightning_gen.runs.comparison import direction
+from lightning_gen.runs.comparison import mode_of
 from lightning_gen.runs.run import Run
 from lightning_gen.search.space import Space
 
@@ -152,12 +152,7 @@ def objectives(config: DictConfig) -> list[tuple[str, str]]:
 
 
 def _direction(metric: str) -> str:
-    better = min if metric == "fid" else direction(metric)
-    if better is None:
-        raise UserError(
-            f"sweep.metrics: the better direction of {metric} is not known: set sweep.modes=[min] or [max]."
-        )
-    return better.__name__
+    return "min" if metric == "fid" else mode_of(metric, "sweep.modes=[{}]")
 
 
 def make_sampler(config: DictConfig, space: Space, number: int) -> BaseSampler:

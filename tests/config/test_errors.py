@@ -48,7 +48,7 @@ MISTAKES = {
     "best at an end that does not exist": (["checkpoint.mode=minimum"], "must be min, max or null"),
     "best by a metric without a better end": (
         ["checkpoint.monitor=eval/auth_pct"],
-        "set checkpoint.mode to min or max",
+        "set checkpoint.mode=min or checkpoint.mode=max",
     ),
     "an encoder for a model that takes none": (["encoder_from=runs/a"], "is for model=classifier, not for model=gan"),
     "misspelt key": (["trainer.max_step=5"], "no config key 'trainer.max_step'. Did you mean 'trainer.max_steps'?"),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lightning_gen.report.history import MOST_POINTS, best, charts, read_history
+from lightning_gen.report.history import MOST_POINTS, Chart, Line, best, charts, read_history
 from tests.report.runs import recorded_run
 
 
@@ -57,3 +57,10 @@ def test_what_is_not_a_number_is_left_out(tmp_path):
 def test_a_run_without_metrics_has_no_charts(tmp_path):
     assert charts([[read_history(tmp_path)]]) == []
     assert read_history(tmp_path) == pytest.approx({})
+
+
+def test_the_best_value_of_a_two_sample_test_is_the_nearest_to_chance():
+    history = {"step": np.arange(3), "eval/c2st": np.array([0.31, 0.56, 0.97])}
+    assert best(history, "eval/c2st") == (0.56, 1)
+    points = {"step": history["step"], "value": history["eval/c2st"]}
+    assert Chart("c2st", [Line(0, "held-out images", points)]).better == "0.5 is best"

@@ -14,7 +14,7 @@ from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.schedules import parsed
-from lightning_gen.runs.comparison import direction
+from lightning_gen.runs.comparison import mode_of
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.early_stopping import EarlyStopping
@@ -180,8 +180,5 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator, group: str
     if metric == "fid":
         metric, mode = evaluator.distance_name(), mode or "min"
     if mode is None:
-        better = min if metric == "eval/loss" else direction(metric)
-        if better is None:
-            raise UserError(f"{group}.monitor={metric}: set {group}.mode to min or max.")
-        mode = better.__name__
+        mode = "min" if metric == "eval/loss" else mode_of(metric, group + ".mode={}")
     return metric, mode
