@@ -8,6 +8,7 @@ from rich.table import Table
 from lightning_gen.commands.terminal import console
 from lightning_gen.config.build import build_data
 from lightning_gen.data.imageset import ImageSet
+from lightning_gen.data.words import POINTS, ROWS
 from lightning_gen.errors import UserError, quiet_libraries
 from lightning_gen.metrics.augmentation import (
     Labelled,
@@ -47,11 +48,18 @@ def augment_run(
         steps: training steps of each classifier, of 128 images.
 
     Raises:
-        UserError: a model that is not conditioned on classes, or data without labels.
+        UserError: a model that is not conditioned on classes, or data that are not images.
     """
     quiet_libraries()
     run = Run.load(run_dir)
     run.read_summary()  # fails now, not after the work, if it cannot be read
+    if run.unit == ROWS:
+        raise UserError(
+            f"{run.path} has rows of a table, and augment is for images. How well classifiers learn from generated rows "
+            "is eval/tstr, which `lightning-gen evaluate RUN` measures of a table with a dataset.target."
+        )
+    if run.unit == POINTS:
+        raise UserError(f"{run.path} has points in the plane, and augment is for images.")
     if not run.config.get("conditional"):
         raise UserError("augment needs a model that draws images of a given class: train it with conditional=true.")
     model, data = load_model(run, checkpoint), build_data(run.config)

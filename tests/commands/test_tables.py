@@ -9,6 +9,7 @@ import torch
 
 from lightning_gen.commands.anomalies import Options, find_anomalies
 from lightning_gen.commands.audit import Protocol, audit_run
+from lightning_gen.commands.augment import augment_run
 from lightning_gen.commands.data import describe_data
 from lightning_gen.commands.directions import Options as DirectionOptions
 from lightning_gen.commands.directions import directions_of_run
@@ -182,6 +183,11 @@ def test_what_is_done_with_images_is_refused(run, tmp_path):
     ):
         with pytest.raises(UserError, match="has rows of a table, and this command is for images"):
             command()
+
+
+def test_augment_names_the_metric_of_tables(run):
+    with pytest.raises(UserError, match=r"has rows of a table, and augment is for images.*eval/tstr"):
+        augment_run(run.path, "last", [10], 2, 100, 1)
 
 
 def test_a_loaded_run_encodes_and_decodes_rows(run):
