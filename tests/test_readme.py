@@ -7,10 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lightning_gen.cli import app
 from tests.helpers import QUICK
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+
+
+def test_every_command_is_listed():
+    commands = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
+    assert set(re.findall(r"^lightning-gen (\S+)", README, re.MULTILINE)) == commands
 
 
 def test_the_examples_of_adding_ones_own(tmp_path):

@@ -55,8 +55,8 @@ def augment_run(
     run.read_summary()  # fails now, not after the work, if it cannot be read
     if run.unit == ROWS:
         raise UserError(
-            f"{run.path} has rows of a table, and augment is for images. How well classifiers learn from generated rows "
-            "is eval/tstr, which `lightning-gen evaluate RUN` measures of a table with a dataset.target."
+            f"{run.path} has rows of a table, and augment is for images. How well classifiers learn from generated "
+            "rows is eval/tstr, which `lightning-gen evaluate RUN` measures for a table with a dataset.target."
         )
     if run.unit == POINTS:
         raise UserError(f"{run.path} has points in the plane, and augment is for images.")
