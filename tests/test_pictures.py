@@ -106,6 +106,16 @@ def test_texts_lie_inside_a_grid_and_do_not_overlap():
     assert all(later - earlier > 15 for earlier, later in pairwise(baselines))
 
 
+@pytest.mark.parametrize("grey", range(0, 256, 15))
+def test_images_of_any_one_grey_can_be_told_apart_in_a_grid(grey):
+    grid = Grid(torch.full((2, 1, 40, 40), grey, dtype=torch.uint8), 2)
+    (left, top), (right, _) = grid.layout().corners
+    factor = grid.layout().factor
+    between = np.asarray(grid.draw()).astype(int)[top, left + factor * 40 : right]
+    assert abs(between - grey).max() >= 50  # of 255
+    assert len(between) >= 4  # a thinner line drowns in images of noise
+
+
 def test_rows_of_points_become_sets_with_the_names_of_the_rows():
     points = torch.rand(6, 1, 1, 2)
     chart = Grid(points, 2, "Samples", row_names=["real", "made", "real"]).as_points()

@@ -16,7 +16,7 @@ from lightning_gen.pictures.lettering import font, shortened, wrapped
 
 WIDEST, TALLEST, NARROWEST = 900, 1000, 600  # pixels; a grid of large images may be wider and taller
 LARGEST_SIDE = 200  # pixels; images are enlarged up to this side
-MARGIN, GAP, BREAK = 12, 2, 8  # around the grid, between images, and in addition at a break
+MARGIN, GAP, BREAK = 12, 4, 8  # around the grid, between images, and in addition at a break
 TITLE, HEADING, NAME = 20, 16, 13  # sizes of letters, which can be read in a picture at half its size
 BLACK, GREY, FRAME = 0, 90, 150  # of 255
 LONGEST = 140  # pixels for a name that stands beside a row or upright above a column; it is shortened to fit
@@ -83,7 +83,7 @@ class Grid:
         large = images.repeat(layout.factor, axis=1).repeat(layout.factor, axis=2)
         canvas = np.full((layout.height, layout.width, images.shape[-1]), 255, dtype=np.uint8)
         height, width = large.shape[1:3]
-        for x, y in layout.corners:  # a frame, because images that are white at their edges would run together
+        for x, y in layout.corners:  # beside the white gap a grey frame, for images that are white at their edges
             canvas[y - 1 : y + height + 1, x - 1 : x + width + 1] = FRAME
         for image, (x, y) in zip(large, layout.corners, strict=True):
             canvas[y : y + height, x : x + width] = image
