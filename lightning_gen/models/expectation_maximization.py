@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_gen.errors import UserError
+from lightning_gen.models.latent_density import threads_for
 from lightning_gen.objectives.posteriors import DiagonalGaussian
 from lightning_gen.objectives.priors import Mixture
 
@@ -74,7 +75,7 @@ def _fit(mixture: Mixture, codes: Tensor, min_variance: float, **options: Any) -
     fitted = GaussianMixture(len(mixture.logits), covariance_type=kind, reg_covar=min_variance, **settings)
     vars(fitted).update(state)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), threads_for(codes.shape[1]):
             warnings.simplefilter("ignore", ConvergenceWarning)  # after a single iteration
             fitted.fit(codes.cpu().numpy())
     except ValueError as error:

@@ -1,11 +1,21 @@
 """Densities of codes, fitted after training, from which models with an encoder are sampled."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 
 from lightning_gen.networks.precision import FullPrecision
+
+ONE_THREAD = 128  # dimensions up to which one thread is faster for the matrices of a mixture
+
+
+def threads_for(dimensions: int) -> AbstractContextManager[object]:
+    """Linear algebra on one thread if matrices of this size are small: threads would wait for each other longer."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1 if dimensions <= ONE_THREAD else None, user_api="blas")
 
 
 class Density(FullPrecision, ABC):
@@ -56,7 +66,8 @@ class GaussianMixture(Density):
             unit = float(codes.var(dim=0).mean())  # the smallest variance is relative to that of the codes,
             rounding = 1e-12 * (1 + float(codes.square().max()))  # which is 0 if all codes are equal
             smallest = max(1e-6 * unit, rounding)
-            fitted = Mixture(len(self.weights), reg_covar=smallest, random_state=seed).fit(codes.numpy())
+            with threads_for(codes.shape[1]):
+                fitted = Mixture(len(self.weights), reg_covar=smallest, random_state=seed).fit(codes.numpy())
             arrays = (fitted.weights_, fitted.means_, fitted.covariances_)
             weights, means, covariances = (torch.from_numpy(array) for array in arrays)
         values, vectors = torch.linalg.eigh(covariances)
