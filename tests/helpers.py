@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from lightning_gen.config.compose import compose
 from lightning_gen.config.tree import config_dir
 from lightning_gen.runs.run import Run
+from lightning_gen.training import launch
 from lightning_gen.training.launch import PARENT
 from lightning_gen.training.train import train
 from lightning_gen.training.worker import worker_main
@@ -41,6 +42,10 @@ QUICK = (
 )
 
 
+# What a run of the digits imports when it needs it; it would take longer than the run in each worker.
+LATE = ("sklearn.datasets", "sklearn.mixture", "lightning_gen.data.sources.digits", "tests.drawing")
+
+
 class Done(NamedTuple):
     """How a command ended."""
 
@@ -53,7 +58,7 @@ class ForkedWorker:
     """A worker of `lightning_gen.training.launch`, with what that needs of `subprocess.Popen`."""
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lightning_gen.training.train"])
+    context.set_forkserver_preload(["lightning_gen.commands.train", "lightning_gen.training.train", *LATE])
 
     def __init__(self, run_dir: Path, environment: dict[str, str]) -> None:
         self.process = self.context.Process(target=self.main, args=(str(run_dir), environment), daemon=True)
@@ -143,6 +148,16 @@ def train_run(path: Path, *overrides: str) -> tuple[Run, dict[str, Any]]:
     """Train a new run in this process; the run and its summary."""
     run = make_run(path, *overrides)
     return run, train(run)
+
+
+def train_by_two(path: Path, *overrides: str) -> Run:
+    """Train a new run by two processes; with the fixture `forked_workers`, which makes them cheap."""
+    config = composed(*quick(*overrides))
+    config.trainer.devices = 2
+    run = Run.create(path, config)
+    run.save()
+    assert launch.launch(run.path, count=2, timeout=60) == 0
+    return run
 
 
 def resume_run(path: Path, max_steps: int) -> tuple[Run, dict[str, Any]]:

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lightning_gen.runs.loading import load_model
-from lightning_gen.runs.run import Run
-from tests.helpers import assert_same, quick, resume_run, train_run
+from tests.helpers import assert_same, resume_run, train_by_two, train_run
 
 MODELS = {
     "wae": ("model=wae", "networks=conv"),
@@ -31,14 +30,13 @@ def test_resume_is_bit_identical(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_processes_give_what_one_gives(tmp_path, train_command, forked_workers, name):
+def test_two_processes_give_what_one_gives(tmp_path, forked_workers, name):
     """In float64, where rounding is all that could differ."""
     small = ("networks.encoder.width=8", "networks=vq") if name == "vqvae" else ("networks=mlp",)
     options = (*MODELS[name][:-1], *small, "trainer.max_steps=12", "trainer.precision=64-true")
-    for path, devices in (("one", "hardware=cpu"), ("two", "trainer.devices=2")):
-        done = train_command(*quick(*options, devices, f"hydra.run.dir={tmp_path / path}"))
-        assert done.returncode == 0, done.stderr
-    one, two = (Run.load(tmp_path / path).read_checkpoint() for path in ("one", "two"))
+    options += ("evaluation.held_out=20",)
+    first, _ = train_run(tmp_path / "one", *options)
+    one, two = first.read_checkpoint(), train_by_two(tmp_path / "two", *options).read_checkpoint()
     assert one["images_seen"] == two["images_seen"] == 12 * 16
     assert_same(one["state_dict"], two["state_dict"], tolerance=1e-9)
 

@@ -12,6 +12,7 @@ from tests.helpers import assert_same, quick, resume_run, train_run
 # Adam's first step at this rate makes the loss infinite; at the rate after one rollback, 1e-3, it is small.
 DIVERGES = ("model=ae", "networks=mlp", "ema=average", "model.optimizer.lr=1e30", "rollback.lr_factor=1e-33")
 ROLLS_BACK = (*DIVERGES, "on_divergence=rollback", "checkpoint.every_n_steps=3", "evaluation.every_n_steps=2")
+ROLLS_BACK += ("evaluation.held_out=20",)
 PARTS = ("state_dict", "optimizer_states", "random_state", "global_step", "images_seen")
 
 
@@ -31,9 +32,15 @@ def test_a_run_that_diverges_goes_back_and_ends(tmp_path, capsys):
     assert losses[-1] < losses[0] < 100  # the rows of the lost future are gone
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that rolls back once and ends, and its summary."""
+    return train_run(tmp_path_factory.mktemp("rollback") / "straight", *ROLLS_BACK, "trainer.max_steps=6")
+
+
 @pytest.mark.parametrize("stopped_at", [1, 4])  # before the first checkpoint after the rollback, and later
-def test_resume_after_a_rollback_is_bit_identical(tmp_path, monkeypatch, stopped_at):
-    straight, expected = train_run(tmp_path / "straight", *ROLLS_BACK, "trainer.max_steps=6")
+def test_resume_after_a_rollback_is_bit_identical(tmp_path, monkeypatch, straight, stopped_at):
+    straight, expected = straight
     original = TrainingLog.on_step_end
 
     class Killed(BaseException):

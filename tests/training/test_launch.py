@@ -16,6 +16,7 @@ from lightning_gen.training import launch
 from tests.helpers import assert_same, quick
 
 TWO = quick("model=ae", "networks=mlp", "hardware=cpu", "trainer.devices=2", "checkpoint.every_n_steps=1")
+TWO += ["evaluation.held_out=20"]
 SABOTAGE = "+callbacks.own={_target_: tests.training.test_launch.Sabotage, how: %s}"
 
 
