@@ -6,10 +6,12 @@ os.environ["WANDB_MODE"] = "offline"
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.utilities import registry
 
 from lightning_gen import progress
 from tests import drawing
@@ -25,6 +27,7 @@ for name in ("SIGINT", "SIGHUP"):  # tests send them, but nohup and background s
 
 progress.DELAY = 1e6  # on a slow machine, no test finds a line about work that takes long
 drawing.draw_pixels()
+registry.entry_points = lru_cache(registry.entry_points)  # each Trainer reads the metadata of all packages
 
 
 @pytest.fixture(scope="session", autouse=True)

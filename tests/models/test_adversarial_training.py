@@ -16,9 +16,11 @@ from lightning_gen.models.wae import WAE
 from lightning_gen.objectives.penalties import Penalty
 from lightning_gen.randomness import StepNoise
 from lightning_gen.runs.run import Run
+from lightning_gen.training.train import prepare
 from tests.helpers import assert_same, make_run, train_run
 
 SMALL = ("networks=mlp", "networks.encoder.widths=[16]", "networks.decoder.widths=[16]", "model.latent_dim=4")
+SMALL += ("evaluation.held_out=20",)
 WAE_GAN = ("model=wae", "model/divergence=gan", "model.divergence.widths=[16]")
 MODELS = {  # with the modules of each player, and the configs of the optimizers
     "gan": (("model=gan",), {"generator": ["generator"], "discriminator": ["discriminator"]}),
@@ -51,9 +53,9 @@ def test_clipping_bounds_the_gradient_of_each_player(tmp_path, name, precision):
     options = [*options, *SMALL, "trainer.gradient_clip_val=1e-3", f"trainer.precision={precision}", "ema=none"]
     for key in OPTIMIZERS[name]:
         options += [f"~{key}", f"+{key}={sgd}"]
-    first, _ = train_run(tmp_path / "a", *options, "trainer.max_steps=0")
-    second, summary = train_run(tmp_path / "b", *options, "trainer.max_steps=2")
-    a, b = (run.read_checkpoint()["state_dict"] for run in (first, second))
+    a = prepare(make_run(tmp_path / "a", *options)).model.state_dict()
+    run, summary = train_run(tmp_path / "b", *options, "trainer.max_steps=2")
+    b = run.read_checkpoint()["state_dict"]
     for player, modules in players.items():
         assert 1e-4 < norm_of_change(a, b, modules) <= 2.01e-3
         assert summary["metrics"][f"train/grad_norm_{player}"] > 1e-3  # before it was clipped
@@ -104,18 +106,25 @@ def test_a_loss_that_is_not_finite_names_its_phase_and_step(tmp_path, monkeypatc
     assert all(value.isfinite().all() for value in kept["state_dict"].values() if value.is_floating_point())
 
 
+@pytest.fixture(scope="module")
+def without(tmp_path_factory):
+    """The weights after a step without a penalty, by the names of the models."""
+    folder = tmp_path_factory.mktemp("without")
+    runs = {name: train_run(folder / name, *MODELS[name][0], *SMALL, "trainer.max_steps=1")[0] for name in MODELS}
+    return {name: run.read_checkpoint()["state_dict"] for name, run in runs.items()}
+
+
 @pytest.mark.parametrize("penalty", ["r1", "r2", "gradient_penalty", "dragan", "lecam", "weight_clipping"])
 @pytest.mark.parametrize("name", ["vae_gan", "wae_gan"])
-def test_penalties_move_the_discriminator(tmp_path, name, penalty):
+def test_penalties_move_the_discriminator(tmp_path, without, name, penalty):
     """The same first step with and without: the other players' first update but for the discriminator is the same."""
     options, players = MODELS[name]
     options = (*options, *SMALL, "trainer.max_steps=1")
     weight = "limit=0.01" if penalty == "weight_clipping" else "weight=100"
-    without, _ = train_run(tmp_path / "without", *options)
     penalized, summary = train_run(
-        tmp_path / "with", *options, f"model/penalty={penalty}", f"model.penalty.{penalty}.{weight}"
+        tmp_path, *options, f"model/penalty={penalty}", f"model.penalty.{penalty}.{weight}"
     )
-    a, b = (run.read_checkpoint()["state_dict"] for run in (without, penalized))
+    a, b = without[name], penalized.read_checkpoint()["state_dict"]
     assert norm_of_change(a, b, players["discriminator"]) > 1e-4
     assert summary["metrics"][f"train/penalty_{penalty}"] >= 0
     if penalty == "weight_clipping":

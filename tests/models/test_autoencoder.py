@@ -110,22 +110,30 @@ def test_corruption_by_layer_must_have_a_number_a_layer(tmp_path):
         train_run(tmp_path / "conv", "model=ae", "networks=conv", "model.pretrain.steps_per_layer=4")
 
 
+STAGES = (
+    *STACK,
+    "networks.decoder.tied=true",
+    "model/corruption=masking",
+    "model.pretrain.steps_per_layer=4",
+    "model.pretrain.amounts=[0.1,0.2,0.3]",
+    "model.max_shift=1",
+    "ema.half_life=100",
+    "trainer.max_steps=16",
+    "evaluation.held_out=20",
+)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run through all stages."""
+    return train_run(tmp_path_factory.mktemp("stages") / "straight", *STAGES)[0]
+
+
 @pytest.mark.parametrize("stop", [2, 4, 7, 13])
-def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop, monkeypatch):
+def test_resume_within_and_between_stages_is_bit_identical(tmp_path, straight, stop, monkeypatch):
     monkeypatch.setenv("LIGHTNING_GEN_TRUST", "tests")  # the callback that stops is none of the package
-    options = (
-        *STACK,
-        "networks.decoder.tied=true",
-        "model/corruption=masking",
-        "model.pretrain.steps_per_layer=4",
-        "model.pretrain.amounts=[0.1,0.2,0.3]",
-        "model.max_shift=1",
-        "ema.half_life=100",
-    )
-    options = (*options, "trainer.max_steps=16")
-    straight, _ = train_run(tmp_path / "straight", *options)
     stop_at = f"+callbacks.stop={{_target_: tests.models.test_autoencoder.StopAt, step: {stop}}}"
-    stopped, summary = train_run(tmp_path / "stopped", *options, stop_at)
+    stopped, summary = train_run(tmp_path / "stopped", *STAGES, stop_at)
     assert summary["progress"]["step"] == stop
     resumed, _ = resume_run(stopped.path, 16)
     for part in ("state_dict", "optimizer_states", "images_seen"):

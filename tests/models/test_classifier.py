@@ -7,26 +7,28 @@ import torch
 
 from lightning_gen.errors import UserError
 from lightning_gen.runs.loading import load_model
-from tests.helpers import assert_same, resume_run, train_run
+from lightning_gen.training.train import prepare
+from tests.helpers import assert_same, make_run, resume_run, train_run
 
 CLASSIFIER = ("model=classifier", "trainer.max_steps=40", "model.optimizer.lr=0.01", "dataset.batch_size=64")
+SMALL = ("networks=mlp", "networks.encoder.widths=[64]", "trainer.max_steps=100")
 
 
 @pytest.fixture(scope="module", params=["ae", "vae"])
 def source(request, tmp_path_factory):
     path = tmp_path_factory.mktemp(request.param) / "source"
-    return train_run(path, f"model={request.param}", "networks=mlp", "trainer.max_steps=100")[0]
+    return train_run(path, f"model={request.param}", *SMALL)[0]
 
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_the_encoder_starts_from_the_run_and_moves_unless_frozen(tmp_path, source, freeze):
     options = (f"encoder_from={source.path}", f"model.freeze={freeze}")
-    start, _ = train_run(tmp_path / "start", *CLASSIFIER, *options, "trainer.max_steps=0")
+    start = prepare(make_run(tmp_path / "start", *CLASSIFIER, *options)).model
     run, summary = train_run(tmp_path / "run", *CLASSIFIER, *options)
     assert summary["metrics"]["eval/accuracy"] > 0.3  # chance is 0.1
     images = torch.rand(4, 1, 8, 8)
     codes = load_model(source, "last").encode(images)
-    torch.testing.assert_close(load_model(start, "last").encode(images), codes)
+    torch.testing.assert_close(start.eval().encode(images), codes)
     assert torch.equal(load_model(run, "last").encode(images), codes) == freeze
 
 

@@ -12,8 +12,8 @@ MODELS = {
     "ae": ("model=ae",),
     "rae_gp": ("model=ae", "model/regularizer=rae_gp"),
     "wae": ("model=wae",),
-    "wae_gan": ("model=wae", "model/divergence=gan", "model.divergence.weight=2"),
-    "vae_gan": ("model=vae_gan", "model.feature_weight=1", "model.optimizer.lr=3e-3", "trainer.max_steps=400"),
+    "wae_gan": ("model=wae", "model/divergence=gan", "model.divergence.weight=2", "model.divergence.widths=[64]"),
+    "vae_gan": ("model=vae_gan", "model.feature_weight=1", "trainer.max_steps=250"),
     "hierarchical_vae": ("model=hierarchical_vae", "model.latent_dims=[4,2]"),
 }
 
@@ -21,7 +21,8 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_the_label_decides_the_class(tmp_path, name):
     """Samples are nearest to the mean image of their own class, more often than not; by chance one in ten."""
-    options = ("trainer.max_steps=150", *MODELS[name], "conditional=true", "networks=mlp")
+    options = ("trainer.max_steps=150", "model.optimizer.lr=3e-3", *MODELS[name], "conditional=true", "networks=mlp")
+    options += ("networks.encoder.widths=[64]", "evaluation.held_out=20")
     small = () if name == "hierarchical_vae" else ("model.latent_dim=2",)
     run, summary = train_run(tmp_path / "run", *options, *small, "dataset.batch_size=100", "ema.half_life=null")
     assert summary["status"] == "completed"

@@ -6,18 +6,31 @@ import torch
 from lightning_gen.runs.loading import load_model
 from tests.helpers import assert_same, resume_run, train_by_two, train_run
 
+PRIOR = ("model.prior.width=16", "model.prior.depth=1")
 MODELS = {
     "wae": ("model=wae", "networks=conv"),
     "wae_gan": ("model=wae", "model/divergence=gan", "model/penalty=[r1,lecam]", "networks=conv"),
     "vae_gan": ("model=vae_gan", "model/penalty=[r1,lecam]", "networks=conv"),
-    "hierarchical_vae": ("model=hierarchical_vae", "model/objective=iwae", "networks=conv"),
-    "vqvae": ("model=vqvae", "model.prior_steps=0", "networks.encoder.width=8", "model.quantizer.revive_after=2"),
+    "hierarchical_vae": (
+        "model=hierarchical_vae",
+        "model/objective=iwae",
+        "model.objective.samples=5",
+        "networks=conv",
+    ),
+    "vqvae": (
+        "model=vqvae",
+        "model.prior_steps=0",
+        *PRIOR,
+        "networks.encoder.width=8",
+        "model.quantizer.revive_after=2",
+    ),
 }
+SMALL = ("networks.encoder.width=8", "networks.decoder.width=8", "evaluation.held_out=20")
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_resume_is_bit_identical(tmp_path, name):
-    options = (*MODELS[name], "ema.half_life=500", "checkpoint.every_n_steps=4")
+    options = (*MODELS[name], *SMALL, "ema.half_life=500", "checkpoint.every_n_steps=4")
     straight, summary = train_run(tmp_path / "straight", *options, "trainer.max_steps=9")
     assert summary["progress"]["step"] == 9
     assert summary["progress"]["images_seen"] == 9 * 16
@@ -43,8 +56,10 @@ def test_two_processes_give_what_one_gives(tmp_path, forked_workers, name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_evaluation_leaves_no_trace(tmp_path, name):
-    often, _ = train_run(tmp_path / "often", *MODELS[name], "trainer.max_steps=5", "evaluation.every_n_steps=2")
-    never, _ = train_run(tmp_path / "never", *MODELS[name], "trainer.max_steps=5")
+    often, _ = train_run(
+        tmp_path / "often", *MODELS[name], *SMALL, "trainer.max_steps=5", "evaluation.every_n_steps=2"
+    )
+    never, _ = train_run(tmp_path / "never", *MODELS[name], *SMALL, "trainer.max_steps=5")
     for part in ("state_dict", "optimizer_states", "random_state"):
         assert_same(often.read_checkpoint()[part], never.read_checkpoint()[part])
 
@@ -52,6 +67,7 @@ def test_evaluation_leaves_no_trace(tmp_path, name):
 @pytest.mark.parametrize("name", MODELS)
 def test_colour_images_of_another_size(tmp_path, drawn_pictures, name):
     options = ("dataset.size=32", "dataset.channels=3", "networks.encoder.width=4", "networks.decoder.width=4")
+    options += ("evaluation.held_out=20",)
     run, summary = train_run(tmp_path, *MODELS[name], *options, "trainer.max_steps=1")
     assert summary["status"] == "completed"
     images = load_model(run, "last").sample(3, torch.Generator().manual_seed(0))

@@ -24,6 +24,8 @@ SMALL = (
     "model.prior.depth=1",
 )
 SMALL += ("networks.encoder.width=8", "networks.encoder.hidden=4", "model.quantizer.revive_after=3")
+SMALL += ("evaluation.held_out=20",)
+PRIOR = ("model.prior.width=16", "model.prior.depth=1")
 STOP = "+callbacks.stop={{_target_: tests.models.test_autoencoder.StopAt, step: {}}}"
 
 
@@ -192,12 +194,19 @@ def test_both_stages_are_in_the_log_and_each_moves_its_own(tmp_path):
         assert torch.equal(tensor, after[name]) == (not name.startswith("prior.")), name
 
 
+STAGES = (*SMALL, "model.prior_steps=5", "trainer.max_steps=12", "ema.half_life=100")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run through both stages."""
+    return train_run(tmp_path_factory.mktemp("stages") / "straight", *STAGES)[0]
+
+
 @pytest.mark.parametrize("stop", [3, 7, 10])
-def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop, monkeypatch):
+def test_resume_within_and_between_stages_is_bit_identical(tmp_path, straight, stop, monkeypatch):
     monkeypatch.setenv("LIGHTNING_GEN_TRUST", "tests")  # the callback that stops is none of the package
-    options = (*SMALL, "model.prior_steps=5", "trainer.max_steps=12", "ema.half_life=100")
-    straight, _ = train_run(tmp_path / "straight", *options)
-    train_run(tmp_path / "stopped", *options, STOP.format(stop))
+    train_run(tmp_path / "stopped", *STAGES, STOP.format(stop))
     resumed, _ = resume_run(tmp_path / "stopped", 12)
     for part in ("state_dict", "optimizer_states", "images_seen"):
         assert_same(straight.read_checkpoint()[part], resumed.read_checkpoint()[part])
@@ -205,6 +214,7 @@ def test_resume_within_and_between_stages_is_bit_identical(tmp_path, stop, monke
 
 def test_codes_are_revived_and_the_error_falls(tmp_path):
     options = ("model=vqvae", "model.quantizer.num_codes=64", "trainer.max_steps=150", "model.prior_steps=0")
+    options += ("networks.encoder.width=16", *PRIOR, "evaluation.held_out=20")
     used = {}
     for revive_after in (10, 10**6):
         run, summary = train_run(

@@ -51,6 +51,7 @@ def test_the_gradient_at_equal_points_is_finite():
 def test_codes_come_to_the_prior(tmp_path, divergence):
     """Without it the codes' second moment is far from 1; the reconstruction still falls."""
     options = ("model=wae", f"model/divergence={divergence}", "networks=mlp", "model.latent_dim=2")
+    options += ("networks.encoder.widths=[64]", "model.optimizer.lr=3e-3")
     options += ("dataset.batch_size=100", "trainer.max_steps=250")
     options += ("model.divergence.widths=[64,64]",) if divergence == "gan" else ()
     moments = {}

@@ -1,22 +1,18 @@
 """N steps in one go equal k steps, a stop, and N - k steps: to the bit, in the middle of an epoch."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from lightning_gen.evaluation.evaluator import Evaluator
+from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.training_log import TrainingLog
-from tests.helpers import QUICK, assert_same, logged, resume_run, train_run
+from tests.helpers import QUICK, assert_same, logged, quick, resume_run, start_command, train_run
 
-ROOT = Path(__file__).parents[2]
-# 1,437 images in batches of 16: 90 steps an epoch, so all of this lies in the middle of the first or second.
-COMMON = ("networks=conv", "checkpoint.every_n_steps=4", "trainer.log_every_n_steps=2")
+# 320 images in batches of 16: 20 steps an epoch, so all of this lies in the middle of the first or second.
+COMMON = ("dataset.limit=320", "networks=conv", "checkpoint.every_n_steps=4", "trainer.log_every_n_steps=2")
+COMMON += ("networks.encoder.width=8", "networks.decoder.width=8", "evaluation.held_out=20")
 COMPARED = ("state_dict", "optimizer_states", "random_state", "global_step", "images_seen")
 
 
@@ -28,7 +24,7 @@ def compare(one, other):
 
 
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
-@pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (95, 49)])
+@pytest.mark.parametrize(("stop", "evaluated"), [(7, 5), (25, 14)])
 def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
     options = (f"model={model}", *COMMON, "ema.half_life=500", f"evaluation.every_n_steps={evaluated}")
     total = stop + 6
@@ -42,16 +38,11 @@ def test_resume_is_bit_identical(tmp_path, model, stop, evaluated):
 
 
 def test_resume_with_dropout_restores_the_global_generator(tmp_path):
-    options = ("model=ae", "networks=mlp", "networks.encoder.dropout=0.5")
+    options = ("model=ae", "networks=mlp", "networks.encoder.dropout=0.5", "evaluation.held_out=20")
     straight, _ = train_run(tmp_path / "straight", *options, "trainer.max_steps=10")
     train_run(tmp_path / "resumed", *options, "trainer.max_steps=4")
     resumed, _ = resume_run(tmp_path / "resumed", 10)
     compare(straight, resumed)
-
-
-def start(run_dir, *overrides):
-    command = [sys.executable, str(ROOT / "train.py"), *QUICK, *overrides, f"hydra.run.dir={run_dir}"]
-    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def wait_for(path, seconds=60):
@@ -63,13 +54,12 @@ def wait_for(path, seconds=60):
 
 def test_kill_and_resume(tmp_path):
     options = ("model=gan", "networks=mlp", "trainer.log_every_n_steps=10", "checkpoint.every_n_steps=10")
-    process = start(tmp_path / "killed", *options, "trainer.max_steps=1000000")
+    forever = ("trainer.max_steps=1000000", f"hydra.run.dir={tmp_path}/killed")
+    process = start_command(quick(*options, *forever), tmp_path / "log")
     wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt")
     time.sleep(0.5)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    from lightning_gen.runs.run import Run
-
+    process.kill()
+    process.join()
     total = Run.load(tmp_path / "killed").read_checkpoint()["global_step"] + 15
     resumed, _ = resume_run(tmp_path / "killed", total)
     straight, _ = train_run(tmp_path / "straight", *options, f"trainer.max_steps={total}")
@@ -79,29 +69,24 @@ def test_kill_and_resume(tmp_path):
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
-    process = start(
-        tmp_path / "run", "model=vae", "networks=mlp", "trainer.max_steps=1000000", "checkpoint.every_n_steps=100000"
-    )
+    options = ("model=vae", "networks=mlp", "trainer.max_steps=1000000", "checkpoint.every_n_steps=100000")
+    process = start_command(quick(*options, f"hydra.run.dir={tmp_path}/run"), tmp_path / "log")
     wait_for(tmp_path / "run" / "checkpoints" / "best.ckpt")
     process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "resume=" in out
-    assert "Traceback" not in err
-    from lightning_gen.runs.run import Run
-
+    process.join(60)
+    assert process.exitcode == 130
+    said = (tmp_path / "log").read_text()
+    assert "resume=" in said
+    assert "Traceback" not in said
     run = Run.load(tmp_path / "run")
     assert run.read_summary()["status"] == "interrupted"
     assert run.read_checkpoint()["global_step"] == run.read_summary()["progress"]["step"]
 
 
 def test_resume_takes_the_saved_config_and_overrides(tmp_path, train_command):
-    first = train_command(
-        *QUICK, "model=vae", "model.objective.beta=2", "trainer.max_steps=3", f"hydra.run.dir={tmp_path}/run"
-    )
+    options = ("model=vae", "networks=mlp", "model.objective.beta=2", "trainer.max_steps=3")
+    first = train_command(*QUICK, *options, f"hydra.run.dir={tmp_path}/run")
     assert first.returncode == 0, first.stderr
-    from lightning_gen.runs.run import Run
-
     before = Run.load(tmp_path / "run").config
     second = train_command(f"resume={tmp_path}/run", "trainer.max_steps=5", "model.latent_dim=16")
     assert second.returncode == 0, second.stderr
@@ -140,6 +125,7 @@ def kill_at(monkeypatch, step=None, evaluation=None):
 def test_kills_at_delicate_moments_one_after_the_other(tmp_path, monkeypatch, model):
     options = (f"model={model}", "networks=mlp", "trainer.accumulate_grad_batches=3", "schedule.warmup_steps=6")
     options += ("checkpoint.every_n_steps=4", "evaluation.every_n_steps=3", "ema.half_life=500")
+    options += ("evaluation.held_out=20",)
     straight, expected = train_run(tmp_path / "straight", *options, "trainer.max_steps=9")
     moments = (
         {"evaluation": 0},  # the first, before there is a checkpoint

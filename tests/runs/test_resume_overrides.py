@@ -60,21 +60,19 @@ def test_refused_and_nothing_changes(run_dir, train_command, override, told):
     assert contents(run_dir) == before
 
 
-@pytest.mark.parametrize(
-    ("override", "group", "key", "value"),
-    [
+def test_hyperparameters_are_applied(run_dir, train_command):
+    changed = (
         ("model.generator_optimizer.lr=1e-9", 0, "initial_lr", 1e-9),
         ("model.discriminator_optimizer.lr=3e-5", 1, "initial_lr", 3e-5),
         ("model.generator_optimizer.betas=[0.1,0.2]", 0, "betas", (0.1, 0.2)),
         ("+model.generator_optimizer.weight_decay=0.5", 0, "weight_decay", 0.5),
         ("+model.generator_optimizer.eps=1e-3", 0, "eps", 1e-3),
-    ],
-)
-def test_hyperparameters_are_applied(run_dir, train_command, override, group, key, value):
-    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", override)
+    )
+    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", *(override for override, *_ in changed))
     assert done.returncode == 0, done.stderr
-    state = Run.load(run_dir).read_checkpoint()["optimizer_states"][group]["param_groups"][0]
-    assert state[key] == value
+    states = Run.load(run_dir).read_checkpoint()["optimizer_states"]
+    for override, group, key, value in changed:
+        assert states[group]["param_groups"][0][key] == value, override
 
 
 def test_a_tiny_learning_rate_stops_the_weights(run_dir, train_command):
@@ -87,26 +85,29 @@ def test_a_tiny_learning_rate_stops_the_weights(run_dir, train_command):
 
 
 @pytest.mark.parametrize(
-    ("override", "key", "value"),
+    "changed",
     [
-        ("ema.half_life=100", "ema.half_life", 100),
-        ("ema=none", "ema.half_life", None),
-        ("schedule=cosine", "schedule.final", 0.0),
-        ("model.d_steps=2", "model.d_steps", 2),
-        ("dataset.batch_size=8", "dataset.batch_size", 8),
-        ("evaluation.num_samples=30", "evaluation.num_samples", 30),
-        ("checkpoint.every_n_steps=2", "checkpoint.every_n_steps", 2),
-        ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val", 1),
-        ("model/loss=hinge", "model.loss._target_", "lightning_gen.objectives.adversarial.Hinge"),
+        (
+            ("ema.half_life=100", "ema.half_life", 100),
+            ("schedule=cosine", "schedule.final", 0.0),
+            ("model.d_steps=2", "model.d_steps", 2),
+            ("dataset.batch_size=8", "dataset.batch_size", 8),
+            ("evaluation.num_samples=30", "evaluation.num_samples", 30),
+            ("checkpoint.every_n_steps=2", "checkpoint.every_n_steps", 2),
+            ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val", 1),
+            ("model/loss=hinge", "model.loss._target_", "lightning_gen.objectives.adversarial.Hinge"),
+        ),
+        (("ema=none", "ema.half_life", None),),
     ],
 )
-def test_other_keys_are_applied(run_dir, train_command, override, key, value):
+def test_other_keys_are_applied(run_dir, train_command, changed):
     from omegaconf import OmegaConf
 
-    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", override)
+    done = train_command(f"resume={run_dir}", "trainer.max_steps=4", *(override for override, *_ in changed))
     assert done.returncode == 0, done.stderr
     run = Run.load(run_dir)
-    assert OmegaConf.select(run.config, key) == value
+    for _, key, value in changed:
+        assert OmegaConf.select(run.config, key) == value
     assert run.read_summary()["progress"]["step"] == 4
 
 
@@ -135,7 +136,7 @@ def test_an_empty_resume_is_told(train_command):
     assert (done.returncode, "resume= is empty" in done.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("name", ["a b", "x[/x]", "a=b", "ünï", "a,b", "it's"])
+@pytest.mark.parametrize("name", ["a b,c=d ünï x[/x]", "it's"])
 def test_any_name_of_a_directory(trained, tmp_path, train_command, name):
     import shutil
 
