@@ -16,6 +16,7 @@ from lightning_fabric.utilities import registry
 from lightning_gen import progress
 from tests import drawing
 from tests.browser import Browser, find_chromium
+from tests.composing import compose_fast
 from tests.helpers import Done, ForkedWorker
 
 torch.set_num_threads(1)
@@ -28,6 +29,7 @@ for name in ("SIGINT", "SIGHUP"):  # tests send them, but nohup and background s
 progress.DELAY = 1e6  # on a slow machine, no test finds a line about work that takes long
 drawing.draw_pixels()
 registry.entry_points = lru_cache(registry.entry_points)  # each Trainer reads the metadata of all packages
+compose_fast()
 
 
 @pytest.fixture(scope="session", autouse=True)

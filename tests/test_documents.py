@@ -1,7 +1,8 @@
 """The commands in README.md and docs/ work as they stand there.
 
-Every train command is composed. Those that differ in more than size run for two steps: on a CPU, on the bundled digits
-in the shape of the data set, with narrow networks. The others run on two tiny runs, at least one of which must do.
+Every train command is composed and checked. Those that differ in more than numbers run for two steps: on a CPU, on the
+bundled digits in the shape of the data set, with narrow networks. The others run on two tiny runs, at least one of which
+must do.
 """
 
 import re
@@ -29,7 +30,6 @@ from tests.helpers import train_run
 
 COMMANDS = list({shown.words: shown for file in DOCUMENTS for shown in commands(file)}.values())
 TRAIN = [shown for shown in COMMANDS if shown.overrides is not None]
-OTHERS = [shown for shown in COMMANDS if shown.overrides is None]
 
 TINY = {  # where the config has the key
     "trainer.max_steps": 2,
@@ -40,6 +40,7 @@ TINY = {  # where the config has the key
     "dataset.limit": 100,
     "evaluation.num_samples": 20,
     "evaluation.every_n_steps": 1000,
+    "evaluation.held_out": 50,
     "evaluation.projection": "null",
     "evaluation.nll.k": 2,
     "evaluation.nll.images": 2,
@@ -63,11 +64,14 @@ SHAPES = {
 NOT_HERE = ("huggingface", "shards")  # data sets on a network
 
 
+NUMBERS = re.compile(r"[^=]+=(null|[][\d.,e:_+-]+)")
+
+
 def essence(shown: Command) -> frozenset[str]:
     """What is left of a command when it is made tiny: commands with the same are run once."""
     replaced = {"logger", "hardware", "seed", "evaluation", *TINY}
-    words = (re.sub("^dataset=.*mnist(_small)?$", "dataset=mnist", word) for word in shown.overrides or ())
-    return frozenset(word for word in words if word.split("=")[0] not in replaced)
+    words = (word for word in shown.overrides or () if not re.fullmatch("dataset=(.*mnist(_small)?|digits)", word))
+    return frozenset(word for word in words if word.split("=")[0] not in replaced and not NUMBERS.fullmatch(word))
 
 
 def jobs(overrides: list[str]) -> list[list[str]]:
@@ -101,7 +105,7 @@ def ends(override: Override) -> list[float | int | None]:
 def composed(overrides: list[str], folder: Path) -> DictConfig:
     """The config of one job, checked; `folder` is searched too.
 
-    What readers write themselves is composed only: its code is not here, and test_readme.py runs it.
+    What readers write themselves is composed only: its code is not here, and test_extending.py runs it.
     """
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -143,7 +147,27 @@ def tiny(overrides: list[str], config: DictConfig) -> list[str]:
     return [*(o for key, o in given.items() if key not in options and key != "hydra.run.dir"), *options.values()]
 
 
+def small(shown: Command) -> tuple[str, ...]:
+    """The words of another command than train, so that it takes a second."""
+    program, *words = " ".join(shown.words).replace("-o pictures", "-o drawn").split()
+    if program == "make" or len(words) < 2:
+        return shown.words
+    if words[0] == "data" and words[1] in {*SHAPES} - {"image_folder"}:
+        words[1] = "digits"
+    if "--data" in words:  # of the size of the runs
+        words[words.index("--data") + 1] = "digits"
+    if words[0] == "evaluate":
+        extractor = ["evaluation/extractor=random"] if "fid50k_train" in str(words) else []
+        words = [word for word in words if word.split("=")[0] not in TINY]
+        words += [f"{k}={v}" for k, v in TINY.items() if k.startswith("evaluation.") and "every" not in k] + extractor
+    if words[0] == "augment":
+        words = [*words[:2], "--labels", "2", "--seeds", "2", "--generated", "100", "--steps", "1"]
+    words += ["--port", "0"] if words[0] == "watch" and "--port" not in words else []
+    return program, *words
+
+
 DIFFERENT = list({essence(shown): shown for shown in TRAIN}.values())
+OTHERS = list({small(shown): shown for shown in COMMANDS if shown.overrides is None}.values())
 
 
 @pytest.fixture(scope="module")
@@ -212,17 +236,7 @@ def check_other(shown: Command, latest: Callable[[str], None]) -> None:
 
 def run_on_one(shown: Command, latest: Callable[[str], None]) -> None:
     """Run it on a VAE and, if that cannot do it, on a conditional GAN or on a VAE of a table."""
-    words = " ".join(shown.words[1:]).replace("-o pictures", "-o drawn").split()
-    if words[0] == "data" and words[1] in {*SHAPES} - {"image_folder"}:
-        words[1] = "digits"
-    if "--data" in words:  # of the size of the runs
-        words[words.index("--data") + 1] = "digits"
-    if words[0] == "evaluate":
-        words += [f"{k}={v}" for k, v in TINY.items() if k.startswith("evaluation.") and "every" not in k]
-        words += ["evaluation/extractor=random"] if "fid50k_train" in str(words) else []
-    if words[0] == "augment":
-        words = [*words[:2], "--labels", "2", "--seeds", "2", "--generated", "100", "--steps", "1"]
-    words += ["--port", "0"] if words[0] == "watch" and "--port" not in words else []
+    words = small(shown)[1:]
     told = []
     for model in ("vae", "gan", "table"):
         latest(model)

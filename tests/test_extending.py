@@ -1,4 +1,4 @@
-"""The texts of docs/extending.md are enough to add a likelihood and a model family."""
+"""The texts of README.md and docs/extending.md are enough to add networks, data, a loss, a penalty, a likelihood and a model."""
 
 import json
 import re
@@ -11,10 +11,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_gen.runs.run import Run
-from tests.helpers import QUICK
+from tests.helpers import quick
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "extending.md").read_text()
+PAGE, README = ((ROOT / name).read_text() for name in ("docs/extending.md", "README.md"))
 
 
 @pytest.fixture(scope="module")
@@ -24,11 +24,12 @@ def extended(tmp_path_factory):
     for part in ("lightning_gen", "conf", "train.py"):
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, folder / part)
-    blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 4
-    for path, text in blocks:
-        assert not (folder / path).exists()
-        (folder / path).write_text(text)
+    for page, count in ((PAGE, 4), (README, 8)):
+        blocks = re.findall(r"```(?:python|yaml)\n# (\S+)\n(.*?)```", page, re.DOTALL)
+        assert len(blocks) == count
+        for path, text in blocks:
+            assert not (folder / path).exists()
+            (folder / path).write_text(text)
     return folder
 
 
@@ -47,10 +48,12 @@ for words in json.loads(sys.argv[1]):
     results.append([code, error.getvalue()])
 print("RESULTS", json.dumps(results))
 """
+OF_README = ("networks=linear", "dataset=stripes", "model/loss=pearson", "model/penalty=roth")
 TRAINED = {
     "vae": ("model=vae", "model/likelihood=laplace", "model/objective=iwae"),
     "moment_matching": ("model=moment_matching", "ema=average", "schedule=cosine", "trainer.gradient_clip_val=1"),
     "with_classes": ("model=with_classes", "conditional=true"),
+    "readme": (*OF_README, "evaluation/extractor=random"),  # no classifier to train on stripes
 }
 REFUSED = {
     "error: model=moment_matching cannot be conditioned on the class: set conditional=false.": (
@@ -76,9 +79,10 @@ def add_classes(folder):
 
 def test_what_was_added_trains_with_what_is_there_and_what_it_cannot_do_is_told(extended):
     add_classes(extended)
-    common = [*QUICK, "networks=mlp", "trainer.max_steps=2"]
-    lines = [[*common, *overrides, f"hydra.run.dir={name}"] for name, overrides in TRAINED.items()]
-    lines += [[*common, *overrides] for overrides in REFUSED.values()]
+    assert f"python train.py {' '.join(OF_README)}" in README
+    common = ["networks=mlp", "trainer.max_steps=2"]
+    lines = [[*quick(*common, *overrides), f"hydra.run.dir={name}"] for name, overrides in TRAINED.items()]
+    lines += [quick(*common, *overrides) for overrides in REFUSED.values()]
     done = subprocess.run(
         [sys.executable, "-c", SEVERAL, json.dumps(lines)], cwd=extended, capture_output=True, text=True, check=False
     )

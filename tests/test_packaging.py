@@ -1,5 +1,6 @@
 """A wheel installs with its configs, and trains from another folder."""
 
+import json
 import os
 import re
 import subprocess
@@ -26,14 +27,28 @@ def installed(tmp_path_factory):
     return site
 
 
-def run(installed, folder, *arguments):
-    """The command, with the wheel's package and not the checkout's."""
+# Runs several command lines, which would each need seconds to import everything, one after the other.
+COMMANDS = """
+import json, runpy, sys
+import lightning_gen
+print(lightning_gen.__file__)
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["lightning-gen", *words]
+    try:
+        runpy.run_module("lightning_gen", run_name="__main__")
+    except SystemExit as stop:
+        if stop.code:
+            raise
+"""
+
+
+def run(installed, folder, *commands):
+    """The commands, with the wheel's package and not the checkout's."""
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    where = "import lightning_gen; print(lightning_gen.__file__)"
-    found = subprocess.run([sys.executable, "-c", where], cwd=folder, env=environment, capture_output=True, text=True)
-    assert found.stdout.startswith(str(installed)), found.stdout
-    command = [sys.executable, "-m", "lightning_gen", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(str(installed)), done.stdout + done.stderr
+    return done
 
 
 def test_the_wheel_holds_types_configs_sweeps_and_weights(installed):
@@ -69,10 +84,9 @@ def test_an_installed_package_trains_on_two_processes_and_samples(installed, tmp
         "trainer.devices=2",
         "hydra.run.dir=out",
     ]
-    done = run(installed, tmp_path, "train", "--config-dir", "mine", "experiment=short", *options)
+    train = ["train", "--config-dir", "mine", "experiment=short", *options]
+    done = run(installed, tmp_path, train, ["sample", "out", "-n", "4", "-o", "pictures"])
     assert done.returncode == 0, done.stderr
     assert "completed: 2 steps" in done.stdout
     assert "step 2/2" in done.stderr
-    done = run(installed, tmp_path, "sample", "out", "-n", "4", "-o", "pictures")
-    assert done.returncode == 0, done.stderr
     assert (tmp_path / "pictures" / "grid.png").is_file()

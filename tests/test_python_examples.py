@@ -1,17 +1,20 @@
 """What the README, docs/python.md and the notebook show in Python works as it stands there."""
 
+import ast
 import re
 import runpy
 from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.formatters import DisplayFormatter
 
 import lightning_gen as lg
 from tests.helpers import quick
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "examples" / "quickstart.ipynb"
+SOURCE = "import os, lightning_gen; print(lightning_gen.__file__, os.getcwd())"
 execute = runpy.run_path(str(ROOT / "examples" / "execute.py"))["execute"]  # another package is called `examples` too
 
 
@@ -21,9 +24,9 @@ def blocks_of(page):
     return [block for block in blocks if not re.match(r"# \S+/\S+\n", block)]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
-def test_code_on_a_page(page, tmp_path, monkeypatch):
-    """All of it in one go, as a reader would; trainings are cut to a few steps, the digits stand in for MNIST."""
+@pytest.fixture
+def brief(tmp_path, monkeypatch):
+    """In a folder of its own: trainings are cut to two steps, and to one more where they go on."""
     train = lg.train
 
     def briefly(*overrides):
@@ -32,6 +35,11 @@ def test_code_on_a_page(page, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lg, "train", briefly)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_code_on_a_page(page, brief):
+    """All of it in one go, as a reader would; the digits stand in for MNIST."""
     blocks = blocks_of(page)
     assert any("lg.train(" in block for block in blocks)
     found = {}
@@ -40,14 +48,28 @@ def test_code_on_a_page(page, tmp_path, monkeypatch):
     assert isinstance(found["run"], type(lg.load("runs/latest")))
 
 
-def test_the_notebook_runs(tmp_path):
-    cells = [cell for cell in execute(NOTEBOOK, tmp_path, STEPS=3).cells if cell.cell_type == "code"]
-    assert "STEPS = 3" in [cell.source for cell in cells]
-    steps = [
-        m for cell in cells for out in cell.outputs for m in re.findall("completed: .*? steps", out.get("text", ""))
-    ]
-    assert steps == ["completed: 3 steps"] * 2
-    assert not (NOTEBOOK.parent / "runs").exists()
+def test_the_notebook_runs(brief, capsys):
+    """Cell after cell in this process, which has imported everything; what a cell ends with is shown."""
+    found, shown = {}, []
+    for cell in (cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"):
+        tree = ast.parse(cell.source)
+        last = ast.unparse(tree.body.pop()) if isinstance(tree.body[-1], ast.Expr) else "None"
+        exec(compile(tree, NOTEBOOK.name, "exec"), found)
+        shown.append(DisplayFormatter().format(eval(last, found)))
+    assert re.findall("completed: .*? steps", capsys.readouterr().out) == ["completed: 2 steps"] * 2
+    assert sum("image/png" in data for data, _ in shown) >= 5
+
+
+def test_a_notebook_is_executed_with_other_parameters_by_this_package(tmp_path):
+    new = nbformat.v4.new_notebook()
+    new.cells = [nbformat.v4.new_code_cell(source) for source in ("STEPS = 1000", "STEPS", SOURCE, "pass")]
+    new.cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(new, tmp_path / "new.ipynb")
+    cells = execute(tmp_path / "new.ipynb", tmp_path, STEPS=3).cells
+    assert cells[0].source == "STEPS = 3"
+    assert cells[1].outputs[0].data["text/plain"] == "3"
+    assert cells[2].outputs[0].text.split() == [lg.__file__, str(tmp_path)]
+    assert [cell.execution_count for cell in cells] == [1, 2, 3, 4]
 
 
 def test_the_stored_notebook_has_been_run_from_top_to_bottom_without_an_error():
