@@ -4,7 +4,8 @@ python benchmarks/evaluation.py --data data                 a VAE with networks=
 python benchmarks/evaluation.py --data data model=ae        another model
 
 `cold`: the cache of results of real images is empty; `warm`: a second evaluator, as in a later run; `again`: the same
-evaluator once more, as in a run that evaluates every 1,000 steps. One thread for torch.
+evaluator once more, as in a run that evaluates every 1,000 steps. One thread for torch. `--share` compares four
+evaluations with 3,000 training steps.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from loop import Job, median, take_turns  # benchmarks/loop.py
 
 from lightning_gen.config.build import build_data, build_model
 from lightning_gen.config.compose import compose
@@ -42,8 +44,8 @@ def measure(evaluator: Evaluator, model: GenerativeModel) -> None:
         evaluator.draw(model, evaluator(model).codes)
 
 
-def whole(protocol: str, overrides: list[str]) -> tuple[Evaluator, GenerativeModel]:
-    """Print the cost of a protocol; returns its evaluator, after an evaluation, and the model."""
+def whole(protocol: str, overrides: list[str]) -> tuple[Evaluator, GenerativeModel, float]:
+    """Print the cost of a protocol; returns its evaluator, after an evaluation, the model, and seconds `again`."""
     with tempfile.TemporaryDirectory() as folder:
         config = compose([*overrides, f"evaluation={protocol}", f"evaluation.cache_dir='{folder}'"])
         torch.manual_seed(0)
@@ -56,7 +58,15 @@ def whole(protocol: str, overrides: list[str]) -> tuple[Evaluator, GenerativeMod
     print(
         f"evaluation={protocol:<10} cold {times[0]:6.2f}   warm {times[1]:6.2f}   again {times[2]:6.2f}", flush=True
     )
-    return second, model
+    return second, model, times[2]
+
+
+def share(overrides: list[str], folder: str, again: float) -> None:
+    """Print what four evaluations cost beside 3,000 training steps."""
+    job = Job(tuple(overrides), lambda model: lambda images: None)  # training has all turns
+    turns, _ = take_turns(job, argparse.Namespace(data=folder, steps=50, rounds=5, operations=False, overrides=[]))
+    training = 3000 * median(turns, 50).cpu / 1000
+    print(f"four evaluations {4 * again:.1f}, 3,000 steps {training:.0f}: {4 * again / training:.1%}", flush=True)
 
 
 def parts(evaluator: Evaluator, model: GenerativeModel) -> None:
@@ -82,11 +92,18 @@ def main() -> None:
     parser.add_argument("--data", default="data", help="folder of MNIST")
     parser.add_argument("overrides", nargs="*", help="the model; model=vae networks=mlp if none is given")
     parser.add_argument("--protocols", nargs="+", default=["quick", "standard"])
+    parser.add_argument("--share", action="store_true", help="also the share of a run of 3,000 steps")
     options = parser.parse_intermixed_args()
     torch.set_num_threads(1)
     chosen = options.overrides or ["model=vae", "model/likelihood=gaussian", "networks=mlp"]
     for protocol in options.protocols:
-        parts(*whole(protocol, ["dataset=mnist", f"dataset.root='{options.data}'", *chosen]))
+        evaluator, model, again = whole(protocol, ["dataset=mnist", f"dataset.root='{options.data}'", *chosen])
+        if options.share:
+            share(chosen, options.data, again)
+        else:
+            parts(evaluator, model)
+    if options.share:
+        return
     features = torch.randn(10_000, 2048)
     product = seconds(lambda: features.double().T @ features.double())
     print(f"moments of 10,000 x 2048 features: {seconds(lambda: Moments.of(features)) / product:.2f} of one product")
