@@ -82,3 +82,13 @@ def test_extras_that_documents_install_exist():
     shown = {name for file in DOCUMENTS for name in re.findall(r"(?:lightning-gen|\.)\[(\w+)\]", file.read_text())}
     assert shown <= set(extras)
     assert "umap" in shown
+
+
+def test_lines_of_text_and_of_commands_can_be_read_without_scrolling():
+    """At most 130 characters, but for tables and pictures."""
+    lines = [
+        (f"{file.relative_to(ROOT)}:{n}", x)
+        for file in DOCUMENTS
+        for n, x in enumerate(file.read_text().splitlines(), 1)
+    ]
+    assert not [where for where, line in lines if len(line) > 130 and not line.startswith(("|", "!["))]

@@ -129,7 +129,7 @@ def page() -> str:
         for file in sorted(folder.glob("*.yaml")):
             keys = keys_of(file, _schema_of(group))
             head = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
-            about = " ".join(line.lstrip("# ") for line in head if not line.startswith("# @"))
+            about = "\n".join(line.lstrip("# ") for line in head if not line.startswith("# @"))
             parts.append(
                 f"\n### `{file.stem}`\n\n{about}\n" + (_table(keys, f"{_package(file, group)}.") if keys else "")
             )
