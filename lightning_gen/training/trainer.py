@@ -117,51 +117,20 @@ def make_trainer(
             raise UserError(lacks(f"trainer.{key}"))
     accelerator, devices = accelerator_of(config.trainer), device_count(config.trainer)
     processes = devices * config.trainer.num_nodes
-    matmul_precision = options.pop("float32_matmul_precision")
-    torch.set_float32_matmul_precision(matmul_precision)
-    if not torch.cuda.device_count():
-        # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
-        # searched for on disk each time.
-        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
-    threads = options.pop("threads", None)
-    if accelerator == "cpu":
-        if isinstance(threads, int):
-            torch.set_num_threads(threads)
-        elif threads is None:
-            hint_of_crowd()
-    if options.pop("channels_last", False):
-        model.to(memory_format=torch.channels_last)
-    synchronized = bool(options["sync_batchnorm"]) and processes > 1
-    options["sync_batchnorm"] = synchronized and accelerator == "cuda"
-    if synchronized and accelerator == "cpu":  # torch's own is for GPUs only
-        synchronize(model)
-    strategy = strategy_of(config.trainer, model, processes)
-    options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
-    options.pop("steps_per_call", None)
-    most = steps_per_call(config, model, processes)
-    graphs = bool(options.pop("cuda_graphs", False))
-    if graphs:
-        check_graphs(config.trainer, accelerator, most)
     options["accelerator"] = accelerator
     if not OmegaConf.is_list(config.trainer.devices):
         options["devices"] = devices
+    _set_up_torch(options)
+    _lay_out(model, options, processes)
+    one_device = _choose_strategy(config, model, options, processes)
     if options.get("profiler") in PROFILERS:  # by its name alone it would report to a log that nobody sees
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=run_dir, filename="profile")
-    plugins: list[Any] = [AtomicCheckpointIO()]
-    if not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
-        # A job continues from last.ckpt, not from a checkpoint by Lightning.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    if accelerator == "cpu" and str(options["precision"]) in ("16", "16-mixed"):  # Lightning would use bfloat16
-        raise UserError(
-            f"trainer.precision={options['precision']} needs a GPU: on a CPU use trainer.precision=bf16-mixed."
-        )
-    if options["precision"] in HALF_PRECISIONS:
-        plugins.append(HalfLayers(options.pop("precision")))
+    plugins = _plugins(options)
     if not model.automatic_optimization:  # then Lightning does neither
         clip = options.pop("gradient_clip_val"), options.pop("gradient_clip_algorithm") or "norm"
         model.clip_and_accumulate(*clip, options.pop("accumulate_grad_batches"))
-    if most != 1:
-        options["strategy"] = OneDevice(device_of(config.trainer), most, graphs)
+    if one_device is not None:
+        options["strategy"] = one_device
         model.automatic_optimization = False
     try:
         return _trainer(options, run_dir, callbacks, loggers, plugins)
@@ -171,6 +140,63 @@ def make_trainer(
             f"trainer.{k}={v}" for k, v in config.trainer.items() if str(k) in message.lower() and str(v) in message
         ]
         raise UserError(f"{', '.join(named) or 'trainer'} is not possible: {message}") from error
+
+
+# Each of these takes its own keys out of `options`; what is left goes to Lightning.
+
+
+def _set_up_torch(options: dict[str, Any]) -> None:
+    """The settings of PyTorch for the whole process: precision of products, and threads."""
+    torch.set_float32_matmul_precision(options.pop("float32_matmul_precision"))
+    if not torch.cuda.device_count():
+        # Adam asks at each step whether there is a GPU. With Lightning's setting, 1, NVIDIA's library would be
+        # searched for on disk each time.
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
+    threads = options.pop("threads", None)
+    if options["accelerator"] == "cpu":
+        if isinstance(threads, int):
+            torch.set_num_threads(threads)
+        elif threads is None:
+            hint_of_crowd()
+
+
+def _lay_out(model: Any, options: dict[str, Any], processes: int) -> None:
+    """The model's weights with channels last, and its batch norms over all processes, if asked."""
+    if options.pop("channels_last", False):
+        model.to(memory_format=torch.channels_last)
+    synchronized, on_cpu = bool(options["sync_batchnorm"]) and processes > 1, options["accelerator"] == "cpu"
+    options["sync_batchnorm"] = synchronized and options["accelerator"] == "cuda"
+    if synchronized and on_cpu:  # torch's own is for GPUs only
+        synchronize(model)
+
+
+def _choose_strategy(config: DictConfig, model: Any, options: dict[str, Any], processes: int) -> OneDevice | None:
+    """Set the strategy by its name; returns our own in its place if there is one device and several steps a call."""
+    strategy = strategy_of(config.trainer, model, processes)
+    options["strategy"] = with_timeout(strategy, options.pop("process_timeout"))
+    options.pop("steps_per_call", None)
+    most, graphs = steps_per_call(config, model, processes), bool(options.pop("cuda_graphs", False))
+    if graphs:
+        check_graphs(config.trainer, options["accelerator"], most)
+    return None if most == 1 else OneDevice(device_of(config.trainer), most, graphs)
+
+
+def _plugins(options: dict[str, Any]) -> list[Any]:
+    """What writes checkpoints, leaves SLURM's requeueing alone, and trains in true half precision.
+
+    Raises:
+        UserError: float16 on a CPU.
+    """
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if not TorchElasticEnvironment.detect() and SLURMEnvironment.detect():
+        # A job continues from last.ckpt, not from a checkpoint by Lightning.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    precision = options["precision"]
+    if options["accelerator"] == "cpu" and str(precision) in ("16", "16-mixed"):  # Lightning would use bfloat16
+        raise UserError(f"trainer.precision={precision} needs a GPU: on a CPU use trainer.precision=bf16-mixed.")
+    if precision in HALF_PRECISIONS:
+        plugins.append(HalfLayers(options.pop("precision")))
+    return plugins
 
 
 def _trainer(
