@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import yaml
 from pytorch_lightning import Trainer as LightningTrainer
 
-from lightning_gen.config.schema import GROUPS, Trainer, arguments_of
+from lightning_gen.config.groups import GROUPS, Trainer
+from lightning_gen.config.schema import arguments_of
 from lightning_gen.config.tree import config_dir
 from lightning_gen.config.types import hints, in_words, is_checked
 from lightning_gen.data.module import ImageDataModule
