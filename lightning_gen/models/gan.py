@@ -18,11 +18,11 @@ from lightning_gen.models.discriminator import Conditioning, Discriminator, Judg
 from lightning_gen.models.latent_prior import LatentPrior, draw_codes
 from lightning_gen.models.mode_collapse import collapse
 from lightning_gen.models.model_pictures import MOST_POINTS
+from lightning_gen.models.private_gan import private_discriminator_loss
 from lightning_gen.networks.batch_norm import frozen_statistics
 from lightning_gen.networks.conditioning import conditional_decoder
 from lightning_gen.networks.precision import full_precision
 from lightning_gen.networks.shapes import POINTS, ImageShape
-from lightning_gen.networks.spectral import follow_weights
 from lightning_gen.objectives.adversarial import AdversarialLoss
 from lightning_gen.objectives.augmentation import Augmentation
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalty
@@ -193,7 +193,7 @@ class GAN(AdversarialModel):
     def discriminator_loss(self, batch: Batch, index: int) -> Tensor:
         """The discriminator's loss and its penalties, a scalar."""
         if self.private is not None:
-            return self.private_discriminator_loss(batch.images, index)
+            return private_discriminator_loss(self, batch.images, index)
         real, labels = batch.images, batch.labels if self.num_classes else None
         with torch.no_grad(), frozen_statistics(self.generator, self.untrack_in_d_steps):
             fake, codes = self.fakes(len(real), labels)
@@ -219,22 +219,6 @@ class GAN(AdversarialModel):
             noise=self.noise,
         )
         return self.penalized(loss, seen, index)
-
-    def private_discriminator_loss(self, real: Tensor, index: int) -> Tensor:
-        """A scalar with the private gradient of the losses of pairs, each of a real and a generated image.
-
-        An image contributes its pair alone, so the clipped gradient of the pair bounds what the image can change.
-        """
-        assert self.private is not None
-        with torch.no_grad():
-            fake = self.fakes(max(len(real), 1), None)[0][: len(real)]
-        follow_weights(self.discriminator, iterations=1)  # spectral norm's power iteration, if there is one
-
-        def loss(noise: Noise, of_real: Tensor, of_fake: Tensor) -> Tensor:
-            logits = [self.classify(image.unsqueeze(0), None).logits for image in (of_real, of_fake)]
-            return self.loss.discriminator(*logits).squeeze(0)
-
-        return self.log_private(*self.private(self.discriminator, loss, (real, fake), self.noise, index))
 
     def with_class_loss(
         self, loss: Tensor, weight: float, guessed: Tensor | None, labels: Tensor | None, images: str
