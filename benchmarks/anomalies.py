@@ -8,11 +8,11 @@ neither trained nor scored again. DATA is the folder of the real MNIST.
 """
 
 import argparse
-import json
 from pathlib import Path
 from statistics import mean
 
-import lightning_gen as lg
+from trained_runs import summary_of  # benchmarks/trained_runs.py
+
 from lightning_gen.commands.anomalies import Options, find_anomalies
 
 DIGITS = range(10)
@@ -35,12 +35,10 @@ TASKS = {  # the data, and the classes that are normal
 
 def scored(folder: Path, overrides: list[str]) -> dict[str, float]:
     """AUROC by score of the run in this folder, which is trained and scored unless it has been."""
-    summary = folder / "summary.json"
-    if not summary.exists() or json.loads(summary.read_text())["status"] != "completed":
-        lg.train(*COMMON, *overrides, f"hydra.run.dir={folder}")
-    if "anomalies" not in json.loads(summary.read_text()):
+    wanted = (*COMMON, *overrides)
+    if "anomalies" not in summary_of(folder, wanted):
         find_anomalies(folder, Options(checkpoint="last"))
-    metrics = json.loads(summary.read_text())["anomalies"][-1]["metrics"]
+    metrics = summary_of(folder, wanted)["anomalies"][-1]["metrics"]
     return {score: measures["auroc"][0] for score, measures in metrics.items()}
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from matplotlib.figure import Figure
+from trained_runs import summary_of  # benchmarks/trained_runs.py
 
-import lightning_gen as lg
 from lightning_gen.commands.audit import Protocol, audit_run
 from lightning_gen.pictures.charts import COLOURS
 
@@ -36,9 +36,7 @@ SEEDS = (0, 1, 2)
 
 def trained(folder: Path, *overrides: str) -> Path:
     """The run in this folder, trained with these overrides unless it has been."""
-    summary = folder / "summary.json"
-    if not summary.exists() or json.loads(summary.read_text())["status"] != "completed":
-        lg.train(*COMMON, *overrides, f"hydra.run.dir={folder}")
+    summary_of(folder, (*COMMON, *overrides))
     return folder
 
 

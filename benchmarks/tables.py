@@ -8,7 +8,6 @@ standard deviations for each data set, and draws all numbers.
 """
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -18,8 +17,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from trained_runs import summary_of  # benchmarks/trained_runs.py
 
-import lightning_gen as lg
 from lightning_gen.data.imageset import Decoding, Splits
 from lightning_gen.data.sources.table import table
 from lightning_gen.metrics.table_evaluator import TableEvaluator
@@ -54,10 +53,7 @@ Source = Callable[[int, torch.Generator], Tensor]
 
 def trained(folder: Path, *overrides: str) -> dict[str, float]:
     """The metrics of the run in this folder, trained with these overrides unless it has been."""
-    summary = folder / "summary.json"
-    if not summary.exists() or json.loads(summary.read_text())["status"] != "completed":
-        lg.train(*COMMON, *overrides, f"hydra.run.dir={folder}")
-    metrics = json.loads(summary.read_text())["metrics"]
+    metrics = summary_of(folder, (*COMMON, *overrides))["metrics"]
     return {name.removeprefix("eval/"): value for name, value in metrics.items()}
 
 
