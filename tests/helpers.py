@@ -9,6 +9,7 @@ import sys
 from functools import lru_cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from runpy import run_module
 from typing import Any, NamedTuple
 
 import torch
@@ -78,17 +79,17 @@ class ForkedWorker:
         self.process.kill()
 
 
-def start_command(arguments: list[str], log: Path, **environment: str) -> BaseProcess:
-    """Start `python train.py ARGUMENTS` in a process of its own, whose output goes to a file.
+def start_command(arguments: list[str], log: Path, program: str = "train.py", **environment: str) -> BaseProcess:
+    """Start `python train.py ARGUMENTS`, or lightning-gen, in a process of its own, whose output goes to a file.
 
     It is forked from a process that has imported everything. Its working directory is that of the file.
     """
-    process = ForkedWorker.context.Process(target=_command, args=(arguments, log, environment), daemon=True)
+    process = ForkedWorker.context.Process(target=_command, args=(arguments, log, program, environment), daemon=True)
     process.start()
     return process
 
 
-def _command(arguments: list[str], log: Path, environment: dict[str, str]) -> None:
+def _command(arguments: list[str], log: Path, program: str, environment: dict[str, str]) -> None:
     from lightning_gen.commands import train as app
 
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -98,8 +99,8 @@ def _command(arguments: list[str], log: Path, environment: dict[str, str]) -> No
     os.chdir(log.parent)
     torch.set_num_threads(1)
     draw_pixels()
-    sys.argv = ["train.py", *arguments]
-    app.main()
+    sys.argv = [program, *arguments]
+    app.main() if program == "train.py" else run_module("lightning_gen", run_name="__main__")
 
 
 def quick(*overrides: str) -> list[str]:

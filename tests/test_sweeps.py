@@ -14,7 +14,7 @@ from lightning_gen.commands.leaderboard import show_leaderboard
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.run import Run
 from lightning_gen.search.space import read_space
-from tests.helpers import QUICK
+from tests.helpers import QUICK, quick
 from tests.training.loggers.wandb_reader import parts_of
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def test_grid_of_models_and_seeds(tmp_path, train_command):
 
 
 def test_hydra_search(tmp_path, train_command):
-    done = train_command("-m", "sweeps=gan_learning_rate", *SHORT, f"hydra.sweep.dir={tmp_path}")
+    done = train_command("-m", "sweeps=gan_learning_rate", *QUICK, *SHORT, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     configs = [Run.load(tmp_path / str(job)).config.model for job in range(6)]
     tried = {(c.generator_optimizer.lr, c.discriminator_optimizer.lr, c.d_steps) for c in configs}
@@ -64,7 +64,8 @@ def test_what_an_agent_of_wandb_starts_trains_as_the_run_that_it_expects(file, t
     monkeypatch.setenv("WANDB_SWEEP_ID", "s1")
     monkeypatch.setenv("WANDB_RUN_ID", "r1")
     assert sweep["program"] == "train.py"
-    short = (*SHORT, "logger=csv", "evaluation.nll.k=0", "evaluation.every_n_steps=1", f"hydra.run.dir={tmp_path}")
+    short = quick(*SHORT, "evaluation.held_out=100", "evaluation.every_n_steps=1", f"hydra.run.dir={tmp_path}")
+    short = [option for option in short if option.split("=")[0] not in chosen]
     done = train_command(
         *[part for part in line if part.split("=")[0] not in [s.split("=")[0] for s in short]], *short
     )

@@ -5,8 +5,6 @@ import re
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -16,6 +14,7 @@ import pytest
 
 from lightning_gen.commands.watch import server_of
 from lightning_gen.errors import UserError
+from tests.helpers import start_command
 from tests.report.runs import recorded_run
 
 
@@ -81,13 +80,15 @@ def test_a_port_that_is_taken_is_told(served, tmp_path):
 
 def test_ctrl_c_ends_it_quietly(tmp_path):
     run = recorded_run(tmp_path / "run", "model=ae")
-    command = [sys.executable, "-m", "lightning_gen", "watch", str(run.path), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    address = re.search(r"http://127\.0\.0\.1:\d+/", line)[0]
-    assert "What ran" in get(address)
+    log = tmp_path / "log"
+    process = start_command(["watch", str(run.path), "--port", "0"], log, program="lightning-gen")
+    while not (found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text() if log.exists() else "")):
+        assert process.is_alive()
+        time.sleep(0.05)
+    assert "What ran" in get(found[0])
     time.sleep(0.1)
+    told = log.read_text()
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert err == ""
+    process.join(30)
+    assert process.exitcode == 0
+    assert log.read_text().split() == told.split()  # nothing more is said
