@@ -43,10 +43,11 @@ class Plan(NamedTuple):
     updates: int  # of the generator
     every: int  # updates between two looks
     to_the_end: int  # updates of the discriminator alone, at the end
+    judged: int  # samples, and held-out images
 
 
-RING = {False: Plan(64, 128, 2, 600, 60, 1500), True: Plan(16, 32, 2, 20, 10, 20)}
-DIGITS = {False: Plan(128, 64, 16, 500, 50, 500), True: Plan(16, 32, 2, 4, 2, 4)}
+RING = {False: Plan(64, 128, 2, 600, 60, 1500, 2000), True: Plan(16, 32, 2, 20, 20, 20, 1000)}
+DIGITS = {False: Plan(128, 64, 16, 500, 50, 500, 2000), True: Plan(16, 32, 2, 4, 4, 4, 500)}
 
 
 class Look(NamedTuple):
@@ -108,13 +109,13 @@ def estimate(gan: GAN, held_out: Tensor) -> float:
 
 def play(data: Splits, plan: Plan, k: int, judge: "Judge") -> Played:
     """Algorithm 1 of Goodfellow et al. 2014, with k updates of the discriminator for one of the generator."""
-    images, held_out = to_float(data.train.images), to_float(data.test.images[:2000])
+    images, held_out = to_float(data.train.images), to_float(data.test.images[: plan.judged])
     gan = make(data.train.image_shape, plan)
     optimizers = adam(gan.discriminator.parameters()), adam(gan.generator.parameters())
     batch, looks, seconds = Batches(gan, images, plan.batch), [], 0.0
     for step in range(plan.updates + 1):
         if step % plan.every == 0:
-            samples = gan.sample(2000, torch.Generator().manual_seed(1))
+            samples = gan.sample(plan.judged, torch.Generator().manual_seed(1))
             looks.append(Look(step, seconds, estimate(gan, held_out), judge.quality(samples)))
         start = time.process_time()
         for _ in range(k):
