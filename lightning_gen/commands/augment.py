@@ -1,5 +1,6 @@
 """lightning-gen augment: does training with generated images make a classifier better?"""
 
+import sys
 from pathlib import Path
 
 import torch
@@ -64,6 +65,11 @@ def augment_run(
         raise UserError("augment needs a model that draws images of a given class: train it with conditional=true.")
     model, data = load_model(run, checkpoint), build_data(run.config)
     real, test = labelled(data.train), labelled(data.test)
+    largest = int(torch.bincount(real.labels).max())
+    if max(labels) > largest:
+        print(
+            f"note: --labels {max(labels)}: no class has more than {largest:,} images; all are used", file=sys.stderr
+        )
     results: dict[str, Accuracies] = {str(count): {REAL: [], BOTH: []} for count in labels}
     results["all"] = {ALONE: []}
     with progress(seeds * (2 * len(labels) + 1), "training classifiers", "classifiers") as advance:

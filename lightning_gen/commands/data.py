@@ -115,9 +115,11 @@ def _shape(data: ImageDataModule) -> str:
 
 
 def classes(data: ImageSet, unit: str) -> str:
-    """The number of classes, their names, and the smallest and the largest."""
+    """The number of classes, their names and, of several, the smallest and the largest."""
     if data.labels is None:
         return "no labels"
+    if len(data.classes) == 1:
+        return f"1: {data.classes[0]}"
     counts = torch.bincount(data.labels, minlength=len(data.classes))
     few, many = int(counts.argmin()), int(counts.argmax())
     listed = ", ".join(data.classes[:10]) + (", ..." if len(data.classes) > 10 else "")

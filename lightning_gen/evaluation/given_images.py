@@ -40,7 +40,9 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.iterdir() if is_image(file.name))
     if not found:
-        raise UserError(f"{path} has no images in it.")
+        inside = next((file.name for file in sorted(path.iterdir()) if file.is_dir()), None)
+        hint = "" if inside is None else f" Folders inside are not searched: name {path / inside}, for example."
+        raise UserError(f"{path} has no images in it.{hint}")
     return found
 
 

@@ -31,6 +31,7 @@ from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, 
 from lightning_gen.runs.upgrade import upgraded
 
 LOCK = ".lock"  # held while a process trains in the directory
+NAMES_OF_CHECKPOINTS = "use best, last, previous, step_STEP or a path"
 COMPLETE = ("completed", "stopped early")  # statuses of runs that need no more training and have all results
 
 
@@ -167,7 +168,10 @@ class Run:
                 raise ValueError("it is damaged: its content does not match its checksum")
             return torch.load(path, map_location="cpu", weights_only=True)
         except FileNotFoundError:
-            raise UserError(f"There is no checkpoint at {path}: the run has not saved one yet.") from None
+            why = (
+                "the run has not saved one yet" if path.parent == self.path / "checkpoints" else NAMES_OF_CHECKPOINTS
+            )
+            raise UserError(f"There is no checkpoint at {path}: {why}.") from None
         except Exception as error:  # damaged files raise many kinds of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"The checkpoint {path} cannot be read ({reason}). Set resume to another run.") from error

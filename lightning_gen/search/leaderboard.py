@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.runs.comparison import direction, expanded, target
 from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, value_of
@@ -101,9 +101,12 @@ def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard
             best.ckpt, whose best value over the run counts.
 
     Raises:
-        UserError: no metric is given and the runs have different ones, or its better direction is not known.
+        UserError: no metric is given and the runs have different ones, no run has the metric, or its better direction
+            is not known.
     """
     names = list(metrics) or _metrics_of(runs)
+    for name in metrics:
+        _check_measured(name, runs)
     modes = [_mode(name, runs) for name in names]
     typed = {run.path: _typed(run.path) for run in runs}
     differing = _differing(list(typed.values()))
@@ -210,6 +213,13 @@ def _metrics_of(runs: Sequence[Run]) -> list[str]:
             f"These runs have no metric in common that decided best.ckpt ({known}): name one with --metric."
         )
     return list(found)
+
+
+def _check_measured(metric: str, runs: Sequence[Run]) -> None:
+    summaries = [run.read_summary() for run in runs]
+    if all(math.isnan(value_of(summary, metric)) for summary in summaries):
+        guess = did_you_mean(metric, {name for summary in summaries for name in summary.get("metrics", {})})
+        raise UserError(f"--metric {metric}: none of these runs has a value of it.{guess}")
 
 
 def _mode(metric: str, runs: Sequence[Run]) -> str:

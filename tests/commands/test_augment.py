@@ -16,13 +16,14 @@ def call(*arguments):
 
 def test_classifiers_with_and_without_generated_images(tmp_path):
     run, _ = train_run(tmp_path / "gan", "model=gan", "conditional=true", "networks=mlp", "trainer.max_steps=2")
-    printed = call(run.path, "--labels", "2,5", "--seeds", "2", "--generated", "100", "--steps", "1")
+    printed = call(run.path, "--labels", "2,500", "--seeds", "2", "--generated", "100", "--steps", "1")
     (entry,) = run.read_summary()["augmentations"]
-    assert list(entry["accuracy"]) == ["2", "5", "all"]
+    assert list(entry["accuracy"]) == ["2", "500", "all"]
     assert all(len(values) == 2 for kinds in entry["accuracy"].values() for values in kinds.values())
-    gain = [both - real for real, both in zip(*entry["accuracy"]["5"].values(), strict=True)]
+    gain = [both - real for real, both in zip(*entry["accuracy"]["500"].values(), strict=True)]
     assert f"{50 * sum(gain):+.2f}" in printed  # the mean of both seeds, in percentage points
     assert "has learned from 1,437 labelled images" in printed
+    assert "note: --labels 500: no class has more than 146 images; all are used" in printed
     fake = draw(load_model(run), 25, seed=3)
     assert fake.labels.tolist() == [*range(10), *range(10), *range(5)]
     assert (draw(load_model(run), 25, seed=3).images == fake.images).all()

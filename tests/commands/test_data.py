@@ -15,7 +15,7 @@ def test_the_table_and_the_picture(tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("1x16x16", "2: 3, 5; from", "0 to ", "0.1 MB as uint8", "images/s, in batches of 64"):
         assert text in printed
-    assert Image.open(path).size == (806, 1006)  # 64 images of 96 pixels with lines between, below a title
+    assert Image.open(path).size == (820, 1020)  # 64 images of 96 pixels with gaps between, below a title
 
 
 def test_points_are_described_too(tmp_path, capsys):
@@ -34,6 +34,7 @@ def test_statistics_and_classes():
     assert std == pytest.approx(0.17**0.5)  # of 0, 0.2, 0.8, 1
     known = ImageSet(images, torch.tensor([0, 1, 1, 1]), ("a", "b"))
     assert classes(known, "images") == "2: a, b; from 1 (a) to 3 (b) images"
+    assert classes(ImageSet(images, torch.zeros(4, dtype=torch.long), ("a",)), "images") == "1: a"
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def test_data_are_read_on_demand(tmp_path):
 def test_what_is_not_there(vae, tmp_path):
     with pytest.raises(lg.UserError, match="is not a run directory"):
         lg.load(tmp_path)
-    with pytest.raises(lg.UserError, match="no checkpoint at"):
+    with pytest.raises(lg.UserError, match=r"no checkpoint at nothing\.ckpt: use best, last"):
         lg.load(vae.path, checkpoint="nothing.ckpt")
 
 

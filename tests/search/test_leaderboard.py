@@ -102,6 +102,8 @@ def test_runs_without_a_common_metric(tmp_path):
     other = run_of(tmp_path / "1", ["model=vae"], best={"metric": "eval/elbo", "value": 1.0})
     with pytest.raises(UserError, match="--metric"):
         leaderboard([one, other])
+    with pytest.raises(UserError, match=r"--metric eval/fidd: none of these runs has a value of it"):
+        leaderboard([one, other], ["eval/fidd"])
 
 
 def test_runs_that_all_failed(tmp_path):
