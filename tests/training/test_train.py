@@ -18,6 +18,7 @@ from lightning_gen.models.steps import StepModule
 from tests.helpers import assert_same, quick, train_run
 
 GRID = list(itertools.product(("ae", "vae", "gan"), (("mlp", 0), ("conv", 1))))
+CONV = ("networks=conv", "networks.encoder.width=8", "networks.decoder.width=8", "evaluation.held_out=40")
 STATE = ("state_dict", "optimizer_states", "callbacks")
 
 
@@ -52,6 +53,8 @@ def test_other_sizes_and_channels(tmp_path, model, size, channels):
         f"dataset.channels={channels}",
         "networks.encoder.width=4",
         "networks.decoder.width=4",
+        "dataset.limit=64",
+        "evaluation.held_out=20",
     )
     _, summary = train_run(tmp_path, f"model={model}", "trainer.max_steps=1", *sizes)
     assert summary["progress"]["step"] == 1
@@ -89,7 +92,7 @@ def test_evaluation_leaves_no_trace(tmp_path, model, monkeypatch):
     """With every metric, also those that train networks of their own."""
     recipe = classifier.Recipe
     monkeypatch.setattr(classifier, "Recipe", lambda seed: recipe(seed=seed, epochs=1, min_steps=0))
-    common = (f"model={model}", "trainer.max_steps=6", "networks=conv")
+    common = (f"model={model}", "trainer.max_steps=6", *CONV)
     everything = f"evaluation.metrics=[{','.join([*METRICS, 'reconstruction'])}]"
     often, summary = train_run(
         tmp_path / "often", *common, "evaluation.every_n_steps=3", "evaluation.num_samples=40", everything
@@ -116,7 +119,7 @@ def test_sprites_have_factors_to_disentangle(tmp_path):
 @pytest.mark.parametrize("model", ["ae", "vae", "gan"])
 def test_the_seed_decides(tmp_path, model):
     runs = [
-        train_run(tmp_path / str(i), f"model={model}", f"seed={s}", "trainer.max_steps=3")[0]
+        train_run(tmp_path / str(i), f"model={model}", *CONV, f"seed={s}", "trainer.max_steps=3")[0]
         for i, s in enumerate((0, 0, 1))
     ]
     first, again, other = (checkpoint(run)["state_dict"] for run in runs)

@@ -10,7 +10,7 @@ from lightning_gen.commands.terminal import report
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
 from lightning_gen.training.train import prepare, train
-from tests.helpers import assert_same, logged, make_run, quick, resume_run, train_run
+from tests.helpers import assert_same, logged, make_run, resume_run, train_by_two, train_run
 
 EVERY, PATIENCE, MOST = 10, 3, 400
 OVERFITS = (  # an autoencoder with more codes than images
@@ -101,10 +101,8 @@ def test_what_is_wrong_is_told_before_the_first_step(tmp_path, overrides, messag
     assert Run.load(tmp_path).read_summary().get("progress", {}).get("step", 0) == 0
 
 
-def test_two_devices_end_together(tmp_path, train_command, forked_workers):
+def test_two_devices_end_together(tmp_path, forked_workers):
     never = ("callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=1e6")
-    options = quick("model=ae", "networks=mlp", "evaluation.every_n_steps=1", STOPS[0], *never, "trainer.devices=2")
-    done = train_command(*options, "trainer.max_steps=50", f"hydra.run.dir={tmp_path}/run")
-    assert done.returncode == 0, done.stderr
-    summary = Run.load(tmp_path / "run").read_summary()
+    options = ("model=ae", "networks=mlp", "evaluation.every_n_steps=1", STOPS[0], *never, "trainer.max_steps=50")
+    summary = train_by_two(tmp_path / "run", *options).read_summary()
     assert (summary["status"], summary["progress"]["step"]) == ("stopped early", 2)

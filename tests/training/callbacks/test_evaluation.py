@@ -14,7 +14,13 @@ from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.runs.run import Run
 from tests.helpers import QUICK, assert_same, logged, resume_run, train_run
 
-OPTIONS = ("model=vae", "networks=mlp", "evaluation.every_n_steps=3", "evaluation.nll.images=20")
+OPTIONS = (
+    "model=vae",
+    "networks=mlp",
+    "evaluation.every_n_steps=3",
+    "evaluation.nll.images=20",
+    "evaluation.held_out=20",
+)
 LIKELIHOOD = "evaluation.nll.k=2"
 PHASES = {
     "held-out metrics": (HeldOut, "__call__"),
@@ -39,6 +45,12 @@ def stop_in(monkeypatch, phase, call, number=signal.SIGTERM):
     monkeypatch.setattr(owner, name, slow)
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nobody stops, and its summary."""
+    return train_run(tmp_path_factory.mktemp("straight"), *OPTIONS, LIKELIHOOD, "trainer.max_steps=5")
+
+
 @pytest.mark.parametrize(
     ("phase", "call", "step"),
     [
@@ -50,9 +62,9 @@ def stop_in(monkeypatch, phase, call, number=signal.SIGTERM):
     ],
 )
 def test_a_signal_in_an_evaluation_ends_it_and_the_resumed_run_is_bit_identical(
-    tmp_path, monkeypatch, phase, call, step
+    tmp_path, monkeypatch, straight, phase, call, step
 ):
-    straight, expected = train_run(tmp_path / "straight", *OPTIONS, LIKELIHOOD, "trainer.max_steps=5")
+    straight, expected = straight
     start = time.monotonic()
     with monkeypatch.context() as patch:
         stop_in(patch, phase, call)

@@ -1,16 +1,15 @@
 """MLflow and Trackio, their local stores read back; and a message where a package is missing."""
 
 import csv
+import json
 import os
-import subprocess
-import sys
 
 import pytest
 
 from lightning_gen.errors import UserError
 from lightning_gen.training.loggers.choices import mlflow_logger, trackio_logger
 from lightning_gen.training.loggers.record import section_of
-from tests.helpers import make_run, resume_run, train_run
+from tests.helpers import ForkedWorker, make_run, resume_run, train_run
 
 RUN = ("model=ae", "networks=mlp", "trainer.max_steps=2")
 PICTURES = {"samples", "reconstructions", "interpolations"}
@@ -47,17 +46,25 @@ def test_mlflow_has_scalars_config_and_pictures_and_continues_after_a_resume(tmp
         assert any(name in path and "step+4" in path for path in pictures)
 
 
+def train_with_trackio(folder):
+    """Train and resume a run, and write what its record has to logs.json."""
+    os.environ["TRACKIO_DIR"] = str(folder / "store")
+    os.chdir(folder)
+    train_run(folder / "run", *RUN, "logger=trackio")
+    resume_run(folder / "run", 4)
+    from trackio.sqlite_storage import SQLiteStorage
+
+    (name,) = SQLiteStorage.get_runs("lightning_gen")
+    (folder / "logs.json").write_text(json.dumps([name, SQLiteStorage.get_logs("lightning_gen", name)]))
+
+
 def test_trackio_has_scalars_config_and_pictures_and_continues_after_a_resume(tmp_path):
     """In a process of its own, because Trackio reads TRACKIO_DIR when it is imported."""
     pytest.importorskip("trackio")
-    code = f"from tests.helpers import *; from pathlib import Path; p = Path({str(tmp_path / 'run')!r}); "
-    code += f"train_run(p, *{RUN!r}, 'logger=trackio'); resume_run(p, 4); "
-    code += "import json; from trackio.sqlite_storage import SQLiteStorage as s; "
-    code += "n, = s.get_runs('lightning_gen'); json.dump([n, s.get_logs('lightning_gen', n)], open('logs.json', 'w'))"
-    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "store"), "PYTHONPATH": os.getcwd()}
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
-    import json
-
+    process = ForkedWorker.context.Process(target=train_with_trackio, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
     name, logs = json.loads((tmp_path / "logs.json").read_text())
     assert name.startswith("digits-ae-")
     for scalar, values in expected(tmp_path / "run").items():
