@@ -217,8 +217,9 @@ def _metrics_of(runs: Sequence[Run]) -> list[str]:
 
 def _check_measured(metric: str, runs: Sequence[Run]) -> None:
     summaries = [run.read_summary() for run in runs]
-    if all(math.isnan(value_of(summary, metric)) for summary in summaries):
-        guess = did_you_mean(metric, {name for summary in summaries for name in summary.get("metrics", {})})
+    known = {name for summary in summaries for name in summary.get("metrics", {})}
+    if known and all(math.isnan(value_of(summary, metric)) for summary in summaries):  # known: one has ended
+        guess = did_you_mean(metric, known)
         raise UserError(f"--metric {metric}: none of these runs has a value of it.{guess}")
 
 
