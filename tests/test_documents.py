@@ -50,7 +50,9 @@ TINY = {  # where the config has the key
     "networks.decoder.width": 8,
     "model.pretrain.steps_per_layer": 0,
     "model.pretrain.amounts": "null",
+    "model.objective.samples": 2,
     "model.prior.components": 8,
+    "model.prior.widths": "[8]",
     "model.components": 4,
     "model.prior_steps": 1,
 }
