@@ -30,8 +30,11 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
     """Train with these overrides and load the run; see `lightning_gen.train`."""
     command = f"lightning_gen.train({', '.join(map(repr, overrides))})"
     failures: list[Exception] = []
+    begun = False
 
     def job(config: DictConfig) -> Path:
+        nonlocal begun
+        begun = True
         try:
             one_job(config, command)
         except (UserError, JobFailed) as error:
@@ -45,6 +48,11 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
                 done = hydra.run("train", job, with_resume(present_names(list(overrides))))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from error
+        except OSError as error:
+            if begun:
+                raise
+            reason = f"{error.filename} cannot be made ({error.strerror})"
+            raise UserError(f"hydra.run.dir: {reason}: choose another folder.") from error
         except SystemExit:  # Lightning raises it at a second Ctrl-C
             raise KeyboardInterrupt from None
     if failures:

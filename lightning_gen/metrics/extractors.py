@@ -126,7 +126,9 @@ def build_extractor(
     if packaged is not None:
         return packaged
     if not _has_classes(labels):
-        raise UserError(f"dataset={dataset} has no class labels: set evaluation/extractor=random or inception")
+        raise UserError(
+            f"dataset={dataset} has no class labels, or one class only: set evaluation/extractor=random or inception"
+        )
     if cache_dir is None:
         raise UserError("a classifier is trained once and cached: set evaluation.cache_dir")
     assert labels is not None
@@ -145,8 +147,11 @@ def default_kind(
     if _has_classes(labels):
         return "classifier", "the data set has class labels to train one on"
     missing = "its weights were not found" if large_rgb else "Inception needs RGB images of 32x32 or more"
-    return "random", f"there are no class labels, and {missing}"
+    return "random", f"there are not two classes to tell apart, and {missing}"
 
 
 def _has_classes(labels: Tensor | None) -> bool:
-    return labels is not None and labels.ndim == 1 and len(labels) > 0 and not labels.is_floating_point()
+    """Whether there are labels of two classes or more: a classifier of one class learns no features."""
+    if labels is None or labels.ndim != 1 or len(labels) == 0 or labels.is_floating_point():
+        return False
+    return bool((labels != labels[0]).any())

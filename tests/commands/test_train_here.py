@@ -126,6 +126,7 @@ def test_ctrl_c_twice_stops_at_once_and_is_no_exit(monkeypatch):
         (["model=gna"], "model=gna does not exist.*Did you mean 'gan'"),
         (["trainer.max_step=5"], "Did you mean 'trainer.max_steps'"),
         (["dataset.size=30"], "Set dataset.size to 28"),
+        (["hydra.run.dir=/proc/x/y"], "hydra.run.dir: /proc/x.* cannot be made"),
         (["resume=/nonexistent"], "resume=/nonexistent is not a run directory"),
         (["-m", "seed=0,1"], "-m works only on the command line.*For a grid, call it in a loop"),
         (["--cfg", "job"], "--cfg works only on the command line"),

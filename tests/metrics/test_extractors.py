@@ -71,6 +71,7 @@ def test_a_labelled_data_set_gets_its_own_classifier(tmp_path, monkeypatch, digi
     [
         ("inceptoin", {}, "Did you mean 'inception'"),
         ("classifier", {}, "no class labels"),
+        ("classifier", {"labels": torch.zeros_like(LABELS)}, "or one class only"),
         ("classifier", {"labels": LABELS}, "evaluation.cache_dir"),
         ("inception", {}, "evaluation.extractor.weights"),
         ("inception", {"weights": "/no/such/file.pth"}, "/no/such/file.pth"),
