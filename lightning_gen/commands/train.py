@@ -75,11 +75,14 @@ FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
 _command = ""  # the command line as typed
 _failures: list[int] = []  # exit codes of the jobs that failed
+_begun = False  # whether Hydra has made the run directory and called the job
 
 
 @hydra.main(version_base="1.3", config_path=str(config_dir()), config_name="train")
 def hydra_main(config: DictConfig) -> float:
     """One job: a single run, or one of a multirun."""
+    global _begun
+    _begun = True
     with progress(None, "starting: loading PyTorch and Lightning"):
         from lightning_gen.commands.job import JobFailed
 
@@ -144,7 +147,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     HYDRA_FULL_ERROR=1 shows the traceback instead.
     """
-    global _command
+    global _command, _begun
+    _begun = False
     program, given = sys.argv[0], sys.argv[1:] if arguments is None else arguments
     _command = shlex.join([Path(program).name, *sys.argv[1:]])
     compose.requeued_command = shlex.join(given)
@@ -167,6 +171,12 @@ def main(arguments: list[str] | None = None) -> None:
         if traceback or (type(error) is ValueError and "Config group override" not in str(error)):
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if traceback or _begun:
+            raise
+        reason = f"{error.filename} cannot be made ({error.strerror})"
+        print(f"error: hydra.run.dir: {reason}: choose another folder.", file=sys.stderr)
         sys.exit(2)
     finally:
         if not traceback:

@@ -42,6 +42,7 @@ MISTAKES = {
         ["trainer.devices=3", "dataset.batch_size=63", "model.generator_batch_size=64"],
         "model.generator_batch_size=64",
     ),
+    "a run directory that cannot be made": (["hydra.run.dir=/proc/x/y"], "hydra.run.dir: /proc/x"),
     "configs that are not there": (["--config-dir", "/nope"], "'/nope' not found"),
     "unknown schedule": (["schedule=cosin"], "Did you mean 'cosine'?"),
     "unknown average": (["ema=avrage"], "Did you mean 'average'?"),
