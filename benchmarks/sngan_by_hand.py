@@ -6,8 +6,8 @@ Both sides train `experiment=sngan_cnn_cifar10` from the same initial weights, o
 loop below is what one would write by hand after Miyato et al. 2018: hinge loss, spectral norm in the discriminator,
 Adam, a learning rate that falls linearly to 0. More arguments are overrides: narrower networks, other images.
 
-Two orders of the same sums differ by rounding, and the training of a GAN makes any difference larger. How fast, a second
-loop by hand shows: it differs from the first by one weight, which is larger by a ten-millionth.
+Two orders of the same sums differ by rounding, and the training of a GAN makes any difference larger. How fast, a
+second loop by hand shows: it differs from the first by one weight, which is larger by a ten-millionth.
 """
 
 import argparse
