@@ -146,7 +146,8 @@ def tiny(overrides: list[str], config: DictConfig) -> list[str]:
         options["evaluation/extractor"] = "evaluation/extractor=random"  # no classifier to train
     if config.dataset.name in ("digits", *SHAPES):
         options["dataset.classes"] = "dataset.classes=[0,1]"  # a fifth of the held-out images
-    return [*(o for key, o in given.items() if key not in options and key != "hydra.run.dir"), *options.values()]
+    dropped = {"hydra.run.dir", *(["dataset.root"] if "dataset" in options else [])}
+    return [*(o for key, o in given.items() if key not in {*options, *dropped}), *options.values()]
 
 
 def small(shown: Command) -> tuple[str, ...]:

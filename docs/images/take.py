@@ -28,6 +28,7 @@ PICTURES = {  # the folder of the run that holds it, and the step; None: the las
     "ring8_minimax.png": ("field", None),
     "table_mnist_sngan.png": ("samples", None),
     "table_fashion_sngan.png": ("samples", None),
+    "cifar_sngan.png": ("samples", None),
 }
 
 
