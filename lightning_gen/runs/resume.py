@@ -15,7 +15,7 @@ from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import flat
 from lightning_gen.runs.run import Run, saved_overrides
 from lightning_gen.runs.trust import check_targets, literal
-from lightning_gen.runs.upgrade import renamed, with_objective_group, with_schedules
+from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group, with_schedules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +56,8 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     own = overrides_of(directory, [])
     if sorted(own) == sorted(o for o in overrides if not o.startswith("resume=")):
         return saved
-    before = _plain(compose(own))
-    after = _plain(composed)
+    before = _plain(upgraded(compose(own)))  # as the saved config, so that only what is new differs
+    after = _plain(upgraded(composed))
     changed = {key: after[key] for key in after if after[key] != before.get(key) and key not in ("resume", "command")}
     for key, node in changed.items():
         saved[key] = _merge(OmegaConf.to_container(saved).get(key), before.get(key), node)  # type: ignore[union-attr]

@@ -57,6 +57,8 @@ BEFORE: dict[str, dict[str, Any]] = {
     "lightning_gen.networks.stylegan2.StyleGAN2Encoder": {"projection": "plain"},
     "lightning_gen.networks.stylegan2.StyleGAN2Decoder": {"w_avg_decay": None},
 }
+# Metrics that a run with `mode: null` took to be better the lower they are. Now their direction is not known.
+FORMERLY_LOWER = ("c2st", "logits_gap", "squared_error_pca", "nll_simulated")
 
 
 def renamed(override: str) -> str:
@@ -84,10 +86,25 @@ def upgraded(config: DictConfig) -> DictConfig:
         tree["checkpoint"] = {"every_n_seconds": None, "keep": 1} | tree["checkpoint"]
         tree["trainer"] = {"process_timeout": 1800} | tree["trainer"]
         tree = {"on_divergence": "stop", "rollback": {"lr_factor": 0.5, "max_times": 3}} | tree
-    tree = {"report": True, **tree}
+    tree = _with_modes({"report": True, **tree})
     if isinstance(tree.get("logger"), dict):
         tree["logger"] = _by_name(tree["logger"])
     return OmegaConf.create(tree)
+
+
+def _with_modes(tree: dict[str, Any]) -> dict[str, Any]:
+    """`min` for best.ckpt and early stopping by a metric of `FORMERLY_LOWER`, where nothing else was chosen."""
+
+    def with_mode(node: Any) -> Any:
+        metric = str(node.get("monitor")) if isinstance(node, dict) else ""
+        if not metric.removeprefix("eval/").startswith(FORMERLY_LOWER) or node.get("mode", "") is not None:
+            return node
+        return node | {"mode": "min"}
+
+    changed = {"checkpoint": with_mode(tree.get("checkpoint"))}
+    if isinstance(tree.get("callbacks"), dict):
+        changed["callbacks"] = {name: with_mode(node) for name, node in tree["callbacks"].items()}
+    return tree | {key: node for key, node in changed.items() if key in tree}
 
 
 def _by_name(logger: dict[str, Any]) -> dict[str, Any]:

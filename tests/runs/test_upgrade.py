@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from lightning_gen.commands.train import present_names
 from lightning_gen.config.compose import compose
+from lightning_gen.runs.resume import resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group, with_schedules
 from tests.helpers import QUICK, make_run
@@ -45,6 +46,25 @@ def test_the_codebook_of_earlier_runs_is_a_quantizer(tmp_path):
     quantizer["code_dim"] = quantizer.pop("dim")
     old["model"] |= {key: value for key, value in quantizer.items() if not key.startswith("_")}
     assert upgraded(OmegaConf.create(old)) == config
+
+
+def test_metrics_that_had_a_better_direction_keep_it_in_earlier_runs(tmp_path):
+    """Also if other keys change on resume; another metric has its own direction."""
+    asked = ["model=ae", "checkpoint.monitor=eval/c2st", "callbacks=early_stopping"]
+    asked.append("callbacks.early_stopping.monitor=eval/logits_gap")
+    run = make_run(tmp_path, *asked)
+    (tmp_path / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(OmegaConf.create(asked), tmp_path / ".hydra" / "overrides.yaml")
+    config = upgraded(run.config)
+    assert (config.checkpoint.mode, config.callbacks.early_stopping.mode) == ("min", "min")
+    for new, mode in (("checkpoint.keep=2", "min"), ("checkpoint.monitor=eval/psnr", None)):
+        overrides = [*(o for o in asked if o.partition("=")[0] != new.partition("=")[0]), new]
+        composed = compose(overrides)
+        composed.command = "python train.py"
+        resumed = resumed_config(composed, run.path, overrides)
+        assert (resumed.checkpoint.mode, resumed.callbacks.early_stopping.mode) == (mode, "min")
+    chosen = OmegaConf.create({"checkpoint": {"monitor": "eval/c2st", "mode": "max"}, "trainer": {}})
+    assert upgraded(chosen).checkpoint.mode == "max"
 
 
 @pytest.mark.parametrize(
