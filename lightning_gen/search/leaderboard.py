@@ -13,7 +13,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.runs.comparison import direction, expanded, target
 from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
-from lightning_gen.search.results import Curve, curve, value_of
+from lightning_gen.search.results import Curve, curve, has_value, value_of
 from lightning_gen.search.space import logarithmic_keys
 from lightning_gen.search.study import DIRECTIONS
 
@@ -218,7 +218,7 @@ def _metrics_of(runs: Sequence[Run]) -> list[str]:
 def _check_measured(metric: str, runs: Sequence[Run]) -> None:
     summaries = [run.read_summary() for run in runs]
     known = {name for summary in summaries for name in summary.get("metrics", {})}
-    if known and all(math.isnan(value_of(summary, metric)) for summary in summaries):  # known: one has ended
+    if known and not any(has_value(summary, metric) for summary in summaries):  # known: one has ended
         guess = did_you_mean(metric, known)
         raise UserError(f"--metric {metric}: none of these runs has a value of it.{guess}")
 

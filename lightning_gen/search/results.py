@@ -13,9 +13,19 @@ def value_of(summary: dict[str, Any], name: str) -> float:
 
     `fid` is the Frechet distance of the run, whatever its features.
     """
-    best, metrics = summary.get("best", {}), summary.get("metrics", {})
-    value = best.get("value") if best.get("metric") == name else metrics.get(column(metrics, name))
+    value = _entry(summary, name)
     return math.nan if value is None else float(value)
+
+
+def has_value(summary: dict[str, Any], name: str) -> bool:
+    """Whether a metric was measured; its value may be NaN."""
+    return _entry(summary, name) is not None
+
+
+def _entry(summary: dict[str, Any], name: str) -> float | None:
+    best, metrics = summary.get("best", {}), summary.get("metrics", {})
+    found: float | None = best.get("value") if best.get("metric") == name else metrics.get(column(metrics, name))
+    return found
 
 
 def curve(file: Path, name: str) -> Curve:

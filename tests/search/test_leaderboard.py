@@ -1,6 +1,7 @@
 """The leaderboard orders any folder of runs, and says how to train the best one again."""
 
 import json
+import math
 import shlex
 
 import pytest
@@ -105,6 +106,8 @@ def test_runs_without_a_common_metric(tmp_path):
     one.write_summary(metrics={"eval/fid": 1.0})
     with pytest.raises(UserError, match=r"--metric eval/fidd: none of these runs has a value.*mean 'eval/fid'"):
         leaderboard([one, other], ["eval/fidd"])
+    one.write_summary(metrics={"eval/fid": math.nan})  # measured, in a run that diverged
+    assert leaderboard([one, other], ["eval/fid"]).metrics == ["eval/fid"]
 
 
 def test_runs_that_all_failed(tmp_path):
