@@ -5,7 +5,7 @@ import re
 from lightning_gen.networks.shapes import ImageShape, is_vector
 
 IMAGES, POINTS, ROWS = "images", "points", "rows"
-_WORDS = re.compile(r"\b(?:an (?=image))?(images?|pixels?)\b", re.IGNORECASE)
+_WORDS = re.compile(r"(?<![.\w-])(?:an (?=image))?(images?|pixels?)\b(?!=)", re.IGNORECASE)
 
 
 def unit_of(image_shape: ImageShape, is_table: bool) -> str:

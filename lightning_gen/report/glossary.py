@@ -35,7 +35,7 @@ MEANINGS = {
     "lpips": "perceptual distance of reconstructions to their images",
     "elbo": "lower bound on the log-likelihood, in nats per image",
     "nll": "negative log-likelihood of held-out images, in nats",
-    "bits_per_dim": "negative log-likelihood of held-out images, in bits per pixel value",
+    "bits_per_dim": "negative log-likelihood of held-out images, in bits per value",
     "kl": "Kullback-Leibler divergence of the codes from the prior, in nats per image",
     "kl_max": "the largest divergence of a single dimension of the code",
     "kl_min": "the smallest divergence of a single dimension of the code",

@@ -10,6 +10,8 @@ from lightning_gen.data.words import unit_of, worded
         ("summed over the pixels of an image", "summed over the values of a row"),
         ("Images of 28x28; per pixel", "Rows of 28x28; per value"),
         ("images_seen, model=image_folder, imaged", "images_seen, model=image_folder, imaged"),
+        ("evaluation.nll.images, --images 5, images=5", "evaluation.nll.images, --images 5, images=5"),
+        ("Nats an image. The images.", "Nats a row. The rows."),
     ],
 )
 def test_texts_about_images_become_texts_about_rows(text, said):
