@@ -63,7 +63,7 @@ def whole(protocol: str, overrides: list[str]) -> tuple[Evaluator, GenerativeMod
 
 def share(overrides: list[str], folder: str, again: float) -> None:
     """Print what four evaluations cost beside 3,000 training steps."""
-    job = Job(tuple(overrides), lambda model: lambda images: None)  # training has all turns
+    job = Job(tuple(overrides), lambda model: lambda images: None)  # the other side does nothing
     turns, _ = take_turns(job, argparse.Namespace(data=folder, steps=50, rounds=5, operations=False, overrides=[]))
     training = 3000 * median(turns, 50).cpu / 1000
     print(f"four evaluations {4 * again:.1f}, 3,000 steps {training:.0f}: {4 * again / training:.1%}", flush=True)

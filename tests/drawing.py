@@ -31,5 +31,7 @@ def draw_pixels() -> None:
 def drawn_pictures() -> Iterator[None]:
     """The pictures that users get."""
     Evaluation._save_pictures = save_drawn  # type: ignore[method-assign]
-    yield
-    draw_pixels()
+    try:
+        yield
+    finally:
+        draw_pixels()

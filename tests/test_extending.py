@@ -35,14 +35,13 @@ def extended(tmp_path_factory):
 
 # Runs several command lines, which would each need seconds to import everything, one after the other.
 SEVERAL = """
-import contextlib, io, json, sys
-from lightning_gen.commands.train import main
+import contextlib, io, json, runpy, sys
 results = []
 for words in json.loads(sys.argv[1]):
     sys.argv, error, code = ["train.py", *words], io.StringIO(), 0
     with contextlib.redirect_stderr(error), contextlib.redirect_stdout(io.StringIO()):
         try:
-            main()
+            runpy.run_path("train.py", run_name="__main__")
         except SystemExit as stop:
             code = stop.code
     results.append([code, error.getvalue()])

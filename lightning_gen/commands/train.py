@@ -28,7 +28,7 @@ from lightning_gen.commands.multirun import (
     result_of,
 )
 from lightning_gen.config import compose
-from lightning_gen.config.explain import explain
+from lightning_gen.config.explain import explain, folder_not_made
 from lightning_gen.config.tree import config_dir, options_of_groups, sweeps_of_wandb
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
@@ -172,11 +172,16 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        if traceback or _begun:
+    except BrokenPipeError:  # the reader has seen enough, as in `--cfg job | head`
+        if _begun:
             raise
-        reason = f"{error.filename} cannot be made ({error.strerror})"
-        print(f"error: hydra.run.dir: {reason}: choose another folder.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        message = folder_not_made(error, bool({"-m", "--multirun"} & set(given)))
+        if traceback or _begun or message is None:
+            raise
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     finally:
         if not traceback:

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_gen.commands.job import JobFailed
 from lightning_gen.commands.train import one_job, present_names, with_resume
 from lightning_gen.config.compose import initialized
-from lightning_gen.config.explain import explain
+from lightning_gen.config.explain import explain, folder_not_made
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
@@ -49,10 +49,10 @@ def train_here(overrides: Sequence[str]) -> TrainedRun:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from error
         except OSError as error:
-            if begun:
+            message = folder_not_made(error)
+            if begun or message is None:
                 raise
-            reason = f"{error.filename} cannot be made ({error.strerror})"
-            raise UserError(f"hydra.run.dir: {reason}: choose another folder.") from error
+            raise UserError(message) from error
         except SystemExit:  # Lightning raises it at a second Ctrl-C
             raise KeyboardInterrupt from None
     if failures:

@@ -97,3 +97,11 @@ def lacks(key: str) -> str:
 def near(key: str) -> list[str]:
     """All keys at the same depth as this one, to suggest one of them."""
     return [known for known in all_keys() if known.count(".") == key.count(".") and known != key]
+
+
+def folder_not_made(error: OSError, multirun: bool = False) -> str | None:
+    """What to change if the error is that Hydra could not make the run directory, or that of a grid; else None."""
+    if error.filename is None or Path(error.filename).exists():
+        return None
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    return f"{key}: {error.filename} cannot be made ({error.strerror}): choose another folder."

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lightning_gen.commands import train as app
+from lightning_gen.config.explain import folder_not_made
 from lightning_gen.config.tree import all_keys
 from tests.helpers import QUICK, quick, train_run
 
@@ -43,6 +44,10 @@ MISTAKES = {
         "model.generator_batch_size=64",
     ),
     "a run directory that cannot be made": (["hydra.run.dir=/proc/x/y"], "hydra.run.dir: /proc/x"),
+    "a folder of a grid that cannot be made": (
+        ["-m", "seed=0,1", "hydra.sweep.dir=/proc/x/y"],
+        "hydra.sweep.dir: /proc/x",
+    ),
     "configs that are not there": (["--config-dir", "/nope"], "'/nope' not found"),
     "unknown schedule": (["schedule=cosin"], "Did you mean 'cosine'?"),
     "unknown average": (["ema=avrage"], "Did you mean 'average'?"),
@@ -236,3 +241,10 @@ def test_help_shows_the_groups_and_trains_nothing(tmp_path, capsys, monkeypatch,
 
 def test_the_common_keys_of_the_help_exist():
     assert set(app.COMMON_KEYS) <= {*all_keys(), "hydra.run.dir"}
+
+
+def test_other_errors_of_the_system_are_not_about_the_run_directory(tmp_path):
+    made = FileNotFoundError(2, "No such file or directory", str(tmp_path / "no" / "where"))
+    assert folder_not_made(made).startswith(f"hydra.run.dir: {tmp_path}/no/where cannot be made (No such file")
+    assert folder_not_made(OSError(28, "No space left on device")) is None
+    assert folder_not_made(PermissionError(13, "Permission denied", str(tmp_path))) is None  # a file that is there
