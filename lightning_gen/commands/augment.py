@@ -49,22 +49,15 @@ def augment_run(
         steps: training steps of each classifier, of 128 images.
 
     Raises:
-        UserError: a model that is not conditioned on classes, or data that are not images.
+        UserError: a model that is not conditioned on classes, or data without labels or that are not images.
     """
     quiet_libraries()
     run = Run.load(run_dir)
     run.read_summary()  # fails now, not after the work, if it cannot be read
-    if run.unit == ROWS:
-        raise UserError(
-            f"{run.path} has rows of a table, and augment is for images. How well classifiers learn from generated "
-            "rows is eval/tstr, which `lightning-gen evaluate RUN` measures for a table with a dataset.target."
-        )
-    if run.unit == POINTS:
-        raise UserError(f"{run.path} has points in the plane, and augment is for images.")
-    if not run.config.get("conditional"):
-        raise UserError("augment needs a model that draws images of a given class: train it with conditional=true.")
-    model, data = load_model(run, checkpoint), build_data(run.config)
+    data = build_data(run.config)
+    check_run(run, data.unit)
     real, test = labelled(data.train), labelled(data.test)
+    model = load_model(run, checkpoint)
     largest = int(torch.bincount(real.labels).max())
     if max(labels) > largest:
         print(
@@ -98,6 +91,23 @@ def augment_run(
     return results
 
 
+def check_run(run: Run, unit: str) -> None:
+    """Check that a run has images, see `ImageDataModule.unit`, and a model that is conditioned on classes.
+
+    Raises:
+        UserError: it does not; the message says what to do instead.
+    """
+    if unit == ROWS:
+        raise UserError(
+            f"{run.path} has rows of a table, and augment is for images. How well classifiers learn from generated "
+            "rows is eval/tstr, which `lightning-gen evaluate RUN` measures for a table with a dataset.target."
+        )
+    if unit == POINTS:
+        raise UserError(f"{run.path} has points in the plane, and augment is for images.")
+    if not run.config.get("conditional"):
+        raise UserError("augment needs a model that draws images of a given class: train it with conditional=true.")
+
+
 def numbers_of(text: str) -> list[int]:
     """Whole numbers above 0 that commas separate.
 
@@ -110,8 +120,13 @@ def numbers_of(text: str) -> list[int]:
 
 
 def labelled(data: ImageSet) -> Labelled:
-    """The images and labels of a split of labelled data, which a conditional model has."""
-    assert data.labels is not None
+    """The images and labels of a split.
+
+    Raises:
+        UserError: it has no labels.
+    """
+    if data.labels is None:
+        raise UserError("augment needs labelled images, and the data of this run have no labels.")
     return Labelled(data.images, data.labels)
 
 

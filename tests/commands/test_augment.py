@@ -1,10 +1,12 @@
 """lightning-gen augment, on a conditional GAN of the digits."""
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from lightning_gen.cli import app
-from lightning_gen.commands.augment import draw
+from lightning_gen.commands.augment import draw, labelled
+from lightning_gen.data.imageset import ImageSet
 from lightning_gen.errors import UserError
 from lightning_gen.runs.loading import load_model
 from tests.helpers import make_run, train_run
@@ -35,3 +37,8 @@ def test_a_model_without_classes_is_refused(tmp_path):
         call(run.path)
     with pytest.raises(UserError, match="--labels 10,few"):
         call(run.path, "--labels", "10,few")
+
+
+def test_data_without_labels_are_refused():
+    with pytest.raises(UserError, match="have no labels"):
+        labelled(ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None))

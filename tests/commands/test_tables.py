@@ -185,7 +185,10 @@ def test_what_is_done_with_images_is_refused(run, tmp_path):
             command()
 
 
-def test_augment_names_the_metric_of_tables(run):
+def test_augment_names_the_metric_of_tables(tmp_path):
+    """Before it reads a checkpoint, and without the word in summary.json, which earlier versions did not write."""
+    run = make_run(tmp_path / "run", *OPTIONS)
+    assert "unit" not in run.read_summary()
     with pytest.raises(UserError, match=r"has rows of a table, and augment is for images.*eval/tstr"):
         augment_run(run.path, "last", [10], 2, 100, 1)
 
