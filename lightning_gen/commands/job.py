@@ -48,7 +48,7 @@ def _job(run: Run, stop: StopRequest) -> float:
         with stop.at_once(), progress(None, "setting up data, model and evaluation"):
             parts = prepare(run, stop)
         if rank == 0:
-            run.save(parts.data.unit)
+            run.save()
         try:
             return _train(run, parts, rank, processes)
         except Exception as error:

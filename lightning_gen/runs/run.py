@@ -117,15 +117,12 @@ class Run:
         if self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path)
 
-    def save(self, unit: str | None = None) -> None:
-        """Write config.yaml, the overrides and the status, and let `runs/latest` point here.
-
-        `unit`: what the data are, for texts, see `unit`; None: as it was.
-        """
+    def save(self) -> None:
+        """Write config.yaml, the overrides and the status, and let `runs/latest` point here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
         if self.overrides is not None and not self.config.resume:
             write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
-        self.write_summary(status="running", **({} if unit is None else {"unit": unit}))
+        self.write_summary(status="running")
         self._point_latest()
 
     def recorded(self) -> DictConfig:

@@ -113,6 +113,7 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
     try:
         log_config(trainer, run.recorded(), parts.model)
         if trainer.is_global_zero:
+            run.write_summary(unit=parts.data.unit)  # now, for the report of a run that trains
             keep_secret(run.path, parts.model)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         if not callbacks.evaluation.ended:  # no step was left to do, but the evaluation at the end may be
@@ -172,7 +173,6 @@ def record_summary(run: Run, parts: Parts, status: str) -> dict[str, Any]:
         "metrics": log.latest | evaluation.metrics,
         "best": {"metric": saver.monitor, "value": saver.best, "step": saver.best_step},
         "progress": progress,
-        "unit": parts.data.unit,
         "parameters": sum(parameter.numel() for parameter in parts.model.parameters()),
         "protocol": evaluation.protocol,
         "provenance": provenance(run, trainer),
