@@ -162,6 +162,20 @@ def test_an_animation_shows_the_pictures_of_all_steps_in_order(tmp_path):
         assert made.convert("L").getpixel((5, 5)) == pytest.approx(40 * (frame + 1), abs=4)
 
 
+def test_an_animation_leaves_frames_out_until_it_is_small_enough(tmp_path, monkeypatch):
+    """The frames that a first try keeps are the large ones: they have noise, the others are black."""
+    noise = np.random.default_rng(0)
+    for step in range(9):
+        pixels = noise.integers(256, size=(64, 64), dtype=np.uint8) if step % 2 == 0 else np.zeros((64, 64), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"step_{step:08d}.png")
+    whole = animate(tmp_path).stat().st_size
+    most = int(0.65 * whole)
+    monkeypatch.setattr("lightning_gen.pictures.animation.MOST_BYTES", most)
+    made = animate(tmp_path)
+    assert made.stat().st_size <= most
+    assert 2 <= Image.open(made).n_frames < 5
+
+
 def test_frames_are_left_out_evenly():
     frames = spread([*range(1000)], MOST_FRAMES)
     assert (len(frames), frames[0], frames[-1]) == (60, 0, 999)

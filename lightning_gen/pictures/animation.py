@@ -15,8 +15,8 @@ SECONDS, SLOWEST, LAST = 6.0, 0.7, 2.5  # of all frames, the longest of a frame,
 def animate(folder: Path) -> Path | None:
     """Write progress.webp, an animation of the folder's step_*.png, and return its path; None if there are not two.
 
-    It has at most 60 frames, evenly chosen, and about 2 MB at most. Pictures of another size than the last
-    one, which an earlier version of this package drew, are left out.
+    It has at most 60 frames, evenly chosen, and at most 1.9 MB, unless the first and the last alone have more.
+    Pictures of another size than the last one, which an earlier version of this package drew, are left out.
     """
     found = sorted(folder.glob("step_*.png"))
     size = Image.open(found[-1]).size if found else None
@@ -25,8 +25,9 @@ def animate(folder: Path) -> Path | None:
         return None
     paths = spread(found, MOST_FRAMES)
     animation = _encoded(paths)
-    if len(animation) > MOST_BYTES:
-        animation = _encoded(spread(paths, max(MOST_BYTES * len(paths) // len(animation), 2)))
+    while len(animation) > MOST_BYTES and len(paths) > 2:  # more than once where the frames kept are the large ones
+        paths = spread(paths, max(MOST_BYTES * len(paths) // len(animation), 2))
+        animation = _encoded(paths)
     path = folder / "progress.webp"
     write_atomically(path, animation)
     return path
