@@ -40,7 +40,8 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(file for file in path.iterdir() if is_image(file.name))
     if not found:
-        inside = next((file.name for file in sorted(path.iterdir()) if file.is_dir()), None)
+        folders = sorted(file.name for file in path.iterdir() if file.is_dir() and not file.name.startswith("."))
+        inside = next(iter(folders), None)
         hint = "" if inside is None else f" Folders inside are not searched: name {path / inside}, for example."
         raise UserError(f"{path} has no images in it.{hint}")
     return found

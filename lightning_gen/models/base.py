@@ -62,12 +62,12 @@ class GenerativeModel(StepModule):
         self.table: TableSchema | None = None  # the columns, if the data are rows of a table
         self.class_names: tuple[str, ...] = ()  # of the data, for pictures
 
-    # -- what models override ------------------------------------------------------------------------------
-
     @property
     def unit(self) -> str:
         """What is counted: `images`, `points` in the plane, or `rows` of a table."""
         return unit_of(self.image_shape, self.table is not None)
+
+    # -- what models override ------------------------------------------------------------------------------
 
     @property
     def stage(self) -> str:

@@ -53,7 +53,8 @@ def test_images_are_edited_along_the_direction_of_a_class(run, tmp_path):
     with pytest.raises(UserError, match="--direction 99 does not exist"):
         call(run.path, "--method", "classes", "--direction", "99")
     assert "less than or equal to 100" in call(run.path, "--direction", "1", "--strength", "inf")
-    (tmp_path / "outer" / "inner").mkdir(parents=True)
+    for name in ("inner", ".git"):
+        (tmp_path / "outer" / name).mkdir(parents=True)
     with pytest.raises(UserError, match=r"outer has no images in it\. Folders inside are not searched: name .*inner"):
         call(run.path, tmp_path / "outer")
     with pytest.raises(UserError, match=r"there\.png cannot be used: No such file"):

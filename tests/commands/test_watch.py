@@ -82,8 +82,10 @@ def test_ctrl_c_ends_it_quietly(tmp_path):
     run = recorded_run(tmp_path / "run", "model=ae")
     log = tmp_path / "log"
     process = start_command(["watch", str(run.path), "--port", "0"], log, program="lightning-gen")
+    deadline = time.monotonic() + 60
     while not (found := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text() if log.exists() else "")):
         assert process.is_alive()
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     assert "What ran" in get(found[0])
     time.sleep(0.1)
