@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
 from lightning_gen.models.latent_density import threads_for
 from lightning_gen.objectives.posteriors import DiagonalGaussian
@@ -15,20 +16,22 @@ Init = Literal["kmeans", "k-means++", "random_from_data"]
 NAMES = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}  # scikit-learn's
 
 
-def start(mixture: Mixture, codes: Tensor, min_variance: float, init: Init, seed: int) -> None:
+def start(mixture: Mixture, codes: Tensor, min_variance: float, init: Init, seed: int, unit: str = IMAGES) -> None:
     """Set a mixture to the moments of the clusters of codes [N, Z] that `init` finds.
+
+    `unit`: what the codes are of, for messages.
 
     Raises:
         UserError: fewer codes than components, or clusters without a covariance.
     """
-    _fit(mixture, codes, min_variance, max_iter=0, init_params=init, random_state=seed % 2**32)
+    _fit(mixture, codes, min_variance, unit, max_iter=0, init_params=init, random_state=seed % 2**32)
 
 
-def iterate(mixture: Mixture, codes: Tensor, min_variance: float) -> float:
+def iterate(mixture: Mixture, codes: Tensor, min_variance: float, unit: str = IMAGES) -> float:
     """Do one iteration on codes [N, Z]; the result is the mean log p(y) before it, in nats.
 
     It depends on nothing but the mixture and the codes. `min_variance` is scikit-learn's `reg_covar`, which is added
-    to the variances.
+    to the variances. `unit`: as in `start`.
 
     Raises:
         UserError: a component without a covariance.
@@ -38,6 +41,7 @@ def iterate(mixture: Mixture, codes: Tensor, min_variance: float) -> float:
         mixture,
         codes,
         min_variance,
+        unit,
         max_iter=1,
         warm_start=True,
         weights_=weights,
@@ -64,7 +68,7 @@ def _state(mixture: Mixture) -> tuple[Any, Any, Any]:
     return tuple(part.cpu().double().numpy() for part in (weights, mixture.means, roots))  # type: ignore[return-value]
 
 
-def _fit(mixture: Mixture, codes: Tensor, min_variance: float, **options: Any) -> Any:
+def _fit(mixture: Mixture, codes: Tensor, min_variance: float, unit: str, **options: Any) -> Any:
     """Fit scikit-learn's mixture, and set ours to it; options that end with `_` are its state before."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -80,7 +84,7 @@ def _fit(mixture: Mixture, codes: Tensor, min_variance: float, **options: Any) -
             fitted.fit(codes.cpu().numpy())
     except ValueError as error:
         raise UserError(
-            f"The mixture cannot be fitted to {len(codes)} training codes ({' '.join(str(error).split())}): set "
+            f"The mixture cannot be fitted to {len(codes)} training {unit} ({' '.join(str(error).split())}): set "
             "model.components lower, or model.min_sigma higher."
         ) from error
     arrays = (fitted.weights_, fitted.means_, fitted.covariances_)

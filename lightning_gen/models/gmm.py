@@ -167,7 +167,7 @@ class GMM(GenerativeModel):
         images = self._training_images()
         self.space.fit(images, self.min_variance)
         codes = self._encoded(images)
-        start(self.mixture, codes, self.min_variance, self.init, self.seed)
+        start(self.mixture, codes, self.min_variance, self.init, self.seed, self.unit)
         self._codes = codes if self.em else None
 
     def _encoded(self, images: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ class GMM(GenerativeModel):
         if self._codes is None:
             assert self._training_images is not None
             self._codes = self._encoded(self._training_images().to(self.device)).cpu()
-        found = iterate(self.mixture, self._codes, self.min_variance)
+        found = iterate(self.mixture, self._codes, self.min_variance, self.unit)
         self._converged.fill_(found - float(self._previous) < self.tolerance)
         self._previous.fill_(found)
         self.images_seen += len(self._codes)

@@ -70,7 +70,7 @@ def draw_in_parts(
         UserError: as `draw_samples`, before the first image is drawn.
     """
     if count < 1:
-        raise UserError(f"count={count}: draw 1 or more.")
+        raise UserError(f"count={count}: draw 1 or more {model.unit}.")
     if label is not None and not 0 <= label < model.num_classes:
         known = f"knows the classes 0 to {model.num_classes - 1}"
         without = "knows no classes; only a model that was trained with conditional=true does"

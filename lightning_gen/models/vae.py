@@ -226,5 +226,5 @@ class VAE(VariationalModel):
 
         q = self.posterior_of(images, labels)
         if self.table is not None:
-            return super().pictures(images, labels) | kl_bars(q)
-        return super().pictures(images, labels) | {"traversals": traversals(q, decode)} | kl_bars(q)
+            return super().pictures(images, labels) | kl_bars(q, self.unit)
+        return super().pictures(images, labels) | {"traversals": traversals(q, decode)} | kl_bars(q, self.unit)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lightning_gen.data.words import IMAGES
 from lightning_gen.objectives.posteriors import DiagonalGaussian, Distribution, FullGaussian
 from lightning_gen.pictures import Bars, Grid, Picture
 
@@ -17,8 +18,11 @@ def kl_per_dimension(q: Distribution) -> Tensor | None:
     return q.standard_normal_kl().mean(dim=0) if isinstance(q, DiagonalGaussian | FullGaussian) else None
 
 
-def kl_bars(q: Distribution) -> dict[str, Picture]:
-    """A bar chart of the KL per dimension, largest first; empty if it is not known in closed form."""
+def kl_bars(q: Distribution, unit: str = IMAGES) -> dict[str, Picture]:
+    """A bar chart of the KL per dimension, largest first; empty if it is not known in closed form.
+
+    `unit`: what the posteriors are of.
+    """
     kl = kl_per_dimension(q)
     if kl is None:
         return {}
@@ -26,7 +30,7 @@ def kl_bars(q: Distribution) -> dict[str, Picture]:
     most = f", the largest {MOST_BARS}" if len(kl) > MOST_BARS else ""
     title = f"KL of each latent dimension from the prior N(0, 1), largest first{most}"
     names = [f"z{index}" for index in order[:MOST_BARS].tolist()]
-    ylabel = f"nats, mean over {len(q.mean):,} codes"
+    ylabel = f"nats, mean over {len(q.mean):,} test {unit}"
     return {"kl_per_dimension": Bars(values[:MOST_BARS], names, title, "latent dimension", ylabel)}
 
 

@@ -142,6 +142,11 @@ def test_what_cannot_be_fitted_is_told_before_training(tmp_path, options, says):
         prepare(make_run(tmp_path / "run", "model=gmm", *options))
 
 
+def test_the_message_of_a_failed_fit_names_what_there_is_too_little_of():
+    with pytest.raises(UserError, match=r"cannot be fitted to 2 training points .*: set model\.components lower"):
+        start(Mixture(2, (1, 1, 2), components=3), torch.eye(2), 1e-6, "kmeans", seed=0, unit="points")
+
+
 def test_mps_which_has_no_float64_is_refused():
     on_mps = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("mps")), world_size=1)
     with pytest.raises(UserError, match="MPS does not have: set hardware=cpu"):

@@ -149,6 +149,7 @@ def test_kl_per_dimension_is_that_of_each_gaussian():
     flow = Planar(4, 3)(torch.randn(2, 4))
     assert kl_per_dimension(flow) is None
     assert kl_bars(flow) == {}
+    assert kl_bars(DiagonalGaussian(mean, log_variance), "rows")["kl_per_dimension"].ylabel.endswith("2 test rows")
 
 
 def test_pictures_of_a_conditional_vae_are_of_the_first_image_and_its_class():

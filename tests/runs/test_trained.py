@@ -165,5 +165,5 @@ def test_what_the_model_cannot_do(vae, gan):
         vae.sample(2, truncation=0.5)
     with pytest.raises(lg.UserError, match="only a model that was trained with conditional=true does"):
         vae.sample(2, label=1)
-    with pytest.raises(lg.UserError, match="count=0"):
+    with pytest.raises(lg.UserError, match="count=0: draw 1 or more images"):
         vae.sample(0)
