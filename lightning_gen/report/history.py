@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lightning_gen.runs.comparison import HIDDEN, chooser, direction, target
+from lightning_gen.runs.comparison import HIDDEN
+from lightning_gen.runs.directions import chooser, direction, target
 
 AXES = {"step": "steps", "images_seen": "images seen", "seconds": "seconds"}  # what a curve can stand over
 PARTS = {"train": "training", "val": "validation", "eval": "held-out images"}  # by the start of a column's name

@@ -2,9 +2,8 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 
 from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
+from lightning_gen.runs.directions import chooser
 from lightning_gen.runs.run import Run, saved_overrides
 
 # Parts of a protocol that say which model was measured, not how. They belong to the row, or do not matter.
@@ -19,20 +19,6 @@ OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation"
 # Runs that differ only in these are repeats.
 NOT_OF_THE_EXPERIMENT = ("seed", "id", "command", "resume", "logger", "sweep", "report")
 HIDDEN = ("_std", "_standard_error", "_floor", "_noise", "c2st_p", "c2st_low", "c2st_high", "_train", "_fake")
-# Metrics whose better direction is known, by the start of their names.
-LOWER = (
-    *("fid", "kid", "mse", "squared_error", "lpips", "reconstruction", "nll", "bits_per_dim"),
-    *("classes_lost", "modes_lost", "class_total_variation", "energy_distance", "ppl"),
-    *("marginals", "correlations"),
-)
-HIGHER = (
-    *("psnr", "ssim", "elbo", "precision", "recall", "density", "coverage", "inception_score", "tstr", "kmeans"),
-    *("bound", "accuracy"),  # of models with several layers of codes, and of classifiers
-    *("mig", "sap", "dci", "factor_vae_score", "modes_found", "good_samples", "classes_found"),
-)
-NOT_OF_MODELS = ("tstr_real", "squared_error_pca", "nll_simulated")  # references, and how tight an estimate is
-TARGETS = {"c2st": 0.5, "logits_gap": 0.0}  # the best value of metrics that can be too low as well as too high
-
 MOST_KEYS = 4  # most keys in the name of a row
 
 Column = tuple[str, str]  # a metric and its protocol as text
@@ -89,49 +75,6 @@ class Comparison:
     def is_best(self, row: Row, column: Column) -> bool:
         """Whether the row has the best mean of the column."""
         return bool(row.runs) and row.mean(column) is not None and row.mean(column) == self.best(column)
-
-
-def chooser(metric: str) -> Callable[[Iterable[float]], float] | None:
-    """The function that picks the best of several values; None if none is known to be better than another."""
-    best_at = target(metric)
-    return direction(metric) if best_at is None else partial(min, key=lambda value: abs(value - best_at))
-
-
-def target(metric: str) -> float | None:
-    """The best value of a metric that can be too low as well as too high; None for any other."""
-    name = metric.removeprefix("eval/")
-    return next((value for start, value in TARGETS.items() if name.startswith(start)), None)
-
-
-def mode_of(metric: str, setting: str) -> str:
-    """`min` or `max`, whichever is better.
-
-    `setting`: the override that decides it, with {} in place of the word, for the message.
-
-    Raises:
-        UserError: neither is known to be better.
-    """
-    better, best_at = direction(metric), target(metric)
-    if better is not None:
-        return better.__name__
-    least, most = setting.format("min"), setting.format("max")
-    if best_at is None:
-        raise UserError(f"The better direction of {metric} is not known: set {least} or {most}.")
-    raise UserError(
-        f"{metric} is best at {best_at:g}, neither at its lowest nor at its highest value: choose another metric, or "
-        f"decide with {least} or {most}."
-    )
-
-
-def direction(metric: str) -> Callable[..., float] | None:
-    """`min`, `max`, or None if neither is better: `auth_pct`, for example, should equal that of real images.
-
-    None also for metrics with a `target`.
-    """
-    name = metric.removeprefix("eval/")
-    if name.startswith(NOT_OF_MODELS):
-        return None
-    return max if name.startswith(HIGHER) else min if name.startswith(LOWER) else None
 
 
 def expanded(paths: Iterable[Path]) -> list[Path]:

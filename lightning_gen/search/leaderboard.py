@@ -11,7 +11,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lightning_gen.errors import UserError, did_you_mean
-from lightning_gen.runs.comparison import direction, expanded, target
+from lightning_gen.runs.comparison import expanded
+from lightning_gen.runs.directions import direction, target
 from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 from lightning_gen.search.results import Curve, curve, has_value, value_of
 from lightning_gen.search.space import logarithmic_keys

@@ -29,7 +29,7 @@ from optuna.trial import Trial
 from lightning_gen.config.build import model_class
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.randomness import mix
-from lightning_gen.runs.comparison import mode_of
+from lightning_gen.runs.directions import mode_of
 from lightning_gen.runs.run import Run
 from lightning_gen.search.space import Space
 

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from lightning_gen.commands.compare import as_markdown, compare_runs, readable
 from lightning_gen.errors import UserError
-from lightning_gen.runs.comparison import Comparison, Row, comparison, direction, expanded, mode_of, row_names
+from lightning_gen.runs.comparison import Comparison, Row, comparison, expanded, row_names
 from lightning_gen.runs.run import Run
 from tests.helpers import make_run
 
@@ -184,34 +184,12 @@ def test_mistakes(make, tmp_path):
         compare_runs([tmp_path / "runs" / "b"], tmp_path, False)
 
 
-def test_which_end_is_better():
-    assert (
-        direction("fid_classifier")
-        is direction("kid")
-        is direction("reconstruction_mse")
-        is direction("lpips")
-        is min
-    )
-    assert direction("coverage") is direction("psnr") is direction("elbo") is direction("dci_completeness") is max
-    assert direction("auth_pct") is direction("nearest_train_ratio") is direction("data_copying") is None
-    assert direction("kl") is direction("kl_max") is direction("tstr_real") is None
-    assert direction("tstr") is direction("bound") is max
-    assert direction("squared_error_pca") is direction("nll_simulated_gap") is None
-
-
 def test_the_best_two_sample_test_is_that_of_a_coin():
     runs = {accuracy: [accuracy] for accuracy in (0.31, 0.56, 0.97)}
     column = ("c2st", "")
     rows = [Row(str(value), runs=[Path(str(value))], values={column: list(its)}) for value, its in runs.items()]
     table = Comparison(rows, [column], {column: "c2st"}, [])
     assert [table.is_best(row, column) for row in rows] == [False, True, False]
-
-
-def test_a_metric_with_a_best_value_has_no_direction():
-    with pytest.raises(UserError, match=r"eval/c2st is best at 0\.5.*or decide with checkpoint\.mode=min or"):
-        mode_of("eval/c2st", "checkpoint.mode={}")
-    with pytest.raises(UserError, match=r"auth_pct is not known: set sweep\.modes=\[min\] or sweep\.modes=\[max\]"):
-        mode_of("eval/auth_pct", "sweep.modes=[{}]")
 
 
 def test_recipes_are_named_by_what_was_asked_for(tmp_path):

@@ -14,7 +14,7 @@ from lightning_gen.evaluation.evaluator import Evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.schedules import parsed
-from lightning_gen.runs.comparison import mode_of
+from lightning_gen.runs.directions import mode_of
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import SaveCheckpoints
 from lightning_gen.training.callbacks.early_stopping import EarlyStopping

@@ -19,7 +19,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from lightning_gen.config.tree import PACKAGE
 from lightning_gen.errors import one_line
 from lightning_gen.ranges import Count
-from lightning_gen.runs.comparison import HIDDEN, direction
+from lightning_gen.runs.comparison import HIDDEN
+from lightning_gen.runs.directions import direction
 from lightning_gen.training.loggers.record import Record
 
 DATA_DIR = "WANDB_DATA_DIR"  # where wandb keeps the pictures of tables until they are uploaded

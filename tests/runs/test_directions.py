@@ -1,0 +1,28 @@
+"""Which value of a metric is better, and what is said where none is known to be."""
+
+import pytest
+
+from lightning_gen.errors import UserError
+from lightning_gen.runs.directions import direction, mode_of
+
+
+def test_which_end_is_better():
+    assert (
+        direction("fid_classifier")
+        is direction("kid")
+        is direction("reconstruction_mse")
+        is direction("lpips")
+        is min
+    )
+    assert direction("coverage") is direction("psnr") is direction("elbo") is direction("dci_completeness") is max
+    assert direction("auth_pct") is direction("nearest_train_ratio") is direction("data_copying") is None
+    assert direction("kl") is direction("kl_max") is direction("tstr_real") is None
+    assert direction("tstr") is direction("bound") is max
+    assert direction("squared_error_pca") is direction("nll_simulated_gap") is None
+
+
+def test_a_metric_with_a_best_value_has_no_direction():
+    with pytest.raises(UserError, match=r"eval/c2st is best at 0\.5.*or decide with checkpoint\.mode=min or"):
+        mode_of("eval/c2st", "checkpoint.mode={}")
+    with pytest.raises(UserError, match=r"auth_pct is not known: set sweep\.modes=\[min\] or sweep\.modes=\[max\]"):
+        mode_of("eval/auth_pct", "sweep.modes=[{}]")
