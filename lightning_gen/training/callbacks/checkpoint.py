@@ -7,6 +7,7 @@ best.ckpt            the one with the best value of `checkpoint.monitor`
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
 from lightning_gen.models.base import GenerativeModel
@@ -204,8 +206,14 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         return {"best": self.best, "best_step": self.best_step, "monitor": self.monitor}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict.get("monitor", self.monitor) == self.monitor:
+        before = state_dict.get("monitor", self.monitor)
+        if before == self.monitor:
             self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        elif rank_zero_only.rank == 0:
+            print(
+                f"hint: best.ckpt was chosen by {before}; from now on it is chosen by {self.monitor}, and replaced.",
+                file=sys.stderr,
+            )
 
     def _best_on_disk(self) -> tuple[float | None, int | None]:
         """The best value and its step; those of best.ckpt if it is newer than the resumed checkpoint."""

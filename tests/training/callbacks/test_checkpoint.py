@@ -13,6 +13,7 @@ from lightning_gen.models.autoencoder import Autoencoder
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.checkpoint import make_room
 from lightning_gen.training.callbacks.ema import EMA
+from lightning_gen.training.train import train
 from tests.helpers import assert_same, resume_run, train_run
 
 TINY = ("model=ae", "networks=mlp", "ema=none")
@@ -26,6 +27,18 @@ def test_a_metric_that_is_not_measured_is_told_before_the_first_step(tmp_path, m
     with pytest.raises(UserError, match=f"checkpoint.monitor={metric} .*{told}"):
         train_run(tmp_path, *TINY, f"checkpoint.monitor={metric}", "checkpoint.mode=min", "trainer.max_steps=2")
     assert Run.load(tmp_path).read_summary()["progress"]["step"] == 0
+
+
+def test_a_resumed_run_says_that_another_metric_chooses_the_best_checkpoint(tmp_path, capsys):
+    run = train_run(tmp_path, *TINY, "trainer.max_steps=2")[0]
+    capsys.readouterr()
+    resume_run(run.path, 3)
+    assert "best.ckpt" not in capsys.readouterr().err
+    changed = Run.load(run.path)
+    changed.config.resume, changed.config.trainer.max_steps = str(run.path), 4
+    changed.config.checkpoint.monitor = "eval/squared_error"
+    train(changed)
+    assert "from now on it is chosen by eval/squared_error" in capsys.readouterr().err
 
 
 def test_early_stopping_acts_after_each_evaluation(tmp_path):
