@@ -32,10 +32,11 @@ def target(metric: str) -> float | None:
     return next((value for start, value in TARGETS.items() if name.startswith(start)), None)
 
 
-def mode_of(metric: str, setting: str) -> str:
+def mode_of(metric: str, named: str, setting: str) -> str:
     """`min` or `max`, whichever is better.
 
-    `setting`: the override that decides it, with {} in place of the word, for the message.
+    For the message, `named` is the override that names the metric, and `setting` the one that decides, with {} in
+    place of the word.
 
     Raises:
         UserError: neither is known to be better.
@@ -45,10 +46,10 @@ def mode_of(metric: str, setting: str) -> str:
         return better.__name__
     least, most = setting.format("min"), setting.format("max")
     if best_at is None:
-        raise UserError(f"The better direction of {metric} is not known: set {least} or {most}.")
+        raise UserError(f"{named}: set {least} or {most}; which is better is not known.")
     raise UserError(
-        f"{metric} is best at {best_at:g}, neither at its lowest nor at its highest value: choose another metric, or "
-        f"decide with {least} or {most}."
+        f"{named}: it is best at {best_at:g}, neither at its lowest nor at its highest value. Choose another metric, "
+        f"or decide with {least} or {most}."
     )
 
 

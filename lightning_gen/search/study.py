@@ -152,7 +152,7 @@ def objectives(config: DictConfig) -> list[tuple[str, str]]:
 
 
 def _direction(metric: str) -> str:
-    return "min" if metric == "fid" else mode_of(metric, "sweep.modes=[{}]")
+    return "min" if metric == "fid" else mode_of(metric, f"sweep.metrics=[{metric}]", "sweep.modes=[{}]")
 
 
 def make_sampler(config: DictConfig, space: Space, number: int) -> BaseSampler:

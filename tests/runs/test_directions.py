@@ -22,7 +22,9 @@ def test_which_end_is_better():
 
 
 def test_a_metric_with_a_best_value_has_no_direction():
-    with pytest.raises(UserError, match=r"eval/c2st is best at 0\.5.*or decide with checkpoint\.mode=min or"):
-        mode_of("eval/c2st", "checkpoint.mode={}")
-    with pytest.raises(UserError, match=r"auth_pct is not known: set sweep\.modes=\[min\] or sweep\.modes=\[max\]"):
-        mode_of("eval/auth_pct", "sweep.modes=[{}]")
+    told = r"checkpoint\.monitor=eval/c2st: it is best at 0\.5.*or decide with checkpoint\.mode=min or"
+    with pytest.raises(UserError, match=told):
+        mode_of("eval/c2st", "checkpoint.monitor=eval/c2st", "checkpoint.mode={}")
+    told = r"sweep\.metrics=\[eval/auth_pct\]: set sweep\.modes=\[min\] or sweep\.modes=\[max\]; which is better"
+    with pytest.raises(UserError, match=told):
+        mode_of("eval/auth_pct", "sweep.metrics=[eval/auth_pct]", "sweep.modes=[{}]")

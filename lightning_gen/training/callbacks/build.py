@@ -180,5 +180,6 @@ def monitored(run: Run, model: GenerativeModel, evaluator: Evaluator, group: str
     if metric == "fid":
         metric, mode = evaluator.distance_name(), mode or "min"
     if mode is None:
-        mode = "min" if metric == "eval/loss" else mode_of(metric, group + ".mode={}")
+        named = f"{group}.monitor={metric}"
+        mode = "min" if metric == "eval/loss" else mode_of(metric, named, group + ".mode={}")
     return metric, mode

@@ -209,11 +209,8 @@ class SaveCheckpoints(StepCallback, Checkpoint):
         before = state_dict.get("monitor", self.monitor)
         if before == self.monitor:
             self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-        elif rank_zero_only.rank == 0:
-            print(
-                f"hint: best.ckpt was chosen by {before}; from now on it is chosen by {self.monitor}, and replaced.",
-                file=sys.stderr,
-            )
+        else:
+            _say(f"hint: best.ckpt was chosen by {before}; from now on it is chosen by {self.monitor}, and replaced.")
 
     def _best_on_disk(self) -> tuple[float | None, int | None]:
         """The best value and its step; those of best.ckpt if it is newer than the resumed checkpoint."""
@@ -222,3 +219,8 @@ class SaveCheckpoints(StepCallback, Checkpoint):
             if state.get("monitor") == self.monitor and state["best_step"] > (self.best_step or -1):
                 return state["best"], state["best_step"]
         return self.best, self.best_step
+
+
+@rank_zero_only
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
