@@ -11,6 +11,10 @@ class UserError(Exception):
     """A mistake that the user can correct. The message, one or two lines, names the override to change."""
 
 
+class NotMeasured(UserError):
+    """A key names a metric that is not among those of the evaluation before the first step."""
+
+
 class NotFinite(UserError):
     """What a trained model computes is not finite, or huge. `found`: what that is, such as "the code of an image"."""
 

@@ -2,11 +2,13 @@
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 from lightning_gen.commands.terminal import report
 from lightning_gen.distributed import has_lost_process, rank_from_environment
-from lightning_gen.errors import INTERRUPTED, UserError, quiet_libraries
+from lightning_gen.errors import INTERRUPTED, NotMeasured, UserError, quiet_libraries
+from lightning_gen.files import write_atomically
 from lightning_gen.interruption import StopRequest
 from lightning_gen.networks.shapes import is_vector
 from lightning_gen.progress import progress
@@ -47,18 +49,28 @@ def _job(run: Run, stop: StopRequest) -> float:
     try:
         with stop.at_once(), progress(None, "setting up data, model and evaluation"):
             parts = prepare(run, stop)
+        before = _records(run) if run.config.resume else {}
         if rank == 0:
             run.save()
         try:
             return _train(run, parts, rank, processes)
         except Exception as error:
-            if rank == 0:
+            if rank == 0 and before and isinstance(error, NotMeasured):
+                for path, record in before.items():  # nothing was trained: the run stays as it was
+                    write_atomically(path, record)
+            elif rank == 0:
                 if isinstance(error, UserError):
                     run.write_summary(error=str(error))
                 finish(run, "failed")  # the list of all runs says so
             raise
     finally:
         run.release()
+
+
+def _records(run: Run) -> dict[Path, bytes]:
+    """What a run that goes on writes before its first step, as it is."""
+    paths = (run.path / name for name in ("config.yaml", "summary.json"))
+    return {path: path.read_bytes() for path in paths if path.exists()}
 
 
 def announcement(run: Run, parts: Parts) -> str:

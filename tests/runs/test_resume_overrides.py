@@ -150,3 +150,19 @@ def test_a_path_that_hydra_cannot_read_is_told_to_be_quoted(train_command, tmp_p
     done = train_command(f"dataset.root={tmp_path}/a=b")
     assert done.returncode == 2
     assert "cannot be read. Put a value with" in done.stderr
+
+
+@pytest.mark.parametrize("metric", ["eval/nll", "eval/c2st"])
+def test_a_refused_metric_leaves_the_run_as_it_was(tmp_path, train_command, metric):
+    """The measured metrics are known only after the first evaluation, when the new config has been saved."""
+    run = tmp_path / "run"
+    small = ("dataset=digits", "model=ae", "networks=mlp", "logger=csv", "hardware=cpu", "report=false")
+    made = train_command(*small, "dataset.limit=100", "trainer.max_steps=2", f"hydra.run.dir={run}")
+    assert made.returncode == 0, made.stderr
+    before = [(run / name).read_bytes() for name in ("config.yaml", "summary.json")]
+    more = (f"checkpoint.monitor={metric}", "checkpoint.mode=min", "trainer.max_steps=3")
+    refused = train_command(f"resume={run}", *more)
+    assert refused.returncode == 2
+    assert f"checkpoint.monitor={metric} is " in refused.stderr
+    assert [(run / name).read_bytes() for name in ("config.yaml", "summary.json")] == before
+    assert train_command(f"resume={run}", "trainer.max_steps=3").returncode == 0

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gen.data.words import IMAGES, worded
-from lightning_gen.errors import NotFinite, UserError, did_you_mean, one_line
+from lightning_gen.errors import NotFinite, NotMeasured, did_you_mean, one_line
 from lightning_gen.evaluation.evaluator import Evaluator, Report
 from lightning_gen.evaluation.headings import heading
 from lightning_gen.metrics.memorization import nearest_in_pixels
@@ -157,14 +157,14 @@ class Evaluation(StepCallback):
         self.warnings = [worded(complaint, model.unit) for complaint in told]
 
     def _check_watched(self) -> None:
-        """Raise a UserError if a config key names a metric that is not measured."""
+        """Raise NotMeasured if a config key names a metric that is not measured."""
         for key, metric in self.watched.items():
             if metric.startswith("eval/nll"):
-                raise UserError(f"{key}={metric} is measured only at the end of training: choose another metric.")
+                raise NotMeasured(f"{key}={metric} is measured only at the end of training: choose another metric.")
             if metric not in self.metrics:
                 known = ", ".join(sorted(self.metrics))
                 guess = did_you_mean(metric, self.metrics)
-                raise UserError(f"{key}={metric} is not measured in this run.{guess} Measured: {known}.")
+                raise NotMeasured(f"{key}={metric} is not measured in this run.{guess} Measured: {known}.")
 
     def _report(self, trainer: Trainer, model: GenerativeModel, **context: Any) -> Report:
         try:
