@@ -101,7 +101,8 @@ def near(key: str) -> list[str]:
 
 def folder_not_made(error: OSError, multirun: bool = False) -> str | None:
     """What to change if the error is that Hydra could not make the run directory, or that of a grid; else None."""
-    if error.filename is None or Path(error.filename).exists():
+    a_file = isinstance(error, FileExistsError | NotADirectoryError)
+    if error.filename is None or (Path(error.filename).exists() and not a_file):
         return None
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     return f"{key}: {error.filename} cannot be made ({error.strerror}): choose another folder."

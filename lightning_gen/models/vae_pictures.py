@@ -28,7 +28,7 @@ def kl_bars(q: Distribution, unit: str = IMAGES) -> dict[str, Picture]:
         return {}
     values, order = kl.sort(descending=True)
     most = f", the largest {MOST_BARS}" if len(kl) > MOST_BARS else ""
-    title = f"KL of each latent dimension from the prior N(0, 1), largest first{most}"
+    title = f"KL of each latent dimension from N(0, 1), largest first{most}"
     names = [f"z{index}" for index in order[:MOST_BARS].tolist()]
     ylabel = f"nats, mean over {len(q.mean):,} test {unit}"
     return {"kl_per_dimension": Bars(values[:MOST_BARS], names, title, "latent dimension", ylabel)}

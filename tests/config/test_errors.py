@@ -44,6 +44,7 @@ MISTAKES = {
         "model.generator_batch_size=64",
     ),
     "a run directory that cannot be made": (["hydra.run.dir=/proc/x/y"], "hydra.run.dir: /proc/x"),
+    "a run directory that is a file": ([f"hydra.run.dir={__file__}"], "test_errors.py cannot be made (File exists)"),
     "a folder of a grid that cannot be made": (
         ["-m", "seed=0,1", "hydra.sweep.dir=/proc/x/y"],
         "hydra.sweep.dir: /proc/x",
