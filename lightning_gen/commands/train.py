@@ -3,74 +3,45 @@
 import atexit
 import math
 import os
-import re
 import shlex
 import shutil
 import sys
 import tempfile
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_gen.commands.arguments import (
+    groups_of_agent,
+    overrides_and_flags,
+    present_names,
+    refuse_wandb_sweeps,
+    with_resume,
+)
+from lightning_gen.commands.help import help_text
 from lightning_gen.commands.multirun import (
     check_new_job,
     is_multirun,
     job_directory,
-    overrides_of_multirun,
     result_of,
 )
 from lightning_gen.config import compose
 from lightning_gen.config.explain import explain, folder_not_made
-from lightning_gen.config.tree import config_dir, options_of_groups, sweeps_of_wandb
+from lightning_gen.config.tree import config_dir
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import INTERRUPTED, UserError
 from lightning_gen.files import shortest
 from lightning_gen.progress import progress
-from lightning_gen.runs.resume import keys_of, overrides_of, resumed_config
+from lightning_gen.runs.resume import keys_of, resumed_config
 from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import literal
-from lightning_gen.runs.upgrade import renamed, with_objective_group, with_schedules
 
-HELP_HEAD = """Train a model: every option is a config under conf/, every value an override.
-
-  python train.py                                a GAN on 10,000 digits of MNIST
-  python train.py model=vae dataset=mnist        a choice from a group
-  python train.py model.latent_dim=8 seed=3      a value of a key
-  python train.py model/loss=hinge               a choice inside the model
-  python train.py -m model=ae,vae,gan seed=0,1   a grid: one run for each combination
-  python train.py resume=runs/latest             continue a run, or all jobs of a grid
-
-Common keys:
-"""
-COMMON_KEYS = {
-    "trainer.max_steps": "training steps",
-    "seed": "decides everything random: weights, order, noise",
-    "model.latent_dim": "dimensions of the code",
-    "model.d_steps": "updates of the discriminator for each of the generator",
-    "conditional": "true: the model is given the class of each image",
-    "dataset.batch_size": "images in a step, over all devices",
-    "dataset.size": "side in pixels to which images are resized, once",
-    "dataset.classes": "classes to keep, such as [3,5]",
-    "dataset.limit": "largest number of training images",
-    "dataset.root": "folder of the data set's files",
-    "evaluation.every_n_steps": "steps between evaluations",
-    "evaluation.num_samples": "samples that are compared with real images",
-    "checkpoint.every_n_steps": "steps between checkpoints",
-    "trainer.devices": "how many GPUs, or processes on the CPU",
-    "trainer.precision": "32-true, bf16-mixed or 16-mixed",
-    "hydra.run.dir": "the run directory",
-}
-HELP_END = """
-docs/keys.md lists all keys. --cfg job prints the composed config.
---hydra-help shows the flags of Hydra."""
 FULL_ERROR = "HYDRA_FULL_ERROR"
 OWN = "LIGHTNING_GEN_SET_FULL_ERROR"  # set if this package has set FULL_ERROR
 _command = ""  # the command line as typed
@@ -196,24 +167,6 @@ def in_multirun() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def help_text() -> str:
-    """The text of --help: common keys, and the groups with their choices."""
-    lines = [HELP_HEAD, *(f"  {key + '=':<26}{meaning}" for key, meaning in COMMON_KEYS.items())]
-    lines.append("\nGroups and their choices:\n")
-    for group, options in options_of_groups().items():
-        if not group.startswith("evaluation/extractor"):
-            lines += wrap(f"{group}=", ", ".join(options))
-    lines.append(HELP_END)
-    return "\n".join(lines)
-
-
-def wrap(name: str, text: str) -> list[str]:
-    """Lines as wide as the terminal, at most 110 characters: a name on the left and a text on the right."""
-    width = min(shutil.get_terminal_size((110, 24)).columns, 110) - 26
-    first, *rest = textwrap.wrap(text, max(width, 20))
-    return [f"  {name:<22}{first}", *(" " * 24 + line for line in rest)]
-
-
 def was_requeued() -> bool:
     """Whether SLURM runs this job again, after a preemption or `scontrol requeue`."""
     return compose.in_batch_job() and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
@@ -221,78 +174,6 @@ def was_requeued() -> bool:
 
 def _wants_traceback() -> bool:
     return os.environ.get(FULL_ERROR, "0") not in ("", "0") and not os.environ.get(OWN)
-
-
-def overrides_and_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Separate overrides of config keys from Hydra's own flags and their values, which may be mixed."""
-    overrides = list(get_args_parser().parse_intermixed_args(arguments).overrides)
-    flags = list(arguments)
-    for override in overrides:
-        flags.remove(override)
-    return overrides, flags
-
-
-def present_names(arguments: list[str]) -> list[str]:
-    """Replace names of keys from earlier versions by the present ones, with a note on standard error."""
-    result = [renamed(argument) for argument in arguments]
-    for old, new in zip(arguments, result, strict=True):
-        if old != new:
-            print(f"note: {old} is now {new}", file=sys.stderr)
-    renewed = with_schedules(with_objective_group(result))
-    if renewed != result:
-        former, present = (" ".join(o for o in a if o not in b) for a, b in ((result, renewed), (renewed, result)))
-        print(f"note: {former} is now {present}", file=sys.stderr)
-    return renewed
-
-
-def with_resume(arguments: list[str]) -> list[str]:
-    """With `resume=RUN`: add the overrides of the run, and make its directory Hydra's output directory.
-
-    Raises:
-        UserError: it is the directory neither of a run nor of a multirun.
-    """
-    target = next((a.partition("=")[2] for a in arguments if re.match(r"\+*resume=", a)), "null")
-    if target == "null":
-        return arguments
-    run = Path(target.strip("'\"")).resolve()
-    if not target.strip("'\""):
-        raise UserError("resume= is empty: name the run directory to continue, or leave resume out for a new run.")
-    rest = [a for a in arguments if not re.match(r"\+*resume=", a)]
-    if is_multirun(run):
-        return [*overrides_of_multirun(run, rest), f"resume={quoted(run)}", f"hydra.sweep.dir={quoted(run)}"]
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"resume={target} is not a run directory: there is no {run / 'config.yaml'}.")
-    return [*overrides_of(run, rest), *rest, f"resume={quoted(run)}", f"hydra.run.dir={quoted(run)}"]
-
-
-def refuse_wandb_sweeps(arguments: list[str]) -> None:
-    """Raise a UserError for `sweeps=NAME` where the file is a sweep for wandb's own program."""
-    for argument in arguments:
-        key, _, name = argument.lstrip("+").partition("=")
-        if key == "sweeps" and name.startswith("wandb"):
-            known = sorted(file.stem for file in sweeps_of_wandb().glob("*.yaml"))
-            wanted = name.removeprefix("wandb").strip("/_")
-            file = f"sweeps/wandb/{wanted if wanted in known else 'NAME'}.yaml"
-            raise UserError(
-                f"sweeps={name} is no sweep of Hydra: run `wandb sweep --project lightning_gen {file}`, then the "
-                f"`wandb agent` command that it prints. There are {', '.join(known)}."
-            )
-
-
-def groups_of_agent(arguments: list[str]) -> list[str]:
-    """Let `model.loss=hinge` choose from the group model/loss: a sweep of wandb allows no slash in a name."""
-    result = []
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        group = key.replace(".", "/")
-        chosen = "." in key and value in options_of_groups().get(group, [])
-        result.append(f"{group}={value}" if chosen else argument)
-    return result
-
-
-def quoted(path: Path) -> str:
-    """A path as the value of an override, with any characters."""
-    return "'" + str(path).replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def quiet_rank() -> list[str]:

@@ -16,8 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_gen.commands.arguments import present_names, with_resume
 from lightning_gen.commands.job import JobFailed
-from lightning_gen.commands.train import one_job, present_names, with_resume
+from lightning_gen.commands.train import one_job
 from lightning_gen.config.compose import initialized
 from lightning_gen.config.explain import explain, folder_not_made
 from lightning_gen.distributed import rank_from_environment

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from lightning_gen.commands import train as app
+from lightning_gen.commands.help import COMMON_KEYS
 from lightning_gen.config.explain import folder_not_made
 from lightning_gen.config.tree import all_keys
 from tests.helpers import QUICK, quick, train_run
@@ -44,6 +45,10 @@ MISTAKES = {
         "model.generator_batch_size=64",
     ),
     "a run directory that cannot be made": (["hydra.run.dir=/proc/x/y"], "hydra.run.dir: /proc/x"),
+    "another directory for a run that goes on": (
+        ["resume=RUN", "hydra.run.dir=elsewhere"],
+        "hydra.run.dir=elsewhere: a run goes on in its own directory",
+    ),
     "a run directory that is a file": ([f"hydra.run.dir={__file__}"], "test_errors.py cannot be made (File exists)"),
     "a folder of a grid that cannot be made": (
         ["-m", "seed=0,1", "hydra.sweep.dir=/proc/x/y"],
@@ -241,7 +246,7 @@ def test_help_shows_the_groups_and_trains_nothing(tmp_path, capsys, monkeypatch,
 
 
 def test_the_common_keys_of_the_help_exist():
-    assert set(app.COMMON_KEYS) <= {*all_keys(), "hydra.run.dir"}
+    assert set(COMMON_KEYS) <= {*all_keys(), "hydra.run.dir"}
 
 
 def test_other_errors_of_the_system_are_not_about_the_run_directory(tmp_path):

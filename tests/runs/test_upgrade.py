@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_gen.commands.train import present_names
+from lightning_gen.commands.arguments import present_names
 from lightning_gen.config.compose import compose
 from lightning_gen.runs.resume import resumed_config
 from lightning_gen.runs.run import Run
