@@ -83,6 +83,15 @@ def check_fixed(before: DictConfig, after: DictConfig) -> None:
         raise UserError(f"resume cannot change trainer.precision from {precision[0]} to {precision[1]}.")
 
 
+def check_steps(max_steps: int, made: int) -> None:
+    """Raise a UserError if a run has already made more training steps than it now shall."""
+    if 0 <= max_steps < made:
+        raise UserError(
+            f"trainer.max_steps={max_steps} is less than the {made} steps that the run has made: set it to more, or "
+            "leave it out."
+        )
+
+
 def check_checkpoint(
     image_shape: Sequence[int],
     weights: Mapping[str, Tensor],

@@ -20,7 +20,7 @@ from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.runs.provenance import peak_memory, provenance
-from lightning_gen.runs.resume import check_checkpoint
+from lightning_gen.runs.resume import check_checkpoint, check_steps
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
 from lightning_gen.training.devices import accelerator_of, process_count
@@ -64,6 +64,8 @@ def _prepared(run: Run, stop: StopRequest) -> Parts:
     validate(config)
     check_batch(config.dataset.batch_size, process_count(config.trainer))
     checkpoint, state = (run.checkpoint_to_resume() if config.resume else None) or (None, None)
+    if state is not None:
+        check_steps(config.trainer.max_steps, state["global_step"])
     seed_everything(config.seed, verbose=False)
     data = build_data(config)
     fill_in(run, data)

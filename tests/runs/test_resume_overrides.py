@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lightning_gen.errors import UserError
 from lightning_gen.runs.run import Run
-from tests.helpers import QUICK
+from tests.helpers import QUICK, resume_run, train_run
 
 OPTIONS = (*QUICK, "model=gan", "networks=mlp", "networks.encoder.widths=[16]", "trainer.max_steps=3")
 FUSED = "model.generator_optimizer.fused=false"
@@ -166,3 +167,10 @@ def test_a_refused_metric_leaves_the_run_as_it_was(tmp_path, train_command, metr
     assert f"checkpoint.monitor={metric} is " in refused.stderr
     assert [(run / name).read_bytes() for name in ("config.yaml", "summary.json")] == before
     assert train_command(f"resume={run}", "trainer.max_steps=3").returncode == 0
+
+
+def test_fewer_steps_than_the_run_has_made_are_refused(tmp_path):
+    run = train_run(tmp_path / "run", *QUICK, "model=ae", "networks=mlp", "trainer.max_steps=3")[0]
+    with pytest.raises(UserError, match=r"trainer\.max_steps=2 is less than the 3 steps that the run has made"):
+        resume_run(run.path, 2)
+    assert resume_run(run.path, 3)[1]["progress"]["step"] == 3
