@@ -57,7 +57,7 @@ def show_leaderboard(paths: Sequence[Path], metrics: Sequence[str], plots: bool)
     if plots:
         folder = (paths[0] if paths[0].is_dir() else Path.cwd()) / "leaderboard"
         drawn = draw(board, study, folder)
-        out.print(f"plots {shortest(folder)}/{{{','.join(drawn)}}}.png")
+        out.print(f"plots {', '.join(f'{name}.png' for name in drawn)} in {shortest(folder)}")
         write_atomically(folder / "report.html", page(groups_of(board, runs), folder.parent.name, section(board)))
         out.print(f"page  {shortest(folder)}/report.html")
     return board

@@ -28,8 +28,7 @@ def chooser(metric: str) -> Callable[[Iterable[float]], float] | None:
 
 def target(metric: str) -> float | None:
     """The best value of a metric that can be too low as well as too high; None for any other."""
-    name = metric.removeprefix("eval/")
-    return next((value for start, value in TARGETS.items() if name.startswith(start)), None)
+    return TARGETS.get(metric.removeprefix("eval/"))
 
 
 def mode_of(metric: str, named: str, setting: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from lightning_gen.errors import UserError
-from lightning_gen.runs.directions import direction, mode_of
+from lightning_gen.runs.directions import chooser, direction, mode_of
 
 
 def test_which_end_is_better():
@@ -19,6 +19,11 @@ def test_which_end_is_better():
     assert direction("kl") is direction("kl_max") is direction("tstr_real") is None
     assert direction("tstr") is direction("bound") is max
     assert direction("squared_error_pca") is direction("nll_simulated_gap") is None
+
+
+def test_the_ends_of_an_interval_have_no_best_value():
+    assert chooser("eval/c2st")([0.3, 0.55, 0.9]) == 0.55
+    assert chooser("eval/c2st_low") is chooser("eval/c2st_high") is chooser("eval/c2st_p") is None
 
 
 def test_a_metric_with_a_best_value_has_no_direction():
