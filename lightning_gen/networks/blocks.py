@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lightning_gen.networks.conv import normalization
+from lightning_gen.networks.precision import no_autocast
 
 
 def split_labels(latents: Tensor, num_classes: int) -> tuple[Tensor, Tensor | None]:
@@ -81,7 +82,8 @@ class DownBlock(nn.Module):
 
 def double(x: Tensor) -> Tensor:
     """Nearest-neighbour upsampling by two, [B, C, H, W] to [B, C, 2H, 2W]."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+    with no_autocast(x):  # on a GPU autocast would convert to float32, and copies need no precision
+        return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class Attention(nn.Module):

@@ -4,13 +4,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.utils.parametrizations import _SpectralNorm, spectral_norm
-from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized, register_parametrization
 
 from lightning_gen.errors import UserError
+from lightning_gen.networks.precision import no_autocast
 
 NORMALIZED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
+
+
+class SpectralNorm(_SpectralNorm):
+    """PyTorch's spectral normalization in the precision of the weights, also in mixed precision.
+
+    PyTorch's own multiplies in bfloat16 under autocast: the singular vectors, which are kept from step to step, and
+    the value that the weights are divided by would be rounded to 3 digits.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with no_autocast(weight):
+            return super().forward(weight)
 
 
 def normalize(network: nn.Module) -> nn.Module:
@@ -38,7 +51,8 @@ def normalize(network: nn.Module) -> nn.Module:
                 f"{type(network).__name__} has a layer whose weights start at 0, which spectral norm cannot scale: "
                 "use networks.spectral_norm=none, or other networks."
             )
-        spectral_norm(layer)
+        outputs = 1 if isinstance(layer, nn.ConvTranspose2d) else 0  # the dimension of its outputs
+        register_parametrization(layer, "weight", SpectralNorm(layer.weight, dim=outputs))
     return network
 
 

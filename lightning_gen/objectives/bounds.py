@@ -37,12 +37,17 @@ class Terms:
         return of_all_processes(values) if self.shared_out else values
 
     @property
-    def reconstruction(self) -> Tensor:
-        """-E_q[log p(x|z)], estimated with k latents, [B]."""
+    def mean_log_likelihood(self) -> Tensor:
+        """E_q[log p(x|z)], estimated with k latents, [B]."""
         each = self.log_likelihood
         if each.ndim == 1:
-            return -each
-        return -(each.squeeze(0) if len(each) == 1 else each.mean(dim=0))
+            return each
+        return each.squeeze(0) if len(each) == 1 else each.mean(dim=0)
+
+    @property
+    def reconstruction(self) -> Tensor:
+        """-E_q[log p(x|z)], [B]."""
+        return -self.mean_log_likelihood
 
     @property
     def log_weights(self) -> Tensor:
@@ -73,7 +78,7 @@ class ELBO:
         self.beta, self.samples = beta, samples
 
     def __call__(self, terms: Terms) -> Tensor:
-        return terms.reconstruction + self.divergence(terms)
+        return self.divergence(terms) - terms.mean_log_likelihood
 
     def divergence(self, terms: Terms) -> Tensor:
         """The term that is added to the reconstruction term, [B]."""

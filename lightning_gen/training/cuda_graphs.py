@@ -95,7 +95,7 @@ class StepGraphs:
             with recordable(model), torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.make_step(model, own, call)  # counts and keeps what it should, but computes nothing yet
                 kept = model.take_losses()
-                losses = {phase: torch.stack([one for _, one in some]).sum() for phase, some in kept.items()}
+                losses = {phase: total([loss for _, loss in some]) for phase, some in kept.items()}
         except RuntimeError as error:
             raise UserError(
                 f"trainer.cuda_graphs=true cannot record a step of {type(model).__name__}: "
@@ -118,6 +118,11 @@ class StepGraphs:
         first: Any = optimizers_of(model)[0]
         first._on_before_step()  # Lightning counts steps here, see `count_first`
         first._on_after_step()
+
+
+def total(losses: list[Tensor]) -> Tensor:
+    """The sum of scalars; of a single one without an operation."""
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
 def keep_losses(model: GenerativeModel, recorded: Recorded) -> None:

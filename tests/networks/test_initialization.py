@@ -104,3 +104,17 @@ def test_what_spectral_norm_cannot_do():
         normalize(zeros)
     with pytest.raises(UserError, match=r"no layer.*networks\.spectral_norm=none"):
         normalize(nn.Flatten())
+
+
+@pytest.mark.parametrize("make", [nn.Linear, lambda a, b: nn.ConvTranspose2d(a, b, 3)])
+def test_spectral_norm_is_in_full_precision_in_mixed_precision(make):
+    torch.manual_seed(0)
+    layer, plain = make(20, 30), make(20, 30)
+    plain.load_state_dict(layer.state_dict())
+    layer, plain = normalize(nn.Sequential(layer)), torch.nn.utils.parametrizations.spectral_norm(plain)
+    for mine, theirs in zip(layer.state_dict().values(), plain.state_dict().values(), strict=True):
+        mine.copy_(theirs)  # their first singular vectors are random
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        weight = layer[0].weight
+    assert weight.dtype is torch.float32
+    torch.testing.assert_close(weight, plain.weight, rtol=0, atol=0)
