@@ -8,6 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import UserError
 
+AHEAD = 20_000  # more operations than the backward passes of a step record
+
 
 def accelerator_of(trainer: DictConfig) -> str:
     """`cuda`, `mps` or `cpu`.
@@ -93,3 +95,18 @@ def _check_tasks(tasks: int) -> None:
             f"This job of SLURM has {tasks} tasks, but srun did not start this process: "
             "use `srun python train.py ...`, or --ntasks-per-node=1."
         )
+
+
+def order_backward_passes(device: torch.device) -> None:
+    """Let the backward passes of the first steps add up gradients in the order of all later steps.
+
+    PyTorch numbers the operations that it records, in each thread by itself, and a backward pass makes them in the
+    order of their numbers. A gradient that is differentiated again, as by R1, is recorded in the thread of a GPU. In
+    the first steps of a process its numbers are among those of the main thread, later they are all lower. So without
+    this a resumed run would differ in the last digits from one that was not interrupted.
+    """
+    if device.type == "cpu":  # where all is recorded in one thread
+        return
+    counted = torch.zeros(1, requires_grad=True)
+    for _ in range(AHEAD):
+        counted.view(1)

@@ -23,7 +23,7 @@ from lightning_gen.runs.provenance import peak_memory, provenance
 from lightning_gen.runs.resume import check_checkpoint, check_steps
 from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks.build import Callbacks, build_callbacks
-from lightning_gen.training.devices import accelerator_of, process_count
+from lightning_gen.training.devices import accelerator_of, order_backward_passes, process_count
 from lightning_gen.training.divergence import Diverged, lowered_rates, roll_back
 from lightning_gen.training.fill_in import fill_in, load_encoder
 from lightning_gen.training.loggers.metrics_csv import MetricsCSV
@@ -117,6 +117,7 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
         if trainer.is_global_zero:
             run.write_summary(unit=parts.data.unit)  # now, for the report of a run that trains
             keep_secret(run.path, parts.model)
+        order_backward_passes(trainer.strategy.root_device)
         trainer.fit(parts.model, datamodule=parts.data, ckpt_path=parts.checkpoint, weights_only=True)
         if not callbacks.evaluation.ended:  # no step was left to do, but the evaluation at the end may be
             parts.model.to(trainer.strategy.root_device)

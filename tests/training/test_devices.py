@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightning_gen.runs.run import Run
+from lightning_gen.training.devices import order_backward_passes
 from tests.helpers import assert_same, quick, train_by_two, train_run
 
 TWO = ("hardware=cpu", "trainer.devices=2")
@@ -122,6 +124,18 @@ def test_a_failure_in_a_worker_is_told_once_and_ends_all(tmp_path, train_command
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
     assert Run.load(tmp_path / "run").read_summary()["status"] == "failed"
+
+
+@pytest.mark.parametrize(("device", "least"), [("cuda", 10_000), ("cpu", 0)])
+def test_backward_passes_of_a_gpu_begin_with_the_order_of_later_steps(device, least):
+    """Recorded operations are numbered; those of the main thread must be ahead of those of a GPU's thread."""
+
+    def number():
+        return torch.zeros(1, requires_grad=True).view(1).grad_fn._sequence_nr()
+
+    before = number()
+    order_backward_passes(torch.device(device))
+    assert number() - before - 1 in range(least, least * 10 + 1)
 
 
 from pytorch_lightning import Callback  # noqa: E402
