@@ -143,6 +143,11 @@ def operations(job: Job) -> float:
     return float(counter.get_total_flops())
 
 
+def share(part: float) -> str:
+    """A share of the peak, or nothing where the operations cannot be counted."""
+    return "" if math.isnan(part) else f"{part:.1%}"
+
+
 def peak() -> float:
     """Operations a second of a matrix product in bfloat16."""
     a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16) for _ in range(2))
@@ -174,7 +179,7 @@ def main() -> None:
         for option in arguments.options:
             rate = train(job, OPTIONS[option], arguments.warm_up, arguments.seconds)
             print(
-                f"| {name} | {option} | {rate:,.0f} | {rate * job.real:,.0f} | {rate * flops / best:.1%} |",
+                f"| {name} | {option} | {rate:,.0f} | {rate * job.real:,.0f} | {share(rate * flops / best)} |",
                 flush=True,
             )
 
