@@ -34,9 +34,9 @@ def evaluate(
 def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of images or rows.")] = 64,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", help="Folder to write to; for a table also a .csv or .parquet file.")
-    ] = Path("samples"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder, or a .png, .npz, .csv or .parquet file.")] = Path(
+        "samples"
+    ),
     format: Annotated[
         Literal["grid", "png", "npz", "csv", "parquet"] | None,
         typer.Option(help="One grid, single PNG files, or one array; rows of a table as csv or parquet."),

@@ -114,7 +114,8 @@ def _table(lines: list[list[str]]) -> Table:
     """A table of these lines, the first cell of each whole; best values are bold."""
     made = Table(show_edge=False, show_header=False, pad_edge=False, box=None, padding=(0, 2, 0, 0))
     for index in range(len(lines[0])):
-        made.add_column(overflow="fold", no_wrap=index == 0, max_width=None if len(lines[0]) == 2 else WIDEST)
+        whole = index == 0 or len(lines[0]) == 2
+        made.add_column(overflow="fold", no_wrap=index == 0, max_width=None if whole else WIDEST)
     for line in lines:
         made.add_row(*(Text(text, style="bold" if text.startswith(BEST) else "") for text in line))
     return made

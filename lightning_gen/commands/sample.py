@@ -30,6 +30,7 @@ from lightning_gen.runs.run import Run
 
 SMALLEST_FILE = 4096  # bytes that a file takes on a disk
 OF_TABLES = ("csv", "parquet")  # formats of rows of a table
+OF_FILES = {"png": "grid", "npz": "npz", "csv": "csv", "parquet": "parquet"}  # formats in one file, by its ending
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Draw:
 def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: str | None, draw: Draw) -> str:
     """Draw `count` images or rows from the model of a run and write them to `out`; returns a line that says where.
 
-    `format`: None: a grid of images, or CSV of rows; the ending of `out` can also say csv or parquet.
+    `out`: a folder, or a file whose ending says what it holds: a grid as .png, an array as .npz, rows as .csv or
+    .parquet. `format`: None: as the ending says, or a grid of images, or CSV of rows.
 
     Raises:
         UserError: an unknown class, a truncation for a model that is not a GAN, a format of tables for images or the
@@ -74,16 +76,22 @@ def chosen_format(format: str | None, out: Path, table: TableSchema | None) -> s
     """The format to write in: as asked, as the ending of `out` says, or the default.
 
     Raises:
-        UserError: csv or parquet for images, or another format for rows of a table.
+        UserError: csv or parquet for images, another format for rows of a table, or one that `out` is no file of.
     """
-    ending = out.suffix.removeprefix(".")
-    of_out = ending if ending in OF_TABLES else None
+    of_out = None if out.is_dir() else OF_FILES.get(out.suffix.removeprefix("."))
     found = format or of_out or ("grid" if table is None else "csv")
-    if table is None and (of_out or found in OF_TABLES):
+    if table is None and (of_out in OF_TABLES or found in OF_TABLES):
         raise UserError(f"-o {out}: CSV and parquet are for rows of a table, and this run has images: name a folder.")
     if table is not None and (found not in OF_TABLES or (of_out or found) != found):
         raise UserError(f"--format {found}: this run has rows of a table: use -o FILE.csv or FILE.parquet.")
+    if of_out not in (None, found):
+        raise UserError(f"-o {out}: --format {found} does not go into this file: name a folder.")
     return found
+
+
+def file_in(out: Path, name: str) -> Path:
+    """The file to write: `out` itself if it has the ending of `name` and is no folder, else `name` in that folder."""
+    return out if out.suffix == Path(name).suffix and not out.is_dir() else out / name
 
 
 def check_room(shape: ImageShape, count: int, out: Path, format: str, unit: str = IMAGES) -> None:
@@ -116,7 +124,7 @@ def _counted(parts: Iterator[torch.Tensor], advance: Callable[[int], None]) -> I
 
 
 def _write_grid(parts: Iterator[torch.Tensor], run: Run, model: GenerativeModel, out: Path, draw: Draw) -> str:
-    images, path = torch.cat(list(parts)), out / "grid.png"
+    images, path = torch.cat(list(parts)), file_in(out, "grid.png")
     count = len(images)
     label = "" if draw.label is None else f" of class {draw.label}"
     details = [f"seed {draw.seed}"]
@@ -134,8 +142,8 @@ def _write_images(parts: Iterator[torch.Tensor], count: int, out: Path, format: 
     first = next(parts)
     parts, points = chain([first], parts), first.shape[1:] == POINTS
     if format == "npz":
-        path = out / "samples.npz"
-        out.mkdir(parents=True, exist_ok=True)
+        path = file_in(out, "samples.npz")
+        path.parent.mkdir(parents=True, exist_ok=True)
         array = torch.cat([part if points else part.mul(255).round().to(torch.uint8) for part in parts]).numpy()
         np.savez_compressed(path, images=array)
         return f"{count} samples, {array.dtype} {list(array.shape)} in `images` of {shortest(path)}"
@@ -147,7 +155,7 @@ def _write_images(parts: Iterator[torch.Tensor], count: int, out: Path, format: 
 def _write_rows(parts: Iterator[torch.Tensor], table: TableSchema, out: Path, format: str) -> str:
     """The rows in the units of the data, with a header; numbers in CSV have the digits of float32."""
     columns = table.decode(torch.cat([part.flatten(1) for part in parts]))
-    path = out if out.suffix == f".{format}" else out / f"samples.{format}"
+    path = file_in(out, f"samples.{format}")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "parquet":
         import_pandas(parquet=True).DataFrame(columns).to_parquet(path, index=False)

@@ -1,5 +1,6 @@
 """What is printed at the end of a run: a table of metrics, and where things are."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -17,6 +18,7 @@ from lightning_gen.report.tables import BESIDE
 from lightning_gen.runs.comparison import describe
 from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
 
+WIDE = 1000  # characters of a line where nothing limits it
 ENDS = {"_train": "training", "_floor": "real", "_noise": "noise"}  # columns next to a number's own, by their titles
 
 
@@ -137,8 +139,11 @@ def program_name() -> str:
 def console() -> Console:
     """Standard output without line breaks; plain text unless it is a terminal, also in a notebook.
 
-    Brackets in a path are not markup, and paths get no colours.
+    Brackets in a path are not markup, and paths get no colours. In a file or a pipe, tables are as wide as they are.
     """
     in_notebook = Console().is_jupyter  # there, standard output claims to be a terminal
     plain = False if in_notebook else None
-    return Console(soft_wrap=True, markup=False, highlight=False, force_jupyter=False, force_terminal=plain)
+    out = Console(soft_wrap=True, markup=False, highlight=False, force_jupyter=False, force_terminal=plain)
+    if not (out.is_terminal or in_notebook or "COLUMNS" in os.environ):
+        out.width = WIDE
+    return out

@@ -47,10 +47,11 @@ def traversals(q: Distribution, decode: Callable[[Tensor], Tensor]) -> Grid:
     values = torch.linspace(-RANGE, RANGE, VALUES, device=codes.device, dtype=codes.dtype)
     codes[torch.arange(len(order)), :, order] = values
     unit = "" if kl is None else " nats"
+    shown = f" (the {len(order)} of {len(use)} with the largest {word})" if len(use) > len(order) else ""
     return Grid(
         decode(codes.flatten(0, 1)),
         VALUES,
-        "Traversals: in each row one dimension of the code of a test image goes from -3 to 3",
+        f"Traversals: in each row one dimension of the code of a test image goes from -3 to 3{shown}",
         [f"{value:+.1f}" for value in values.tolist()],
         [f"z{index}: {word} {use[index]:.2f}{unit}" for index in order.tolist()],
     )

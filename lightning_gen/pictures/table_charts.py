@@ -87,7 +87,8 @@ class Correlations:
             axes.set_xticks(ticks, labels, rotation=90, size=size)
             axes.set_yticks(ticks, [] if index else labels, size=size)
         bar = (margin + 2 * side + 0.25) / WIDTH
-        made.colorbar(drawn, cax=made.add_axes((bar, margin / inches, 0.12 / WIDTH, side / inches)), ticks=[-1, 0, 1])
+        scale = made.add_axes((bar, margin / inches, 0.12 / WIDTH, side / inches))
+        made.colorbar(drawn, cax=scale, ticks=[-1, 0, 1]).set_label("correlation", size=8, labelpad=0)
         return rendered(made)
 
 

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
+from rich.table import Table
 
 from lightning_gen.commands import terminal
-from lightning_gen.commands.terminal import next_commands, program_name, report
+from lightning_gen.commands.terminal import console, next_commands, program_name, report
 from tests.report.runs import recorded_run
 
 
@@ -69,3 +70,11 @@ def test_the_command_works_without_an_active_environment(tmp_path, monkeypatch):
     assert program_name() == f"{tmp_path}/.venv/bin/python -m lightning_gen"
     (tmp_path / ".venv" / "bin" / "lightning-gen").touch()
     assert program_name() == ".venv/bin/lightning-gen"
+
+
+def test_a_table_in_a_pipe_is_as_wide_as_it_is(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table("name")
+    table.add_row("x" * 200)
+    console().print(table)
+    assert "x" * 200 in capsys.readouterr().out

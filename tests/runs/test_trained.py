@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import lightning_gen as lg
 from lightning_gen.commands.sample import Draw, sample_run
+from lightning_gen.errors import UserError
 from lightning_gen.runs import trained
 from tests.helpers import train_run
 
@@ -35,6 +37,15 @@ def test_samples_are_those_of_the_command(vae, tmp_path):
     assert np.array_equal(images.mul(255).round().byte(), np.load(tmp_path / "samples.npz")["images"])
     assert torch.equal(images[:250], vae.sample(250, seed=3))
     assert not torch.equal(images, vae.sample(300, seed=4))
+
+
+def test_samples_go_into_a_file_of_their_format(vae, tmp_path):
+    assert sample_run(vae.path, "best", 4, tmp_path / "w.png", None, Draw()).endswith("w.png")
+    assert Image.open(tmp_path / "w.png").width > 28
+    assert sample_run(vae.path, "best", 4, tmp_path / "w.npz", None, Draw()).endswith("w.npz")
+    assert np.load(tmp_path / "w.npz")["images"].shape == (4, 1, 8, 8)
+    with pytest.raises(UserError, match=r"w\.npz: --format png does not go into this file: name a folder"):
+        sample_run(vae.path, "best", 4, tmp_path / "w.npz", "png", Draw())
 
 
 def test_loading_and_sampling_leave_the_global_generator(vae):
