@@ -17,7 +17,7 @@ from lightning_gen.data.poisson import PoissonBatch
 from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
-from lightning_gen.models.steps import clear_gradients
+from lightning_gen.models.steps import clear_gradients, set_plain
 from lightning_gen.networks.precision import no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalties, Penalty
@@ -132,7 +132,7 @@ class AdversarialModel(GenerativeModel):
 
         Meanwhile the other players' parameters get no gradients, but gradients pass through them to their inputs.
         """
-        self.phase = phase.name
+        set_plain(self, "phase", phase.name)
         with self.only(phase), self.own_gradients():
             clear_gradients(optimizer)
             for batch in batches:

@@ -26,6 +26,14 @@ def _shown(privacy: dict[str, float]) -> str:
     return ", ".join(f"privacy.{key}={value:g}" for key, value in privacy.items()) or "privacy=none"
 
 
+def set_plain(module: nn.Module, name: str, value: Any) -> None:
+    """Set an attribute that is no parameter, buffer or module, without the search of nn.Module for one.
+
+    For what changes at each step: the search takes as long as an operation on a small tensor.
+    """
+    object.__setattr__(module, name, value)
+
+
 def clear_gradients(optimizer: Any) -> None:
     """Set all gradients to None."""
     for group in optimizer.param_groups:
@@ -105,7 +113,7 @@ class StepModule(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         step = self.step
         if step != self._step_begun:
-            self._step_begun = step
+            set_plain(self, "_step_begun", step)
             self.begin_step()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
@@ -209,9 +217,10 @@ class StepModule(LightningModule):
     def count_images(self, batch: Batch) -> None:
         """Add these images to `images_seen`; call it once for each batch from the loader."""
         if self.private is None:
-            self.images_seen += len(batch.images) * self.trainer.world_size
+            count = len(batch.images) * self.trainer.world_size
         else:  # the number in a Poisson sample is random: its mean is counted
-            self.images_seen += self.private.batch_size * self.batches_per_step
+            count = self.private.batch_size * self.batches_per_step
+        set_plain(self, "images_seen", self.images_seen + count)
 
     def log_scalars(self, scalars: dict[str, Tensor]) -> None:
         """Log scalar tensors [] by name; they stay on the device, so no step waits for it.

@@ -215,7 +215,7 @@ class OptimalGaussian(Likelihood):
 
     @torch.no_grad()
     def _remember(self, variance: Tensor) -> None:
-        self.batches += 1  # a plain mean over the first batches, so that the initial value has no weight
+        self.batches.add_(1)  # a plain mean over the first batches, so that the initial value has no weight
         self.variance.lerp_(variance.to(self.variance.dtype), 1 / self.batches.clamp_max(self.memory))
 
     def mean(self, raw: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class LeCam(Penalty):
         self.anchors.lerp_(mean_over_processes(now).to(self.anchors), 1 - self.decay)
         anchors = self.anchors
         if self.debias:
-            self.updates += 1
+            self.updates.add_(1)
             anchors = anchors / (1 - self.decay ** self.updates.to(anchors))
         real, fake = anchors.to(seen.real_logits).unbind()
         above, below = seen.real_logits - fake, real - seen.fake_logits
