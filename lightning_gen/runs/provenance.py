@@ -34,10 +34,11 @@ def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
 
 
 def device_name(trainer: Trainer) -> str:
-    """Number and name of the devices."""
+    """Number and name of the devices, with the number of CPU cores and of PyTorch's threads."""
     device = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores)"
+    used = "1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads"
+    return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores, {used})"
 
 
 def peak_memory(device: torch.device) -> float:

@@ -112,7 +112,7 @@ def build_callbacks(run: Run, model: GenerativeModel, evaluator: Evaluator, stop
             evaluation.watched[f"callbacks.{name}.monitor"] = callback.monitor
     return Callbacks(
         interruption,
-        RandomState(config.seed),
+        RandomState(config.seed, threads_vary=config.trainer.get("threads") == "auto"),
         ema,
         log,
         evaluation,

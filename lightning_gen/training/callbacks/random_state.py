@@ -1,6 +1,7 @@
 """Keep the global random generators in the checkpoint, so that a resumed run draws the same numbers."""
 
 import random
+import sys
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,14 @@ class RandomState(Callback):
 
     In a new run all ranks have built the same weights from `seed`. From then on each rank draws, for example dropout,
     from a generator with another seed.
+
+    A CPU's sums depend on how many threads share them. So a run that goes on with another number of threads says so.
+
+    `threads_vary`: their number changes while the run trains, as with `trainer.threads=auto`.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, threads_vary: bool = False) -> None:
+        self.seed, self.threads_vary = seed, threads_vary
         self._loaded: list[dict[str, Any]] = []
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -49,12 +54,30 @@ class RandomState(Callback):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(everyone, mine)
         checkpoint["random_state"] = everyone
+        checkpoint["threads"] = torch.get_num_threads()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._loaded = checkpoint["random_state"]
+        now = torch.get_num_threads()
+        before = checkpoint.get("threads", now)  # absent from those of earlier versions
+        if (
+            before != now
+            and not self.threads_vary
+            and trainer.is_global_zero
+            and trainer.strategy.root_device.type == "cpu"
+        ):
+            print(
+                f"note: this run has computed with {threads(before)} and goes on with {now}: it will differ in the "
+                f"last digits from one that was not interrupted. trainer.threads={before} avoids this.",
+                file=sys.stderr,
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_rank < len(self._loaded):
             set_random_state(self._loaded[trainer.global_rank])
         elif trainer.global_rank > 0:  # a new run, or one that continues with more devices
             torch.manual_seed(mix(self.seed, trainer.global_rank))
+
+
+def threads(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from lightning_gen.runs.run import Run
 from lightning_gen.training.callbacks import threads
 from lightning_gen.training.callbacks.threads import WINDOW, Threads, hint_of_crowd
+from lightning_gen.training.train import prepare
 from tests.helpers import train_run
 
 
@@ -76,3 +78,18 @@ def test_hint(load, count, said, capsys, monkeypatch):
     torch.set_num_threads(count)
     hint_of_crowd()
     assert ("trainer.threads=1" in capsys.readouterr().err) == said
+
+
+def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, capsys):
+    options = ("model=ae", "networks=mlp", "trainer.max_steps=1", "trainer.threads=2")
+    run, summary = train_run(tmp_path, *options)
+    assert summary["provenance"]["device"].endswith("cores, 2 threads)")
+    told = "has computed with 2 threads and goes on with 1: it will differ in the last digits"
+    for number, expected in ((2, False), (1, True), ("auto", False)):
+        run = Run.load(tmp_path)
+        run.config.resume, run.config.trainer.max_steps, run.config.trainer.threads = str(tmp_path), 1, number
+        torch.set_num_threads(1)
+        capsys.readouterr()
+        prepared = prepare(run)
+        prepared.trainer.fit(prepared.model, datamodule=prepared.data, ckpt_path=prepared.checkpoint)
+        assert (told in capsys.readouterr().err) == expected
