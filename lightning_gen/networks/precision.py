@@ -9,7 +9,7 @@ from step to step: running averages, a codebook, a learned sigma. So whatever le
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,8 @@ def full_precision(tensor: Tensor) -> Tensor:
 
 def no_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     """In this context, operations on the tensor's device keep the precision of their arguments."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    kind = tensor.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 class FullPrecision(nn.Module):
