@@ -30,7 +30,8 @@ def full_precision(tensor: Tensor) -> Tensor:
 def no_autocast(tensor: Tensor) -> AbstractContextManager[None]:
     """In this context, operations on the tensor's device keep the precision of their arguments."""
     kind = tensor.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    enabled = kind != "meta" and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if enabled else nullcontext()
 
 
 class FullPrecision(nn.Module):
