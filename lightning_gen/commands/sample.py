@@ -31,6 +31,7 @@ from lightning_gen.runs.run import Run
 SMALLEST_FILE = 4096  # bytes that a file takes on a disk
 OF_TABLES = ("csv", "parquet")  # formats of rows of a table
 OF_FILES = {"png": "grid", "npz": "npz", "csv": "csv", "parquet": "parquet"}  # formats in one file, by its ending
+PICTURES = ("jpg", "jpeg", "gif", "webp", "bmp", "tif", "tiff", "npy")  # endings of files that are not written
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def sample_run(run_dir: Path, checkpoint: str, count: int, out: Path, format: st
                 return _write_grid(_counted(parts, advance), run, model, out, draw)
             return _write_images(_counted(parts, advance), count, out, format)
         except OSError as error:
-            raise UserError(f"Cannot write to {out} ({error.strerror}): choose another folder with -o.") from error
+            raise UserError(f"Cannot write to {out} ({error.strerror}): choose another place with -o.") from error
 
 
 def chosen_format(format: str | None, out: Path, table: TableSchema | None) -> str:
@@ -78,20 +79,28 @@ def chosen_format(format: str | None, out: Path, table: TableSchema | None) -> s
     Raises:
         UserError: csv or parquet for images, another format for rows of a table, or one that `out` is no file of.
     """
-    of_out = None if out.is_dir() else OF_FILES.get(out.suffix.removeprefix("."))
+    of_out = None if out.is_dir() else OF_FILES.get(_ending(out))
     found = format or of_out or ("grid" if table is None else "csv")
+    named = f"--format {format}" if format and of_out in (None, found) else f"-o {out}"
     if table is None and (of_out in OF_TABLES or found in OF_TABLES):
-        raise UserError(f"-o {out}: CSV and parquet are for rows of a table, and this run has images: name a folder.")
-    if table is not None and (found not in OF_TABLES or (of_out or found) != found):
-        raise UserError(f"--format {found}: this run has rows of a table: use -o FILE.csv or FILE.parquet.")
+        raise UserError(f"{named}: CSV and parquet are for rows of a table, and this run has images: name a folder.")
+    if table is not None and (found not in OF_TABLES or of_out not in (None, found)):
+        raise UserError(f"{named}: this run has rows of a table: use -o FILE.csv or FILE.parquet.")
     if of_out not in (None, found):
-        raise UserError(f"-o {out}: --format {found} does not go into this file: name a folder.")
+        one = "png writes a file for each image" if found == "png" else f"{found} does not go into this file"
+        raise UserError(f"-o {out}: --format {one}: name a folder.")
+    if of_out is None and _ending(out) in PICTURES and not out.is_dir():
+        raise UserError(f"-o {out}: a grid of samples is a .png file, and an array an .npz file: use one of these.")
     return found
+
+
+def _ending(out: Path) -> str:
+    return out.suffix.removeprefix(".").lower()
 
 
 def file_in(out: Path, name: str) -> Path:
     """The file to write: `out` itself if it has the ending of `name` and is no folder, else `name` in that folder."""
-    return out if out.suffix == Path(name).suffix and not out.is_dir() else out / name
+    return out if _ending(out) == _ending(Path(name)) and not out.is_dir() else out / name
 
 
 def check_room(shape: ImageShape, count: int, out: Path, format: str, unit: str = IMAGES) -> None:

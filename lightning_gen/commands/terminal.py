@@ -144,6 +144,6 @@ def console() -> Console:
     in_notebook = Console().is_jupyter  # there, standard output claims to be a terminal
     plain = False if in_notebook else None
     out = Console(soft_wrap=True, markup=False, highlight=False, force_jupyter=False, force_terminal=plain)
-    if not (out.is_terminal or in_notebook or "COLUMNS" in os.environ):
+    if not (in_notebook or sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()):
         out.width = WIDE
     return out

@@ -29,7 +29,8 @@ def _shown(privacy: dict[str, float]) -> str:
 def set_plain(module: nn.Module, name: str, value: Any) -> None:
     """Set an attribute that is no parameter, buffer or module, without the search of nn.Module for one.
 
-    For what changes at each step: the search takes as long as an operation on a small tensor.
+    For what changes at each step: the search takes as long as an operation on a small tensor. Under the name of a
+    parameter, a buffer or a module this would hide the one that is saved.
     """
     object.__setattr__(module, name, value)
 

@@ -82,7 +82,7 @@ class DownBlock(nn.Module):
 
 def double(x: Tensor) -> Tensor:
     """Nearest-neighbour upsampling by two, [B, C, H, W] to [B, C, 2H, 2W]."""
-    with no_autocast(x):  # on a GPU autocast would convert to float32, and copies need no precision
+    with no_autocast(x):  # on a GPU autocast would convert to float32, for copies and, backwards, sums of four
         return F.interpolate(x, scale_factor=2, mode="nearest")
 
 

@@ -3,9 +3,9 @@
 What runs lower are the layers: matrix products and convolutions, under autocast in mixed precision, and with weights
 of 16 bits in true half precision (`to_half`). In float32 at least are images and codes, distributions with their
 draws and densities, distances, losses, penalties and the gradients in them, statistics of batches, and what is kept
-from step to step: running averages, a codebook, a learned sigma. So whatever leaves a network goes through
-`full_precision`, matrix products outside of networks stand under `no_autocast`, and modules that hold such state are
-`FullPrecision`.
+from step to step: running averages, a codebook, a learned sigma, and in mixed precision the singular vectors of
+spectral norm. So whatever leaves a network goes through `full_precision`, matrix products outside of networks stand
+under `no_autocast`, and modules that hold such state are `FullPrecision`.
 """
 
 from collections.abc import Iterator

@@ -17,8 +17,8 @@ NORMALIZED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)
 class SpectralNorm(_SpectralNorm):
     """PyTorch's spectral normalization in the precision of the weights, also in mixed precision.
 
-    PyTorch's own multiplies in bfloat16 under autocast: the singular vectors, which are kept from step to step, and
-    the value that the weights are divided by would be rounded to 3 digits.
+    On a GPU, PyTorch's own multiplies in bfloat16 under autocast: the singular vectors, which are kept from step to
+    step, and the value that the weights are divided by would be rounded to 3 digits.
     """
 
     def forward(self, weight: Tensor) -> Tensor:

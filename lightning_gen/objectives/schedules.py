@@ -122,15 +122,15 @@ def geometric(
     The defaults are those of Burda et al. 2016, sec. 5: 3^i epochs at 10^(-i/7) for i = 0 ... 7, in all 3,280 epochs.
     """
     stage = bisect_right(_ends_of_stages(total, stages, growth), step)
-    return _warmup(step, warmup_steps) * final ** (stage / (stages - 1))
+    return _warmup(step, warmup_steps) * final ** (stage / max(stages - 1, 1))
 
 
 @lru_cache(maxsize=8)
-def _ends_of_stages(total: int, stages: int, growth: float) -> list[float]:
+def _ends_of_stages(total: int, stages: int, growth: float) -> tuple[float, ...]:
     """The steps at which all stages but the last end."""
     unit = total / sum(growth**i for i in range(stages))
     ends = [unit * sum(growth**i for i in range(stage + 1)) for stage in range(stages - 1)]
-    return [end - 1e-6 for end in ends]  # an end that is a whole step may be rounded
+    return tuple(end - 1e-6 for end in ends)  # an end that is a whole step may be rounded
 
 
 def _done(step: int, total: int) -> float:

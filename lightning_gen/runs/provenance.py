@@ -26,19 +26,24 @@ def provenance(run: Run, trainer: Trainer) -> dict[str, Any]:
     return {
         "git": git_state(),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in packages},
-        "device": device_name(trainer),
+        "device": device_name(trainer, varying=run.config.trainer.get("threads") == "auto"),
         "seed": run.config.seed,
         "command": run.config.command,
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 
 
-def device_name(trainer: Trainer) -> str:
-    """Number and name of the devices, with the number of CPU cores and of PyTorch's threads."""
+def device_name(trainer: Trainer, varying: bool = False) -> str:
+    """Number and name of the devices, with the number of CPU cores and of PyTorch's threads, unless it varies."""
     device = trainer.strategy.root_device
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    used = "1 thread" if torch.get_num_threads() == 1 else f"{torch.get_num_threads()} threads"
+    used = "a varying number of threads" if varying else threads(torch.get_num_threads())
     return f"{trainer.world_size} x {device.type} ({kind}, {os.cpu_count()} cores, {used})"
+
+
+def threads(count: int) -> str:
+    """`1 thread`, or `2 threads`."""
+    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def peak_memory(device: torch.device) -> float:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_gen.distributed import rank_from_environment
 from lightning_gen.errors import UserError
 
-AHEAD = 20_000  # more operations than the backward passes of a step record
+AHEAD = 20_000  # operations, many times those that the gradients in a step's penalties record
 
 
 def accelerator_of(trainer: DictConfig) -> str:
@@ -102,8 +102,9 @@ def order_backward_passes(device: torch.device) -> None:
 
     PyTorch numbers the operations that it records, in each thread by itself, and a backward pass makes them in the
     order of their numbers. A gradient that is differentiated again, as by R1, is recorded in the thread of a GPU. In
-    the first steps of a process its numbers are among those of the main thread, later they are all lower. So without
-    this a resumed run would differ in the last digits from one that was not interrupted.
+    the first steps of a process its numbers are among those of the main thread, later they are all lower, because the
+    main thread records more in each step. So without this a resumed run would differ in the last digits from one that
+    was not interrupted.
     """
     if device.type == "cpu":  # where all is recorded in one thread
         return

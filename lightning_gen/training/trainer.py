@@ -19,7 +19,7 @@ from lightning_gen.config.explain import lacks
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.networks.batch_norm import synchronize
-from lightning_gen.training.callbacks.threads import hint_of_crowd
+from lightning_gen.training.callbacks.threads import hint_of_crowd, set_threads
 from lightning_gen.training.devices import accelerator_of, device_count, device_of
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
 from lightning_gen.training.one_device import OneDevice, steps_per_call
@@ -154,9 +154,8 @@ def _set_up_torch(options: dict[str, Any]) -> None:
         os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     threads = options.pop("threads", None)
     if options["accelerator"] == "cpu":
-        if isinstance(threads, int):
-            torch.set_num_threads(threads)
-        elif threads is None:
+        set_threads(threads)
+        if threads is None:
             hint_of_crowd()
 
 

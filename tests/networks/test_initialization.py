@@ -112,6 +112,7 @@ def test_spectral_norm_is_in_full_precision_in_mixed_precision(make):
     layer, plain = make(20, 30), make(20, 30)
     plain.load_state_dict(layer.state_dict())
     layer, plain = normalize(nn.Sequential(layer)), torch.nn.utils.parametrizations.spectral_norm(plain)
+    assert [name.removeprefix("0.") for name in layer.state_dict()] == list(plain.state_dict())
     for mine, theirs in zip(layer.state_dict().values(), plain.state_dict().values(), strict=True):
         mine.copy_(theirs)  # their first singular vectors are random
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -86,6 +86,7 @@ def test_the_schedule_of_burda_et_al():
         assert sum(rate == pytest.approx(10 ** (-i / 7)) for rate in rates) == 3**i
     assert rates == sorted(rates, reverse=True)
     assert schedules.geometric(2999, 9_840_000) == 1.0
+    assert schedules.geometric(5, 10, stages=1) == 1.0
     assert schedules.geometric(3000, 9_840_000) == pytest.approx(10 ** (-1 / 7))
 
 

@@ -44,8 +44,13 @@ def test_samples_go_into_a_file_of_their_format(vae, tmp_path):
     assert Image.open(tmp_path / "w.png").width > 28
     assert sample_run(vae.path, "best", 4, tmp_path / "w.npz", None, Draw()).endswith("w.npz")
     assert np.load(tmp_path / "w.npz")["images"].shape == (4, 1, 8, 8)
-    with pytest.raises(UserError, match=r"w\.npz: --format png does not go into this file: name a folder"):
-        sample_run(vae.path, "best", 4, tmp_path / "w.npz", "png", Draw())
+    for format, name, told in (
+        ("png", "w.npz", "--format png writes a file for each image: name a folder"),
+        ("npz", "w.PNG", "--format npz does not go into this file: name a folder"),
+        (None, "w.jpg", "a grid of samples is a .png file, and an array an .npz file"),
+    ):
+        with pytest.raises(UserError, match=told):
+            sample_run(vae.path, "best", 4, tmp_path / name, format, Draw())
 
 
 def test_loading_and_sampling_leave_the_global_generator(vae):

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gen.randomness import mix
+from lightning_gen.runs.provenance import threads
 
 
 def random_state() -> dict[str, Any]:
@@ -54,30 +55,28 @@ class RandomState(Callback):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(everyone, mine)
         checkpoint["random_state"] = everyone
-        checkpoint["threads"] = torch.get_num_threads()
+        checkpoint["threads"] = self._threads(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._loaded = checkpoint["random_state"]
-        now = torch.get_num_threads()
-        before = checkpoint.get("threads", now)  # absent from those of earlier versions
-        if (
-            before != now
-            and not self.threads_vary
-            and trainer.is_global_zero
-            and trainer.strategy.root_device.type == "cpu"
-        ):
+        before, now = checkpoint.get("threads"), self._threads(trainer)  # absent from those of earlier versions
+        if before in (None, now) or trainer.strategy.root_device.type != "cpu" or not trainer.is_global_zero:
+            return
+        if len(self._loaded) == trainer.world_size:
+            with_now = now or "a number that varies"
             print(
-                f"note: this run has computed with {threads(before)} and goes on with {now}: it will differ in the "
-                f"last digits from one that was not interrupted. trainer.threads={before} avoids this.",
+                f"note: this run has computed with {threads(before)} and goes on with {with_now}: it will differ in "
+                f"the last digits from one that was not interrupted. trainer.threads={before} avoids this.",
                 file=sys.stderr,
             )
+
+    def _threads(self, trainer: Trainer) -> int | None:
+        """The number of threads that decides the sums of this run; None if there is none."""
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        return torch.get_num_threads() if on_cpu and not self.threads_vary else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_rank < len(self._loaded):
             set_random_state(self._loaded[trainer.global_rank])
         elif trainer.global_rank > 0:  # a new run, or one that continues with more devices
             torch.manual_seed(mix(self.seed, trainer.global_rank))
-
-
-def threads(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"

@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -15,6 +16,15 @@ from lightning_gen.training.callbacks.steps import StepCallback
 WINDOW = 12  # steps that are timed for each number of threads; the first two of them do not count
 AGAIN = 60.0  # seconds until the next comparison
 CROWDED = 1.5  # processes ready to run for each core; this run itself is about one
+
+_before: list[int] = []  # the number that the process had before its first run
+
+
+def set_threads(asked: int | Literal["auto"] | None) -> None:
+    """Set the number of threads of a run; `auto` and None: that of the process, whatever an earlier run in it had."""
+    if not _before:
+        _before.append(torch.get_num_threads())
+    torch.set_num_threads(asked if isinstance(asked, int) else _before[0])
 
 
 class Threads(StepCallback):

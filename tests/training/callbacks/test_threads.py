@@ -11,8 +11,9 @@ from tests.helpers import train_run
 
 
 @pytest.fixture(autouse=True)
-def _threads_of_the_suite():
+def _threads_of_the_suite(monkeypatch):
     before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "_before", [2])  # a process that computes with two
     yield
     torch.set_num_threads(before)
 
@@ -60,6 +61,16 @@ def test_a_number_is_taken_as_it_is(tmp_path):
     assert torch.get_num_threads() == 2
 
 
+def test_null_is_the_number_of_the_process_whatever_an_earlier_run_had(monkeypatch):
+    monkeypatch.setattr(threads, "_before", [])
+    torch.set_num_threads(2)
+    found = []
+    for asked in (None, 1, None, 1, "auto"):
+        threads.set_threads(asked)
+        found.append(torch.get_num_threads())
+    assert found == [2, 1, 2, 1, 2]
+
+
 def test_auto_trains_and_gives_the_weights_of_any_number(tmp_path):
     """With these networks; PyTorch does not promise it for all."""
     options = ("model=ae", "networks=mlp", f"trainer.max_steps={3 * WINDOW}")
@@ -80,16 +91,28 @@ def test_hint(load, count, said, capsys, monkeypatch):
     assert ("trainer.threads=1" in capsys.readouterr().err) == said
 
 
-def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, capsys):
-    options = ("model=ae", "networks=mlp", "trainer.max_steps=1", "trainer.threads=2")
-    run, summary = train_run(tmp_path, *options)
-    assert summary["provenance"]["device"].endswith("cores, 2 threads)")
-    told = "has computed with 2 threads and goes on with 1: it will differ in the last digits"
-    for number, expected in ((2, False), (1, True), ("auto", False)):
-        run = Run.load(tmp_path)
-        run.config.resume, run.config.trainer.max_steps, run.config.trainer.threads = str(tmp_path), 1, number
-        torch.set_num_threads(1)
-        capsys.readouterr()
-        prepared = prepare(run)
-        prepared.trainer.fit(prepared.model, datamodule=prepared.data, ckpt_path=prepared.checkpoint)
-        assert (told in capsys.readouterr().err) == expected
+TWO_THREADS = "this run has computed with 2 threads and goes on with"
+DIFFERS = "it will differ in the last digits"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "told"),
+    [
+        (2, 2, None),
+        (2, 1, f"{TWO_THREADS} 1: {DIFFERS}"),
+        (2, "auto", f"{TWO_THREADS} a number that varies: {DIFFERS}"),
+        ("auto", 1, None),  # the digits of such a run cannot be had again
+    ],
+)
+def test_a_run_that_goes_on_with_other_threads_says_so(tmp_path, capsys, first, then, told):
+    options = ("model=ae", "networks=mlp", "trainer.max_steps=1", f"trainer.threads={first}")
+    _, summary = train_run(tmp_path, *options)
+    used = "a varying number of threads" if first == "auto" else "2 threads"
+    assert summary["provenance"]["device"].endswith(f"cores, {used})")
+    run = Run.load(tmp_path)
+    run.config.resume, run.config.trainer.max_steps, run.config.trainer.threads = str(tmp_path), 1, then
+    capsys.readouterr()
+    prepared = prepare(run)
+    prepared.trainer.fit(prepared.model, datamodule=prepared.data, ckpt_path=prepared.checkpoint)
+    error = capsys.readouterr().err
+    assert told in error if told else "threads and goes on" not in error
