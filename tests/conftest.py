@@ -1,3 +1,4 @@
+import gc
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the networks of the tests are too small for more
@@ -30,6 +31,13 @@ progress.DELAY = 1e6  # on a slow machine, no test finds a line about work that 
 drawing.draw_pixels()
 registry.entry_points = lru_cache(registry.entry_points)  # each Trainer reads the metadata of all packages
 compose_fast()
+gc.freeze()  # what is imported stays; without this the garbage collector takes 7 % of the time
+gc.set_threshold(50_000, 20, 20)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, because some tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session", autouse=True)
