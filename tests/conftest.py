@@ -35,6 +35,10 @@ gc.freeze()  # what is imported stays; without this the garbage collector takes 
 gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or libraries report what is left at the end of the process
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """One more than there are cores, because some tests wait for other processes."""
     return (os.cpu_count() or 1) + 1
