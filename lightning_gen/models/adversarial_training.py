@@ -230,6 +230,8 @@ class AdversarialModel(GenerativeModel):
 
 def split(batch: Batch, parts: int) -> list[Batch]:
     """Divide a batch into equal parts, or into its Poisson samples."""
+    if parts == 1 and not isinstance(batch, PoissonBatch):
+        return [batch]
     of: Any = list(batch.sizes) if isinstance(batch, PoissonBatch) else -(-len(batch.images) // parts)
     images = batch.images.split(of)
     labels = [None] * parts if batch.labels is None else batch.labels.split(of)
