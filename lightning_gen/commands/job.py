@@ -13,7 +13,7 @@ from lightning_gen.interruption import StopRequest
 from lightning_gen.networks.shapes import is_vector
 from lightning_gen.progress import progress
 from lightning_gen.report.finish import finish
-from lightning_gen.runs.run import Run
+from lightning_gen.runs.run import RESUMED_WITH, Run
 from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.launch import launch
 from lightning_gen.training.train import Parts, objective, prepare, train
@@ -57,7 +57,7 @@ def _job(run: Run, stop: StopRequest) -> float:
         except Exception as error:
             if rank == 0 and before and isinstance(error, NotMeasured):
                 for path, record in before.items():  # nothing was trained: the run stays as it was
-                    write_atomically(path, record)
+                    path.unlink() if record is None else write_atomically(path, record)
             elif rank == 0:
                 if isinstance(error, UserError):
                     run.write_summary(error=str(error))
@@ -67,10 +67,10 @@ def _job(run: Run, stop: StopRequest) -> float:
         run.release()
 
 
-def _records(run: Run) -> dict[Path, bytes]:
-    """What a run that goes on writes before its first step, as it is."""
-    paths = (run.path / name for name in ("config.yaml", "summary.json"))
-    return {path: path.read_bytes() for path in paths if path.exists()}
+def _records(run: Run) -> dict[Path, bytes | None]:
+    """What a run that goes on writes before its first step, as it is; None: it does not exist."""
+    paths = (run.path / name for name in ("config.yaml", "summary.json", RESUMED_WITH))
+    return {path: path.read_bytes() if path.exists() else None for path in paths}
 
 
 def announcement(run: Run, parts: Parts) -> str:

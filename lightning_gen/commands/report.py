@@ -16,8 +16,10 @@ def write_report(paths: list[Path], out: Path) -> str:
     """Write the page of these runs, or of the runs in these folders, and return what to tell.
 
     Raises:
-        UserError: there is no readable run, or the file cannot be written.
+        UserError: there is no readable run, or the file cannot be written or is named as what it is not.
     """
+    if out.suffix.lower() not in ("", ".html", ".htm"):
+        raise UserError(f"-o {out}: the report is an HTML page: name a file that ends in .html.")
     html = page_of(paths)
     try:
         write_atomically(out, html)

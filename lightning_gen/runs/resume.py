@@ -35,8 +35,8 @@ def keys_of(overrides: list[str]) -> set[str]:
 
 
 def overrides_of(run: Path, new: list[str]) -> list[str]:
-    """The overrides that the run was started with, without those that the new ones replace."""
-    old = [renamed(override) for override in saved_overrides(run) if not HYDRAS.match(override)]
+    """The overrides that the run was started with or resumed with, without those that the new ones replace."""
+    old = [renamed(override) for override in saved_overrides(run, resumed=True) if not HYDRAS.match(override)]
     old = with_schedules(with_objective_group(old))
     taken = keys_of([argument for argument in new if "=" in argument and not argument.startswith("-")])
     return [o for o in old if not keys_of([o]) & (taken | {"resume"})]
@@ -46,15 +46,17 @@ def resumed_config(composed: DictConfig, directory: Path, overrides: list[str]) 
     """The saved config of the run, with the changes that the new overrides make.
 
     The changes are the differences between the config composed with the old overrides and with the new ones. So a
-    saved value stays even if a default has changed since.
+    saved value stays even if a default has changed since. The old ones are those of the last resume. A job that is
+    begun again, without `resume`, has those that it was started with, and goes on as the run is now.
 
     Raises:
         UserError: a change that resume does not allow, or a name that is not trusted.
     """
     saved = Run.load(directory).config
     saved.resume, saved.command = str(directory), literal(composed.command)
-    own = overrides_of(directory, [])
-    if sorted(own) == sorted(o for o in overrides if not o.startswith("resume=")):
+    own, given = overrides_of(directory, []), [o for o in overrides if not o.startswith("resume=")]
+    again = len(given) == len(overrides) and sorted(saved_overrides(directory)) == sorted(given)
+    if again or sorted(own) == sorted(given):
         return saved
     before = _plain(upgraded(compose(own)))  # as the saved config, so that only what is new differs
     after = _plain(upgraded(composed))

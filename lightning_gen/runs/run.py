@@ -30,6 +30,8 @@ from lightning_gen.runs.records import read_config, read_summary, read_yaml
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
+OVERRIDES = ".hydra/overrides.yaml"
+RESUMED_WITH = ".hydra/resumed_overrides.yaml"  # in a run that was resumed
 LOCK = ".lock"  # held while a process trains in the directory
 NAMES_OF_CHECKPOINTS = "use best, last, previous, step_STEP or a path"
 COMPLETE = ("completed", "stopped early")  # statuses of runs that need no more training and have all results
@@ -41,7 +43,7 @@ class Run:
     def __init__(self, path: Path, config: DictConfig) -> None:
         self.path, self.config = path, config
         self.record: DictConfig | None = None  # the config for config.yaml and the loggers, if it differs
-        self.overrides: list[str] | None = None  # of the command line; None: already in the directory
+        self.overrides: list[str] | None = None  # of the command line, with those of the run that it resumes; or None
         self.rollbacks: list[dict[str, Any]] = []  # after divergences; `rollbacks` in summary.json
         self._lock: FileLock | None = None
 
@@ -120,8 +122,10 @@ class Run:
     def save(self) -> None:
         """Write config.yaml, the overrides and the status, and let `runs/latest` point here."""
         write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(self.recorded()))
-        if self.overrides is not None and not self.config.resume:
-            write_atomically(self.path / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(self.overrides))
+        if self.overrides is not None:
+            # After config.yaml: a process that reads both meanwhile makes the same changes again
+            file = RESUMED_WITH if self.config.resume else OVERRIDES
+            write_atomically(self.path / file, OmegaConf.to_yaml(self.overrides))
         self.write_summary(status="running")
         self._point_latest()
 
@@ -270,9 +274,14 @@ def _from_best(best: Path, last: Path) -> str:
     return f"To resume from the best checkpoint: cp {shlex.quote(str(best))} {shlex.quote(str(last))}"
 
 
-def saved_overrides(run_dir: Path) -> list[str]:
-    """The overrides of a run as they were typed, without interpolation."""
-    file = run_dir / ".hydra" / "overrides.yaml"
+def saved_overrides(run_dir: Path, resumed: bool = False) -> list[str]:
+    """The overrides of a run as they were typed, without interpolation.
+
+    `resumed`: those with which it was resumed last, if it was, among them those that it was started with.
+    """
+    file = run_dir / OVERRIDES
+    if resumed and (run_dir / RESUMED_WITH).exists():
+        file = run_dir / RESUMED_WITH
     saved: Any = OmegaConf.to_container(read_yaml(file)) if file.exists() else []
     return [str(override) for override in saved]
 

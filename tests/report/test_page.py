@@ -9,6 +9,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lightning_gen.cli import app
+from lightning_gen.commands.report import write_report
+from lightning_gen.errors import UserError
 from lightning_gen.report.page import grouped, page
 from tests.report.runs import recorded_run
 
@@ -152,3 +154,8 @@ def test_a_run_without_numbers_has_a_page(tmp_path):
     for name in ("metrics.csv", "summary.json"):
         (tmp_path / name).unlink()
     assert "What ran" in page(grouped([run]))
+
+
+def test_a_report_is_an_html_file(tmp_path):
+    with pytest.raises(UserError, match=r"r\.pdf: the report is an HTML page: name a file that ends in \.html"):
+        write_report([tmp_path], tmp_path / "r.pdf")

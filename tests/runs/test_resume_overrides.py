@@ -85,6 +85,23 @@ def test_a_tiny_learning_rate_stops_the_weights(run_dir, train_command):
             assert torch.equal(before[name], after[name]), name
 
 
+def test_a_value_can_be_set_back_to_that_of_the_start(run_dir, train_command):
+    """Also to the default, after any number of resumes."""
+    first = Run.load(run_dir).config.trainer
+    assert (first.log_every_n_steps, first.threads) == (1, None)
+    for overrides, expected in (
+        (("trainer.log_every_n_steps=3", "trainer.threads=1"), (3, 1)),
+        ((), (3, 1)),
+        (("trainer.log_every_n_steps=1",), (1, 1)),
+        (("trainer.threads=null",), (1, None)),
+        (("trainer.log_every_n_steps=3",), (3, None)),
+    ):
+        done = train_command(f"resume={run_dir}", *overrides)
+        assert done.returncode == 0, done.stderr
+        now = Run.load(run_dir).config.trainer
+        assert (now.log_every_n_steps, now.threads) == expected
+
+
 @pytest.mark.parametrize(
     "changed",
     [
