@@ -13,7 +13,8 @@ from lightning_gen.interruption import StopRequest
 from lightning_gen.networks.shapes import is_vector
 from lightning_gen.progress import progress
 from lightning_gen.report.finish import finish
-from lightning_gen.runs.run import RESUMED_WITH, Run
+from lightning_gen.runs.records import RESUMED_WITH
+from lightning_gen.runs.run import Run
 from lightning_gen.training.devices import accelerator_of, device_count
 from lightning_gen.training.launch import launch
 from lightning_gen.training.train import Parts, objective, prepare, train
@@ -57,7 +58,7 @@ def _job(run: Run, stop: StopRequest) -> float:
         except Exception as error:
             if rank == 0 and before and isinstance(error, NotMeasured):
                 for path, record in before.items():  # nothing was trained: the run stays as it was
-                    path.unlink() if record is None else write_atomically(path, record)
+                    path.unlink(missing_ok=True) if record is None else write_atomically(path, record)
             elif rank == 0:
                 if isinstance(error, UserError):
                     run.write_summary(error=str(error))

@@ -11,8 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lightning_gen.errors import UserError
+from lightning_gen.runs.records import saved_overrides
 from lightning_gen.runs.resume import HYDRAS
-from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run
 from lightning_gen.runs.trust import check_targets, foreign_variables
 
 RECORD = "multirun.yaml"  # written by Hydra when a multirun starts

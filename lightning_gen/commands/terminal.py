@@ -16,7 +16,8 @@ from lightning_gen.files import shortest
 from lightning_gen.report.history import read_history, values_at
 from lightning_gen.report.tables import BESIDE
 from lightning_gen.runs.comparison import describe
-from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run
 
 WIDE = 1000  # characters of a line where nothing limits it
 ENDS = {"_train": "training", "_floor": "real", "_noise": "noise"}  # columns next to a number's own, by their titles

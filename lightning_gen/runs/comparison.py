@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
 from lightning_gen.runs.directions import chooser
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import Run
 
 # Parts of a protocol that say which model was measured, not how. They belong to the row, or do not matter.
 OF_THE_MODEL = ("checkpoint", "step", "prior", "ema", "batch_norm", "evaluation", "versions")

@@ -10,6 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_gen.errors import UserError
 
+OVERRIDES = ".hydra/overrides.yaml"
+RESUMED_WITH = ".hydra/resumed_overrides.yaml"  # in a run that was resumed
 LARGEST = 2**24  # bytes of a record
 DEEPEST = 100  # levels of a record
 GROUPS = ("model", "networks", "dataset", "trainer", "evaluation", "checkpoint")  # of every config of a run
@@ -44,6 +46,18 @@ def read_yaml(path: Path) -> DictConfig | ListConfig:
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, AssertionError) as error:  # a bare number: assertion
         reason = " ".join(str(error).split())[:200] or "it holds no keys"
         raise UserError(f"{path} cannot be read: {reason}.") from error
+
+
+def saved_overrides(run_dir: Path, resumed: bool = False) -> list[str]:
+    """The overrides of a run as they were typed, without interpolation.
+
+    `resumed`: those with which it was resumed last, if it was, among them those that it was started with.
+    """
+    file = run_dir / OVERRIDES
+    if resumed and (run_dir / RESUMED_WITH).exists():
+        file = run_dir / RESUMED_WITH
+    saved: Any = OmegaConf.to_container(read_yaml(file)) if file.exists() else []
+    return [str(override) for override in saved]
 
 
 def _check_size(text: str) -> None:

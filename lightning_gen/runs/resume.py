@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_gen.config.compose import compose
 from lightning_gen.errors import UserError
 from lightning_gen.runs.comparison import flat
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import Run
 from lightning_gen.runs.trust import check_targets, literal
 from lightning_gen.runs.upgrade import renamed, upgraded, with_objective_group, with_schedules
 

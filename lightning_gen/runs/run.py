@@ -26,12 +26,10 @@ from lightning_gen.config.optimizers import check_classes, leave_out_foreign
 from lightning_gen.data.words import IMAGES
 from lightning_gen.errors import UserError
 from lightning_gen.files import is_intact, locked, write_atomically
-from lightning_gen.runs.records import read_config, read_summary, read_yaml
+from lightning_gen.runs.records import OVERRIDES, RESUMED_WITH, read_config, read_summary
 from lightning_gen.runs.trust import ENVIRONMENT, OWN_VARIABLES, check_targets, literal, without_environment
 from lightning_gen.runs.upgrade import upgraded
 
-OVERRIDES = ".hydra/overrides.yaml"
-RESUMED_WITH = ".hydra/resumed_overrides.yaml"  # in a run that was resumed
 LOCK = ".lock"  # held while a process trains in the directory
 NAMES_OF_CHECKPOINTS = "use best, last, previous, step_STEP or a path"
 COMPLETE = ("completed", "stopped early")  # statuses of runs that need no more training and have all results
@@ -272,18 +270,6 @@ def _from_best(best: Path, last: Path) -> str:
     if not best.exists():
         return "Start a new run."
     return f"To resume from the best checkpoint: cp {shlex.quote(str(best))} {shlex.quote(str(last))}"
-
-
-def saved_overrides(run_dir: Path, resumed: bool = False) -> list[str]:
-    """The overrides of a run as they were typed, without interpolation.
-
-    `resumed`: those with which it was resumed last, if it was, among them those that it was started with.
-    """
-    file = run_dir / OVERRIDES
-    if resumed and (run_dir / RESUMED_WITH).exists():
-        file = run_dir / RESUMED_WITH
-    saved: Any = OmegaConf.to_container(read_yaml(file)) if file.exists() else []
-    return [str(override) for override in saved]
 
 
 def _resolved(config: DictConfig, with_environment: bool) -> DictConfig:

@@ -13,7 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from lightning_gen.errors import UserError, did_you_mean
 from lightning_gen.runs.comparison import expanded
 from lightning_gen.runs.directions import direction, target
-from lightning_gen.runs.run import COMPLETE, Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import COMPLETE, Run
 from lightning_gen.search.results import Curve, curve, has_value, value_of
 from lightning_gen.search.space import logarithmic_keys
 from lightning_gen.search.study import DIRECTIONS

@@ -17,7 +17,8 @@ from optuna.distributions import (
 )
 
 from lightning_gen.errors import UserError
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import Run
 
 Space = dict[str, BaseDistribution]
 

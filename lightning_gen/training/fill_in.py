@@ -11,7 +11,8 @@ from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.objectives.likelihoods import Bernoulli
 from lightning_gen.runs.loading import load_model
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import Run
 
 
 def fill_in(run: Run, data: ImageDataModule) -> None:

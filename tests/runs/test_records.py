@@ -12,7 +12,8 @@ from lightning_gen.errors import UserError
 from lightning_gen.evaluation.fitted_priors import attach_prior
 from lightning_gen.metrics.sample_evaluator import SampleEvaluator
 from lightning_gen.runs.loading import load_model
-from lightning_gen.runs.run import Run, saved_overrides
+from lightning_gen.runs.records import saved_overrides
+from lightning_gen.runs.run import Run
 from tests.helpers import train_run
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
