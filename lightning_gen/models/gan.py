@@ -203,7 +203,7 @@ class GAN(AdversarialModel):
         self.log_scalars({"train/loss_discriminator": loss})
         if self.logging:
             self.log_scalars(self.loss.diagnostics(real_logits.detach(), fake_logits.detach()))
-        self.log_scalars(self.augment.follow(real_logits.detach(), self.loss.threshold))
+        self.log_scalars(self.augment.follow(real_logits, self.loss.threshold))
         weight = self.auxiliary_weights[0]
         loss = self.with_class_loss(loss, weight, of_real.classes, labels, "real")
         if self.auxiliary_on_fakes:

@@ -20,6 +20,7 @@ from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.steps import clear_gradients
+from lightning_gen.training.adam import Updates
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.cuda_graphs import StepGraphs, rates_on_device
 
@@ -69,6 +70,7 @@ class OneDevice(SingleDeviceStrategy):
         super().__init__(device)
         self.most = most
         self.graphs = StepGraphs(self.make_step) if graphs else None
+        self._updates: dict[Optimizer, Updates] = {}
 
     def training_step(self, *args: Any, **kwargs: Any) -> None:
         """Make steps from batches, the first argument; the second is the number of the call."""
@@ -133,4 +135,9 @@ class OneDevice(SingleDeviceStrategy):
             return super().optimizer_step(optimizer, closure, model, **kwargs)
         assert self.lightning_module is not None
         self.lightning_module.on_before_optimizer_step(optimizer)
-        return optimizer.step(**kwargs)
+        if self.graphs is not None or kwargs:
+            return optimizer.step(**kwargs)
+        if optimizer not in self._updates:
+            self._updates[optimizer] = Updates(optimizer)
+        self._updates[optimizer]()
+        return None
