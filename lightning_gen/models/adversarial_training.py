@@ -203,6 +203,8 @@ class AdversarialModel(GenerativeModel):
         if len(self.phases) == 1:
             return  # Lightning clips
         logged = (self.step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if not logged and self.clip_limit is None:
+            return
         by_norm = self.clip_limit is not None and self.clip_algorithm == "norm"
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if logged or by_norm:
