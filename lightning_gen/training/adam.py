@@ -3,6 +3,9 @@
 For each update `Adam.step` collects the weights one by one, with their averages and counts, and sorts them by device.
 In a small network this takes longer than the update itself. Here they are collected once, and given to the same
 operations of torch. So the weights are the same to the bit.
+
+On a GPU that operation gives each of its processors 65,536 weights of one tensor, and leaves most of them idle in a
+small network. In steps that are recorded as a CUDA graph, tensors are given to it in smaller pieces.
 """
 
 from typing import Any, NamedTuple
@@ -10,6 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
+
+PIECE = 16_384  # weights in a piece
+MOST_PIECES = 128  # about the number of processors; larger networks occupy them as they are
 
 
 class Group(NamedTuple):
@@ -49,10 +55,15 @@ class Updates:
         if any(gradient is None for some in gradients for gradient in some):
             optimizer.step()
             return
-        for (options, parameters, averages, squares, counts), some in zip(self.groups, gradients, strict=True):
+        for group, some in zip(self.groups, gradients, strict=True):
+            options, counts = group.options, group.counts
+            tensors = [group.parameters, some, group.averages, group.squares]
+            torch._foreach_add_(counts, 1)
+            if options["capturable"]:  # the step is recorded, see `recordable`
+                tensors, counts = in_pieces(tensors, counts)
+            parameters, some, averages, squares = tensors
             beta1, beta2 = options["betas"]
             update = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
-            torch._foreach_add_(counts, 1)
             update(
                 parameters,
                 some,
@@ -68,6 +79,23 @@ class Updates:
                 amsgrad=False,
                 maximize=options["maximize"],
             )
+
+
+def in_pieces(tensors: list[list[Tensor]], counts: list[Tensor]) -> tuple[list[list[Tensor]], list[Tensor]]:
+    """Lists of tensors, and the count of each, with pieces in place of the tensors; large networks as they are.
+
+    Pieces are views. The tensors at one place of the lists lie in memory in the same order, without gaps.
+    """
+    if sum(tensor.numel() for tensor in tensors[0]) > PIECE * MOST_PIECES:
+        return tensors, counts
+    divided = [[_flat(tensor).split(PIECE) for tensor in some] for some in tensors]
+    repeated = [count for count, pieces in zip(counts, divided[0], strict=True) for _ in pieces]
+    return [[piece for pieces in some for piece in pieces] for some in divided], repeated
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The values of a tensor in their order in memory."""
+    return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
 def collected(optimizer: Optimizer) -> list[Group]:

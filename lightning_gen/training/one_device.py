@@ -135,7 +135,7 @@ class OneDevice(SingleDeviceStrategy):
             return super().optimizer_step(optimizer, closure, model, **kwargs)
         assert self.lightning_module is not None
         self.lightning_module.on_before_optimizer_step(optimizer)
-        if self.graphs is not None or kwargs:
+        if kwargs:
             return optimizer.step(**kwargs)
         if optimizer not in self._updates:
             self._updates[optimizer] = Updates(optimizer)

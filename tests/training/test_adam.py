@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_gen.training.adam import Updates, collected
+from lightning_gen.training.adam import MOST_PIECES, PIECE, Updates, collected, in_pieces
 from tests.helpers import assert_same
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -112,3 +112,30 @@ def test_parameters_of_two_kinds_are_left_to_step():
         weight.grad = torch.ones_like(weight)
     optimizer.step()
     assert collected(optimizer) == []
+
+
+def test_pieces_are_updated_to_the_same_bits():
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(0), nn.Linear(2 * PIECE // 100, 101)).to(DEVICE)
+    one.to(memory_format=torch.channels_last)
+    both = (one, copy.deepcopy(one))
+    ours, theirs = (torch.optim.Adam(net.parameters(), fused=True) for net in both)
+    updates = Updates(ours)
+    for number in range(4):
+        give_gradients(both)
+        if number:
+            ours.param_groups[0]["capturable"] = True  # as while a step is recorded
+        updates()
+        theirs.step()
+        assert_equal(both, [ours, theirs])
+
+
+def test_a_tensor_is_divided_in_order():
+    tensors = [[torch.arange(2.0 * PIECE + 5), torch.tensor(3.0)]] * 4
+    counts = [torch.tensor(1.0), torch.tensor(2.0)]
+    divided, repeated = in_pieces(tensors, counts)
+    assert [[len(piece) for piece in some] for some in divided] == [[PIECE, PIECE, 5, 1]] * 4
+    assert all(a is b for a, b in zip(repeated, [counts[0]] * 3 + [counts[1]], strict=True))
+    torch.testing.assert_close(torch.cat(divided[1][:3]), tensors[1][0], rtol=0, atol=0)
+    large = [[torch.zeros(PIECE * MOST_PIECES + 1)]] * 4
+    assert in_pieces(large, counts[:1])[0] is large
