@@ -33,6 +33,7 @@ def reconstruction(
         evaluator.extractor,
         labels=None if test.labels is None else test.labels[chosen],
         lpips=lpips,
+        cache=evaluator.cache,
         seed=seed,
         device=evaluator.device,
         split="test",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
-from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from torch import Tensor
 from lightning_gen import distributed
 from lightning_gen.errors import UserError
 from lightning_gen.files import content_hash
-from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, my_chunks
+from lightning_gen.metrics.cache import ResultCache
+from lightning_gen.metrics.feature_pass import CHUNK, from_images, isolated_rng, my_chunks, real_set
 from lightning_gen.metrics.features import FeatureExtractor, adapt_channels, full_float32
 from lightning_gen.metrics.frechet import Moments, frechet_distance
 from lightning_gen.metrics.protocol import Numbers, numbers
@@ -56,7 +57,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return (luminance * structure).flatten(1).mean(1)
 
 
-@cache
+@functools.cache
 def _window_means(length: int, shorter: int) -> Tensor:
     """The matrix [length, length] that takes the weighted mean of the window around each pixel along one side.
 
@@ -108,6 +109,7 @@ def evaluate_reconstruction(
     *,
     labels: Tensor | None = None,
     lpips: Score | None = None,
+    cache: ResultCache | None = None,
     batch_size: int = CHUNK,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -122,6 +124,7 @@ def evaluate_reconstruction(
         extractor: for the Frechet distance of reconstructions; ``None``: without it.
         labels: classes, int64 [N], which are then given to ``reconstruct`` too.
         lpips: the learned perceptual distance, from ``build_lpips``; ``None``: without it.
+        cache: keeps the moments of the features of ``images``; ``None``: they are computed at each call.
         batch_size: the number of images in a call of ``reconstruct``.
         seed: see ``reconstruct``.
         device: where ``reconstruct`` and the extractor run.
@@ -138,21 +141,21 @@ def evaluate_reconstruction(
     if extractor is not None:
         extractor = extractor.to(device)
     totals = torch.zeros(len(scores), dtype=torch.float64)
-    sides = [] if extractor is None else [Moments.empty(extractor.num_features, device) for _ in range(2)]
+    moments = None if extractor is None else Moments.empty(extractor.num_features, device)
     for made, real in _reconstructions(reconstruct, images, labels, batch_size, seed, device):
         totals += torch.stack([score(made, real).double().sum().cpu() for score in scores.values()])
-        if extractor is not None:
-            for moments, batch in zip(sides, (made, real), strict=True):
-                moments.update(extractor(to_float(to_uint8(batch))))
+        if extractor is not None and moments is not None:
+            moments.update(extractor(to_float(to_uint8(made))))
     distributed.all_reduce_sum(totals)
     shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images)}
     shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
     metrics, protocols = numbers(dict(zip(scores, (totals / len(images)).tolist(), strict=True)), **shared)
-    if extractor is not None:
-        for moments in sides:
-            moments.all_reduce()
+    if extractor is not None and moments is not None:
+        moments.all_reduce()
+        everything, cache = torch.arange(len(images)), cache or ResultCache(None, device)
+        originals = real_set(cache, images, content_hash(images), everything, extractor, (), batch_size)
         name = f"eval/{extractor.metric_name('reconstruction_fid')}"
-        metrics[name] = frechet_distance(*sides)
+        metrics[name] = frechet_distance(moments, originals.moments)
         protocols[name] = {"metric": "reconstruction_fid", **extractor.protocol(), **shared}
     return metrics, protocols
 

@@ -8,6 +8,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lightning_gen.errors import UserError
 from lightning_gen.metrics import packaged_classifier
+from lightning_gen.metrics.cache import ResultCache
 from lightning_gen.metrics.reconstruction import build_lpips, evaluate_reconstruction, psnr, ssim
 from lightning_gen.pictures import to_float
 
@@ -54,6 +55,16 @@ def test_a_perfect_and_an_offset_reconstruction(digits):
     assert half["eval/reconstruction_mse"] == pytest.approx(mse, rel=1e-5)
     assert half["eval/psnr"] == pytest.approx(-10 * math.log10(mse), abs=0.5)
     assert half["eval/reconstruction_fid_classifier"] > 0.1
+
+
+def test_with_a_cache_only_reconstructions_pass_through_the_extractor_again(digits, tmp_path):
+    images, net, seen = digits[1][0][:60], packaged_classifier("digits"), []
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    without = evaluate_reconstruction(lambda x: x / 2, images, net)
+    assert sum(seen) == 120
+    for expected in (240, 300, 360):
+        assert evaluate_reconstruction(lambda x: x / 2, images, net, cache=ResultCache(tmp_path)) == without
+        assert sum(seen) == expected
 
 
 def test_a_model_that_draws_is_repeatable_and_leaves_the_global_generator(digits):
