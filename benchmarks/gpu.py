@@ -39,7 +39,7 @@ class Job(NamedTuple):
     penalized: bool = False  # has a gradient penalty
 
 
-GRAPHS, BF16 = "trainer.cuda_graphs=true", "trainer.precision=bf16-mixed"
+GRAPHS, BF16, COMPILE = "trainer.cuda_graphs=true", "trainer.precision=bf16-mixed", "trainer.compile=true"
 LAST = "trainer.channels_last=true"
 OPTIONS = {
     "plain": (),
@@ -47,6 +47,7 @@ OPTIONS = {
     "bf16": (BF16,),
     "bf16, channels last": (BF16, LAST),
     "bf16, channels last, graphs": (BF16, LAST, GRAPHS),
+    "bf16, channels last, graphs, compiled": (BF16, LAST, GRAPHS, COMPILE),
 }
 JOBS = {
     "iwae": Job(("experiment=vae_mnist_iwae2016", "trainer.log_every_n_steps=1000"), (1, 28, 28), 60_000, 20),

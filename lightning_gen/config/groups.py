@@ -58,6 +58,7 @@ class Trainer:
     float32_matmul_precision: Literal["highest", "high", "medium"]
     channels_last: bool
     cuda_graphs: bool
+    compile: bool
 
 
 # Arguments of Lightning's Trainer that this package sets itself, and the key to use instead.

@@ -18,6 +18,7 @@ from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
 from lightning_gen.models.steps import clear_gradients, set_plain
+from lightning_gen.networks.compilation import uncompiled
 from lightning_gen.networks.precision import no_autocast
 from lightning_gen.networks.shapes import ImageShape
 from lightning_gen.objectives.penalties import DiscriminatorPass, GeneratorPass, Penalties, Penalty
@@ -97,7 +98,8 @@ class AdversarialModel(GenerativeModel):
         """A player's loss plus the penalties that are due at its update number `index`."""
         if not self.penalty.of(type(seen)):
             return loss
-        penalty = self.penalty(seen, index)
+        with uncompiled(self.compiled):
+            penalty = self.penalty(seen, index)
         if self.logging:
             latest = self.penalty.latest(type(seen), index)
             self.log_scalars({f"train/penalty_{name}": value.to(loss.device) for name, value in latest.items()})

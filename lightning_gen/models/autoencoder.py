@@ -117,6 +117,9 @@ class Autoencoder(GenerativeModel):
         # Without the density, which is fitted again for the averaged weights
         return {"encoder": self.encoder, "code": self.code, "decoder": self.decoder}
 
+    def networks(self) -> list[nn.Module]:
+        return [] if self._penalizes else [self.encoder, self.decoder]  # penalties differentiate twice
+
     @torch.no_grad()
     def fit_density(self, batches: Callable[[], Iterable[Batch]]) -> None:
         assert isinstance(self.density, GaussianMixture)

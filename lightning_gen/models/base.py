@@ -129,6 +129,10 @@ class GenerativeModel(StepModule):
         """The modules whose weights an exponential moving average tracks, by their attribute names."""
         return dict(self.named_children())
 
+    def networks(self) -> list[nn.Module]:
+        """The networks that `trainer.compile` may compile: they are called in training, and differentiated once."""
+        return []
+
     def spectral_modules(self) -> list[nn.Module]:
         """The modules besides the encoder that `networks.spectral_norm=encoder` applies to, such as heads."""
         return []

@@ -146,6 +146,10 @@ class GAN(AdversarialModel):
         """Codes [count, Z] from the prior."""
         return draw_codes(self.latent_prior, noise, (count, self.latent_dim), self.device, truncation)
 
+    def networks(self) -> list[nn.Module]:
+        of_discriminator = self.discriminator.encoder
+        return [of_discriminator] if self.has_styles() else [self.generator, of_discriminator]
+
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]
 

@@ -62,6 +62,7 @@ class StepModule(LightningModule):
         self.lowered: list[tuple[int, float]] = []  # (step, factor): from that step on, learning rates are times that
         self.phase = ""  # the current phase of the training step, if it has several
         self.private: PrivateGradients | None = None  # training with differential privacy
+        self.compiled = False  # whether `trainer.compile` has compiled its networks
         self.logging = True  # whether the scalars of this step are used; else `log_scalars` does nothing
         self._losses: Losses = defaultdict(list)  # of each phase, not yet in `_diverged`
         self._diverged: dict[str, Tensor] = {}

@@ -148,6 +148,9 @@ class VAE(VariationalModel):
         codes = self.sample_codes(count, generator)
         return self.simulated(codes, None, GeneratorNoise(generator, self.dtype)).float()  # type: ignore[arg-type]
 
+    def networks(self) -> list[nn.Module]:
+        return [self.encoder, self.decoder]
+
     # -- the bound -------------------------------------------------------------------------------------------
 
     def terms(self, batch: Batch, noise: StepNoise) -> Terms:

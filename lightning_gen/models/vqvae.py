@@ -102,6 +102,9 @@ class VQVAE(GenerativeModel):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.flattened(self.codebook(self.codebook.nearest(self.outputs(images))))
 
+    def networks(self) -> list[nn.Module]:
+        return [self.encoder, self.decoder]
+
     def decode(self, latents: Tensor) -> Tensor:
         rows = self.rows(latents[:, : self.latent_dim])  # the decoder knows no labels
         return full_precision(self.decoder(self.flattened(self.codebook.snapped(rows)))).sigmoid()

@@ -116,6 +116,9 @@ class WAE(AdversarialModel):
     def encode(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         return full_precision(self.code(self.encoder(images)))  # [B, Z]
 
+    def networks(self) -> list[nn.Module]:
+        return [self.encoder, self.decoder]
+
     def decode(self, latents: Tensor) -> Tensor:
         return full_precision(self.decoder(latents)).sigmoid()
 

@@ -15,7 +15,7 @@ from lightning_gen.config.build import build, build_data, build_model
 from lightning_gen.config.explain import lacks
 from lightning_gen.config.validate import check_batch, validate
 from lightning_gen.data.module import ImageDataModule
-from lightning_gen.errors import UserError
+from lightning_gen.errors import UserError, one_line
 from lightning_gen.evaluation.build import build_evaluator
 from lightning_gen.interruption import StopRequest
 from lightning_gen.models.base import GenerativeModel
@@ -129,6 +129,12 @@ def _train(run: Run, parts: Parts) -> dict[str, Any]:
         status = "interrupted" if parts.stop.asked else status
     except MisconfigurationException as error:  # such as a training_step that returns a number
         raise UserError(" ".join(str(error).split())) from error
+    except RuntimeError as error:
+        if parts.model.compiled and type(error).__module__.startswith("torch._"):  # there is no compiler, for example
+            raise UserError(
+                f"trainer.compile=true does not work here: {one_line(error)}. Set it to false."
+            ) from error
+        raise
     except (KeyboardInterrupt, SystemExit):  # a second Ctrl-C, and what Lightning makes of it
         status = "interrupted"
         raise KeyboardInterrupt from None

@@ -19,6 +19,7 @@ from lightning_gen.config.explain import lacks
 from lightning_gen.errors import UserError
 from lightning_gen.files import with_checksum, write_atomically
 from lightning_gen.networks.batch_norm import synchronize
+from lightning_gen.networks.compilation import compile_networks
 from lightning_gen.training.callbacks.threads import hint_of_crowd, set_threads
 from lightning_gen.training.devices import accelerator_of, device_count, device_of
 from lightning_gen.training.half_precision import HALF_PRECISIONS, HalfLayers
@@ -160,9 +161,20 @@ def _set_up_torch(options: dict[str, Any]) -> None:
 
 
 def _lay_out(model: Any, options: dict[str, Any], processes: int) -> None:
-    """The model's weights with channels last, and its batch norms over all processes, if asked."""
+    """The model's weights with channels last, its batch norms over all processes, its networks compiled, if asked.
+
+    Raises:
+        UserError: no network of the model can be compiled.
+    """
     if options.pop("channels_last", False):
         model.to(memory_format=torch.channels_last)
+    if options.pop("compile", False):
+        model.compiled = model.private is None and compile_networks(model.networks()) > 0
+        if not model.compiled:
+            raise UserError(
+                f"trainer.compile=true can compile no network of this {type(model).__name__}: docs/speed.md says "
+                "which it can. Set it to false."
+            )
     synchronized, on_cpu = bool(options["sync_batchnorm"]) and processes > 1, options["accelerator"] == "cpu"
     options["sync_batchnorm"] = synchronized and options["accelerator"] == "cuda"
     if synchronized and on_cpu:  # torch's own is for GPUs only

@@ -38,6 +38,7 @@ MODELS = {
     "hierarchical": ("model=hierarchical_vae", "networks=mlp", "model/objective=iwae", "model.objective.samples=3"),
     "ladder": ("model=ladder_vae",),
     "flows": ("model=vae", "networks=mlp", "model/posterior=iaf", "model/prior=flow"),
+    "compiled": ("model=vae", "networks=mlp", "trainer.compile=true"),
     "bfloat16": ("model=vae", "networks=mlp", "trainer.precision=bf16-mixed"),
 }
 

@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer
 
 from lightning_gen.models.base import GenerativeModel
 from lightning_gen.models.use import in_precision
+from lightning_gen.networks.compilation import uncompiled
 from lightning_gen.training.callbacks.ema import EMA
 from lightning_gen.training.divergence import Diverged
 
@@ -22,7 +23,8 @@ def evaluation_mode(model: GenerativeModel, ema: EMA | None = None) -> Iterator[
     modes = [(module, module.training) for module in model.modules()]
     devices = [model.device] if model.device.type == "cuda" else []
     average = nullcontext() if ema is None else ema.in_use(model)
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), average:
+    eager = uncompiled(model.compiled)
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), average, eager:
         try:
             model.eval()
             yield ema is not None
