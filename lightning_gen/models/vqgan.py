@@ -74,6 +74,9 @@ class VQGAN(VQVAE, AdversarialModel):
     def averaged_modules(self) -> dict[str, nn.Module]:
         return {name: module for name, module in super().averaged_modules().items() if name != "discriminator"}
 
+    def networks(self) -> list[nn.Module]:
+        return []  # the adaptive weight differentiates the decoder three times in a step
+
     def spectral_modules(self) -> list[nn.Module]:
         return [self.discriminator]
 

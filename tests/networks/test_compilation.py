@@ -19,6 +19,8 @@ MODELS = {
     "vae": ("model=vae", "networks=mlp"),
     "gan with a gradient penalty": ("model=gan", "networks=mlp", "model/penalty=r1"),
     "vqvae": ("model=vqvae", "networks.encoder.width=8", "model.prior.width=16", "model.prior.depth=1"),
+    "factor_vae": ("model=factor_vae", "networks=mlp"),
+    "infogan": ("model=infogan", "networks=mlp", "model/penalty=none"),
     "wae": ("model=wae", "networks=mlp"),
 }
 
@@ -78,6 +80,7 @@ def test_networks_with_spectral_norm_are_left_as_they_are():
     "overrides",
     [
         ("model=ladder_vae",),
+        ("model=vqgan", "networks.encoder.width=8", "model.prior.width=16", "model.prior.depth=1"),
         ("model=ae", "networks=mlp", "model/regularizer=rae_gp"),
         ("model=vae", "networks=mlp", "privacy=dp_sgd", "privacy.epsilon=3"),
         ("model=vae", "networks=mlp", "networks.spectral_norm=both"),
