@@ -3,7 +3,9 @@
 All commands except `train` and `data` take run directories and nothing else.
 """
 
+import os
 import sys
+from typing import Any
 
 import typer
 
@@ -51,7 +53,31 @@ def main() -> None:
         training.main(sys.argv[2:])
         return
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = str(error)
+    except BrokenPipeError:  # what reads the output has ended, as in `lightning-gen runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter would complain at its end
+        sys.exit(1)
+    except Exception as error:
+        message = of_arguments(error)
+        if not message:
+            raise
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def of_arguments(error: Any) -> str:
+    """The message of typer's errors about arguments; empty for other errors.
+
+    Typer itself would draw a box of five lines. The classes of its errors have no public name.
+    """
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
         sys.exit(2)
+    if not hasattr(error, "format_message"):
+        return ""
+    context = getattr(error, "ctx", None)
+    known = f" See {context.command_path} --help." if context else ""
+    message = error.format_message()
+    return message + ("" if message.endswith((".", "?")) else ".") + known

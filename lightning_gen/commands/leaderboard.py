@@ -73,9 +73,8 @@ def as_table(board: Leaderboard) -> Table:
     table.add_column("values", overflow="fold")
     for place, entry in enumerate(board.entries, start=1):
         star = "*" if id(entry) in front else str(place)
-        values = [f"{value:.4g}" for value in entry.values]
         params = " ".join(f"{short[key]}={rounded(value)}" for key, value in entry.params.items())
-        table.add_row(star, entry.name, *values, entry.status, params)
+        table.add_row(star, entry.name, *entry.shown, entry.status, params)
     return table
 
 

@@ -121,7 +121,7 @@ def _table(board: Leaderboard) -> dict[str, Any]:
             "cells": [
                 str(place),
                 entry.name,
-                *(f"{value:.4g}" for value in entry.values),
+                *entry.shown,
                 entry.status,
                 *(rounded(entry.params.get(key, "")) for key in short),
             ],

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,17 +40,12 @@ class Entry:
     """One setting: a trial, whose runs differ only in the seed."""
 
     params: dict[str, str]
+    name: str = ""  # of the run; of several runs, that of their folder, or their names if it has other runs, too
     paths: list[Path] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     results: list[list[float]] = field(default_factory=list)  # a list of values for each run
     curves: list[Curve] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The name of the run, or of the folder of the runs if there are several."""
-        path = self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
-        return path.name
 
     @property
     def completed(self) -> bool:
@@ -67,6 +63,14 @@ class Entry:
     def values(self) -> list[float]:
         """The mean over runs of each metric."""
         return [statistics.fmean(column) for column in zip(*self.results, strict=True)]
+
+    @property
+    def shown(self) -> list[str]:
+        """The mean of each metric, with the standard deviation over runs if there are several."""
+        columns = list(zip(*self.results, strict=True))
+        several = [len(column) > 1 and all(map(math.isfinite, column)) for column in columns]
+        spreads = [f" ± {statistics.stdev(c):.2g}" if many else "" for c, many in zip(columns, several, strict=True)]
+        return [f"{mean:.4g}{spread}" for mean, spread in zip(self.values, spreads, strict=True)]
 
 
 @dataclass
@@ -123,6 +127,11 @@ def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard
         entry.warnings += summary.get("warnings", [])
         entry.results.append([value_of(summary, name) for name in names])
         entry.curves.append(curve(run.path / "metrics.csv", names[0]))
+    folders = Counter(folder for entry in entries.values() for folder in {path.parent for path in entry.paths})
+    for entry in entries.values():
+        folder = entry.paths[0].parent
+        own = len(entry.paths) > 1 and folders[folder] == 1 and all(path.parent == folder for path in entry.paths)
+        entry.name = folder.name if own else ", ".join(path.name for path in entry.paths)
     made = Leaderboard(names, modes, list(entries.values()))
     front = [id(entry) for entry in made.front()]
     sign = 1 if modes[0] == "min" else -1

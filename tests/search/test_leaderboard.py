@@ -61,6 +61,24 @@ def test_order(runs):
     assert board.entries[0].curves == [[(10, 23.0), (20, 25.0)]]
 
 
+def test_runs_with_other_seeds_are_one_entry_with_its_spread(runs, tmp_path):
+    entries = leaderboard(runs).entries
+    assert [entry.name for entry in entries] == ["2", "5", "4", "0, 1", "3"]
+    assert [entry.shown for entry in entries][2:4] == [["23"], ["21 ± 1.4"]]  # of 20 and 22
+    trials = [("a", 0, 20.0), ("a", 1, 23.0), ("b", 0, 25.0), ("b", 1, 25.0)]  # each setting in a folder of its own
+    made = [
+        run_of(
+            tmp_path / "trials" / trial / str(seed),
+            ["model=ae", f"model.latent_dim={len(trial) + ord(trial)}", f"seed={seed}"],
+            best={"metric": "eval/psnr", "value": psnr, "step": 1},
+        )
+        for trial, seed, psnr in trials
+    ]
+    assert [(e.name, *e.shown) for e in leaderboard(made).entries] == [("b", "25 ± 0"), ("a", "21.5 ± 2.1")]
+    made[1].write_summary(best={"metric": "eval/psnr", "value": math.inf, "step": 1})
+    assert leaderboard(made).entries[1].shown == ["inf"]
+
+
 def test_pareto_front_of_two_metrics(runs):
     board = leaderboard(runs, ["eval/psnr", "eval/ssim"])
     # ssim falls as psnr rises, so none of the completed ones beats another
