@@ -50,7 +50,7 @@ def test_the_page_of_a_search_shows_all_of_it(folder, browser, tmp_path):
     assert "6 settings: 5 completed, 1 pruned" in text
     assert "python train.py model.generator_optimizer.lr=0.001 model.latent_dim=16 model=gan" in text
     browser.resize(400, 900)
-    assert browser.run("document.documentElement.scrollWidth") <= 400
+    browser.wait("document.documentElement.scrollWidth <= 400")  # charts take their new width a little later
     assert browser.problems == browser.requests == []
 
 
