@@ -46,7 +46,7 @@ for command in COMMANDS:
 
 
 def main() -> None:
-    """The command lightning-gen. A mistake prints one or two lines on standard error, with exit code 2."""
+    """The command lightning-gen. A mistake prints a line on standard error, with exit code 2."""
     if sys.argv[1:2] == ["train"]:
         from lightning_gen.commands import train as training
 
@@ -78,6 +78,6 @@ def of_arguments(error: Any) -> str:
     if not hasattr(error, "format_message"):
         return ""
     context = getattr(error, "ctx", None)
-    known = f" See {context.command_path} --help." if context else ""
+    known = f" See {context.command_path if context else 'lightning-gen'} --help."
     message = error.format_message()
     return message + ("" if message.endswith((".", "?")) else ".") + known

@@ -54,7 +54,8 @@ def readable(paths: list[Path]) -> list[Run]:
             run.read_summary()
             runs.append(run)
         except UserError as error:
-            problems.append(error)
+            empty = path.is_dir() and not (path / "config.yaml").exists()
+            problems.append(UserError(f"There are no runs in {path}.") if empty else error)
     if problems and not runs:
         raise problems[0]
     for problem in problems:

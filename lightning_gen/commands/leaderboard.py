@@ -48,6 +48,8 @@ def show_leaderboard(paths: Sequence[Path], metrics: Sequence[str], plots: bool)
     board = leaderboard(runs, metrics)
     out = console()
     out.print(as_table(board))
+    if any(len(entry.paths) > 1 for entry in board.entries):
+        out.print("± standard deviation over runs that differ in the seed")
     best = board.front()
     for entry in best[: 1 if len(board.metrics) == 1 else len(best)]:
         out.print(f"best  {command_of(entry.paths[0], seed=False)}")

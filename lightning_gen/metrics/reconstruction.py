@@ -148,12 +148,13 @@ def evaluate_reconstruction(
             moments.update(extractor(to_float(to_uint8(made))))
     distributed.all_reduce_sum(totals)
     shared = {"images": "reconstructions", "n_fake": len(images), "n_real": len(images)}
-    shared |= {"real_hash": content_hash(images)[:12], "seed": seed, **context}
+    digest = content_hash(images)
+    shared |= {"real_hash": digest[:12], "seed": seed, **context}
     metrics, protocols = numbers(dict(zip(scores, (totals / len(images)).tolist(), strict=True)), **shared)
     if extractor is not None and moments is not None:
         moments.all_reduce()
         everything, cache = torch.arange(len(images)), cache or ResultCache(None, device)
-        originals = real_set(cache, images, content_hash(images), everything, extractor, (), batch_size)
+        originals = real_set(cache, images, digest, everything, extractor, (), batch_size)
         name = f"eval/{extractor.metric_name('reconstruction_fid')}"
         metrics[name] = frechet_distance(moments, originals.moments)
         protocols[name] = {"metric": "reconstruction_fid", **extractor.protocol(), **shared}

@@ -1,6 +1,7 @@
 """The training steps of every model: their count, random numbers, learning rates and logged scalars."""
 
 import math
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,18 @@ def clear_gradients(optimizer: Any) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """Lay out in memory what the optimizer keeps of each weight as the weight is.
+
+    A checkpoint keeps the layout that it was written with, which `trainer.channels_last` may have changed since then;
+    fused optimizers take values that lie at the same place in memory for those of the same weight.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 class StepModule(LightningModule):
@@ -102,12 +115,15 @@ class StepModule(LightningModule):
 
     def on_fit_start(self) -> None:
         self.check_training(self.trainer)
+        if self.compiled and self.trainer.is_global_zero:
+            print("compiling the networks: the first steps take up to a minute", file=sys.stderr)
         self.noise = StepNoise(mix(self.seed, Stream.TRAINING), self.trainer.global_rank, self.trainer.world_size)
         self._step_begun = None
 
     def on_train_start(self) -> None:
-        """Give the optimizers the config's hyperparameters, even if a resumed run's checkpoint has others."""
+        """Give the optimizers the config's hyperparameters and the weights' layout, whatever a checkpoint has."""
         for optimizer in self.trainer.optimizers:
+            lay_out_state(optimizer)
             for group in optimizer.param_groups:
                 now = {key: value for key, value in optimizer.defaults.items() if key in group and key != "lr"}
                 group.update(now, initial_lr=optimizer.defaults["lr"])
@@ -185,12 +201,13 @@ class StepModule(LightningModule):
         for state in checkpoint.get("optimizer_states", []):
             for group in state["param_groups"]:
                 group["lr"] = float(group.pop("rate", group["lr"]))  # with `trainer.cuda_graphs` lr is a tensor
-        checkpoint["images_seen"] = self.images_seen
+        checkpoint["images_seen"], checkpoint["max_steps"] = self.images_seen, self.trainer.max_steps
         if self.private is not None:
             checkpoint["privacy"] = self.private.record
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.images_seen = checkpoint["images_seen"]
+        self._note_schedule(checkpoint["global_step"], checkpoint.get("max_steps"))  # None: of earlier versions
         was, now = checkpoint.get("privacy", {}), self.private.record if self.private else {}
         if was != now:
             raise UserError(
@@ -203,6 +220,18 @@ class StepModule(LightningModule):
         for progress in (automatic, loops.get("epoch_loop.manual_optimization.optim_step_progress")):
             if progress is not None:
                 progress["total"].update(ready=checkpoint["global_step"], completed=checkpoint["global_step"])
+
+    def _note_schedule(self, step: int, before: int | None) -> None:
+        """Say if the learning rate goes on from another value, because the run is longer or shorter than it was."""
+        now = self.trainer.max_steps
+        if self.schedule is None or before in (None, now) or not self.trainer.is_global_zero:
+            return
+        if self.schedule(step, before) != self.schedule(step, now):
+            print(
+                f"note: the learning rate follows its schedule over trainer.max_steps, which was {before} and is "
+                f"{now}. So this run differs from one of {now} steps that was not interrupted.",
+                file=sys.stderr,
+            )
 
     def diverged(self) -> dict[str, Tensor]:
         """The first step of each phase whose loss was not finite, or infinity: scalar tensors on the device."""

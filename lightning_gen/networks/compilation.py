@@ -20,6 +20,7 @@ def compile_networks(networks: Iterable[nn.Module]) -> int:
     Networks with spectral norm are left as they are: each forward pass changes their singular vectors, which the
     compiled form may read again in a backward pass. Names in checkpoints do not change.
     """
+    torch.compiler.reset()  # or PyTorch would stop compiling after a few models in one process
     chosen = [net for net in networks if not any(is_singular_vector(name) for name, _ in net.named_buffers())]
     for network in chosen:
         network.compile(backend=BACKEND, dynamic=False)

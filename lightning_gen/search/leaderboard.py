@@ -40,7 +40,7 @@ class Entry:
     """One setting: a trial, whose runs differ only in the seed."""
 
     params: dict[str, str]
-    name: str = ""  # of the run; of several runs, that of their folder, or their names if it has other runs, too
+    name: str = ""  # of the run; of several runs, that of their folder, or their names if it has other entries, too
     paths: list[Path] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Entry:
     def shown(self) -> list[str]:
         """The mean of each metric, with the standard deviation over runs if there are several."""
         columns = list(zip(*self.results, strict=True))
-        several = [len(column) > 1 and all(map(math.isfinite, column)) for column in columns]
+        several = [len(column) > 1 and self.completed for column in columns]
         spreads = [f" ± {statistics.stdev(c):.2g}" if many else "" for c, many in zip(columns, several, strict=True)]
         return [f"{mean:.4g}{spread}" for mean, spread in zip(self.values, spreads, strict=True)]
 
@@ -127,11 +127,14 @@ def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard
         entry.warnings += summary.get("warnings", [])
         entry.results.append([value_of(summary, name) for name in names])
         entry.curves.append(curve(run.path / "metrics.csv", names[0]))
+    runs_of = [path for entry in entries.values() for path in entry.paths]
     folders = Counter(folder for entry in entries.values() for folder in {path.parent for path in entry.paths})
     for entry in entries.values():
         folder = entry.paths[0].parent
         own = len(entry.paths) > 1 and folders[folder] == 1 and all(path.parent == folder for path in entry.paths)
-        entry.name = folder.name if own else ", ".join(path.name for path in entry.paths)
+        one_folder = len({path.parent for path in runs_of}) == 1
+        of_runs = [path.name if one_folder else f"{path.parent.name}/{path.name}" for path in entry.paths]
+        entry.name = folder.name if own else ", ".join(of_runs)
     made = Leaderboard(names, modes, list(entries.values()))
     front = [id(entry) for entry in made.front()]
     sign = 1 if modes[0] == "min" else -1

@@ -32,7 +32,8 @@ class Updates:
     """Makes the updates of an optimizer, as its `step` does.
 
     The step is an ordinary one if the optimizer is no fused Adam or AdamW or has hooks, and while a parameter has no
-    gradient.
+    gradient. The lists are collected again where a checkpoint was loaded or the groups are others; tensors that are
+    put into the optimizer's state by hand are not noticed.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -44,7 +45,8 @@ class Updates:
     def __call__(self) -> None:
         """Make one update."""
         optimizer = self.optimizer
-        if optimizer.state is not self._state or len(optimizer.param_groups) != len(self.groups):
+        same = optimizer.state is self._state and len(optimizer.param_groups) == len(self.groups)
+        if not same or any(g.options is not now for g, now in zip(self.groups, optimizer.param_groups, strict=True)):
             optimizer.step()
             self.groups, self._state = collected(optimizer), optimizer.state
             return

@@ -173,7 +173,7 @@ def _lay_out(model: Any, options: dict[str, Any], processes: int) -> None:
         if not model.compiled:
             raise UserError(
                 f"trainer.compile=true can compile no network of this {type(model).__name__}: docs/speed.md says "
-                "which it can. Set it to false."
+                "which models it compiles. Set it to false."
             )
     synchronized, on_cpu = bool(options["sync_batchnorm"]) and processes > 1, options["accelerator"] == "cpu"
     options["sync_batchnorm"] = synchronized and options["accelerator"] == "cuda"

@@ -8,6 +8,7 @@ from torch._dynamo.backends.debugging import aot_eager
 from lightning_gen.errors import UserError
 from lightning_gen.networks import compilation
 from lightning_gen.networks.compilation import compile_networks, uncompiled
+from lightning_gen.networks.mlp import MLPEncoder
 from lightning_gen.networks.spectral import normalize
 from lightning_gen.runs.run import Run
 from lightning_gen.training.train import prepare, train
@@ -21,6 +22,7 @@ MODELS = {
     "vqvae": ("model=vqvae", "networks.encoder.width=8", "model.prior.width=16", "model.prior.depth=1"),
     "factor_vae": ("model=factor_vae", "networks=mlp"),
     "infogan": ("model=infogan", "networks=mlp", "model/penalty=none"),
+    "conditional gan": ("model=gan", "networks=mlp", "conditional=true", "model.d_steps=2"),
     "wae": ("model=wae", "networks=mlp"),
 }
 
@@ -73,7 +75,19 @@ def test_uncompiled_networks_can_be_differentiated_twice(calls):
 
 
 def test_networks_with_spectral_norm_are_left_as_they_are():
-    assert compile_networks([normalize(nn.Linear(2, 2)), nn.Linear(2, 2)]) == 1
+    normalized, plain = normalize(nn.Linear(2, 2)), nn.Linear(2, 2)
+    assert compile_networks([normalized, plain]) == 1
+    assert normalized._compiled_call_impl is None
+    assert plain._compiled_call_impl is not None
+
+
+def test_many_models_in_one_process_are_all_compiled(calls):
+    for width in range(1, 13):
+        before = len(calls)
+        network = MLPEncoder(image_shape=(1, 2, 2), widths=[width])
+        compile_networks([network])
+        network(torch.ones(2, 1, 2, 2))
+        assert len(calls) > before
 
 
 @pytest.mark.parametrize(

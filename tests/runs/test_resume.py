@@ -45,6 +45,19 @@ def test_resume_with_dropout_restores_the_global_generator(tmp_path):
     compare(straight, resumed)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_a_schedule_over_another_number_of_steps_is_told(tmp_path, capsys, schedule):
+    options = ("model=ae", "networks=mlp", f"schedule={schedule}", "evaluation.held_out=20", "trainer.max_steps=4")
+    train_run(tmp_path / "run", *options)
+    resume_run(tmp_path / "run", 4)
+    assert "schedule" not in capsys.readouterr().err
+    resume_run(tmp_path / "run", 8)
+    told = "note: the learning rate follows its schedule over trainer.max_steps, which was 4 and is 8." in (
+        capsys.readouterr().err
+    )
+    assert told == (schedule == "cosine")
+
+
 def wait_for(path, seconds=60):
     deadline = time.monotonic() + seconds
     while not path.exists():

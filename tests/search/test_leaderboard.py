@@ -75,6 +75,8 @@ def test_runs_with_other_seeds_are_one_entry_with_its_spread(runs, tmp_path):
         for trial, seed, psnr in trials
     ]
     assert [(e.name, *e.shown) for e in leaderboard(made).entries] == [("b", "25 ± 0"), ("a", "21.5 ± 2.1")]
+    seeds = [Run.load(tmp_path / "trials" / trial / "0") for trial in "ab"]
+    assert [entry.name for entry in leaderboard(seeds).entries] == ["b/0", "a/0"]
     made[1].write_summary(best={"metric": "eval/psnr", "value": math.inf, "step": 1})
     assert leaderboard(made).entries[1].shown == ["inf"]
 
@@ -93,6 +95,16 @@ def test_printed_table_and_command(runs, tmp_path, capsys):
     words = shlex.split(command)
     assert words[:2] == ["python", "train.py"]
     assert compose(words[2:]).model.optimizer.lr == 1e-2
+
+
+def test_the_spread_is_explained_and_an_empty_folder_named(runs, tmp_path, capsys):
+    show_leaderboard([tmp_path], [], plots=False)
+    assert "± standard deviation over runs that differ in the seed" in capsys.readouterr().out
+    show_leaderboard([run.path for run in runs[2:]], [], plots=False)
+    assert "±" not in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"There are no runs in .*empty"):
+        show_leaderboard([tmp_path / "empty"], [], plots=False)
 
 
 def test_plots(runs, tmp_path):

@@ -1,5 +1,7 @@
 """Several steps in one call of Lightning's loop give what one step in a call gives."""
 
+import shutil
+
 import pytest
 
 from lightning_gen.config.compose import compose
@@ -89,3 +91,19 @@ def test_lightnings_own_clipping_and_accumulation_need_a_call_for_each_step(tmp_
     run = Run.create(tmp_path / "other", compose(quick("model=ae", *options, "trainer.steps_per_call=4")))
     with pytest.raises(UserError, match="leave it auto"):
         prepare(run)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_run_goes_on_with_another_layout_of_its_weights(tmp_path, before):
+    options = ("model=vae", "networks=conv", "dataset=digits", *SMALL)
+    train_run(tmp_path / "run", *options, "trainer.max_steps=6", f"trainer.channels_last={before}")
+    copied = shutil.copytree(tmp_path / "run", tmp_path / "other")
+    ended = []
+    for path, channels_last in ((tmp_path / "run", before), (copied, not before)):
+        run = Run.load(path)
+        run.config.resume, run.config.trainer.max_steps = str(run.path), 8
+        run.config.trainer.channels_last = channels_last
+        train(run)
+        ended.append(run.read_checkpoint())
+    assert_same(ended[0]["state_dict"], ended[1]["state_dict"], tolerance=2e-5)
+    assert_same(ended[0]["optimizer_states"], ended[1]["optimizer_states"], tolerance=1e-2)
