@@ -108,6 +108,8 @@ def one_job(config: DictConfig, command: str) -> float:
             print(f"note: {shortest(directory)} is finished", file=sys.stderr)
             return result
         config = resumed_config(config, directory, overrides)
+    if in_multirun():
+        print(f"job {hydra_config.job.num}: {shlex.join(overrides)}", file=sys.stderr)
     run = Run.create(directory, config)
     run.overrides = overrides
     return run_job(run)

@@ -41,6 +41,11 @@ def test_a_grid_goes_on_where_it_was_stopped(tmp_path, whole, train_command, mon
         stopped = train_command(*GRID, f"hydra.sweep.dir={folder}", *subdir)
     assert stopped.returncode == 130
     assert f"all jobs python train.py resume='{folder}'" in stopped.stdout
+    begun = [line for line in stopped.stderr.splitlines() if line.startswith("job ")]
+    assert [(line[:7], f"seed={number}" in line.split()) for number, line in enumerate(begun)] == [
+        ("job 0: ", True),
+        ("job 1: ", True),
+    ]
     names = [f"seed_{seed}" if subdir else str(seed) for seed in range(3)]
     assert steps(folder) == {names[0]: 4, names[1]: 3}
     first = (folder / names[0] / "metrics.csv").stat().st_mtime_ns
