@@ -173,9 +173,7 @@ class Run:
             raise UserError(f"There is no checkpoint at {path}: {why}.") from None
         except Exception as error:  # damaged files raise many kinds of errors
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"The checkpoint {path} cannot be read ({reason}). Use another checkpoint or run."
-            ) from error
+            raise UserError(f"The checkpoint {path} cannot be read ({reason}): use another one.") from error
 
     def checkpoint_to_resume(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest intact checkpoint and its content, or None if the run was stopped before its first one.

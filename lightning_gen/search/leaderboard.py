@@ -127,15 +127,8 @@ def leaderboard(runs: Sequence[Run], metrics: Sequence[str] = ()) -> Leaderboard
         entry.warnings += summary.get("warnings", [])
         entry.results.append([value_of(summary, name) for name in names])
         entry.curves.append(curve(run.path / "metrics.csv", names[0]))
-    runs_of = [path for entry in entries.values() for path in entry.paths]
-    folders = Counter(folder for entry in entries.values() for folder in {path.parent for path in entry.paths})
-    for entry in entries.values():
-        folder = entry.paths[0].parent
-        own = len(entry.paths) > 1 and folders[folder] == 1 and all(path.parent == folder for path in entry.paths)
-        one_folder = len({path.parent for path in runs_of}) == 1
-        of_runs = [path.name if one_folder else f"{path.parent.name}/{path.name}" for path in entry.paths]
-        entry.name = folder.name if own else ", ".join(of_runs)
     made = Leaderboard(names, modes, list(entries.values()))
+    _give_names(made.entries)
     front = [id(entry) for entry in made.front()]
     sign = 1 if modes[0] == "min" else -1
 
@@ -201,6 +194,16 @@ def command_of(path: Path, seed: bool = True) -> str:
     left_out = ("sweep.", "hydra", "resume", *(() if seed else ("seed",)))
     typed = [text for text in saved_overrides(path) if not text.lstrip("+").startswith(left_out)]
     return shlex.join(["python", "train.py", *typed])
+
+
+def _give_names(entries: list[Entry]) -> None:
+    """Name each entry by its run, by the folder that only its runs are in, or by all of its runs."""
+    folders = Counter(folder for entry in entries for folder in {path.parent for path in entry.paths})
+    for entry in entries:
+        within = {path.parent for path in entry.paths}
+        names = [path.name if len(folders) == 1 else f"{path.parent.name}/{path.name}" for path in entry.paths]
+        own = len(entry.paths) > 1 and len(within) == 1 and folders[entry.paths[0].parent] == 1
+        entry.name = entry.paths[0].parent.name if own else ", ".join(names)
 
 
 def _typed(path: Path) -> dict[str, str]:
