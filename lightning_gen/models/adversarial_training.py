@@ -17,7 +17,8 @@ from lightning_gen.data.poisson import PoissonBatch
 from lightning_gen.distributed import average_gradients
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel, OptimizerFactory
-from lightning_gen.models.steps import clear_gradients, set_plain
+from lightning_gen.models.optimizers import clear_gradients
+from lightning_gen.models.steps import set_plain
 from lightning_gen.networks.compilation import uncompiled
 from lightning_gen.networks.precision import no_autocast
 from lightning_gen.networks.shapes import ImageShape

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
+from lightning_gen.models.optimizers import lay_out_state
 from lightning_gen.objectives.private_gradients import PrivateGradients
 from lightning_gen.objectives.schedules import value_at
 from lightning_gen.randomness import StepNoise, Stream, mix
@@ -34,25 +35,6 @@ def set_plain(module: nn.Module, name: str, value: Any) -> None:
     parameter, a buffer or a module this would hide the one that is saved.
     """
     object.__setattr__(module, name, value)
-
-
-def clear_gradients(optimizer: Any) -> None:
-    """Set all gradients to None."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
-
-
-def lay_out_state(optimizer: torch.optim.Optimizer) -> None:
-    """Lay out in memory what the optimizer keeps of each weight as the weight is.
-
-    A checkpoint keeps the layout that it was written with, which `trainer.channels_last` may have changed since then;
-    fused optimizers take values that lie at the same place in memory for those of the same weight.
-    """
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 class StepModule(LightningModule):

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from lightning_gen.data.loader import Batch
 from lightning_gen.errors import UserError
 from lightning_gen.models.base import GenerativeModel
-from lightning_gen.models.steps import clear_gradients
+from lightning_gen.models.optimizers import clear_gradients
 from lightning_gen.training.adam import Updates
 from lightning_gen.training.callbacks.steps import StepCallback
 from lightning_gen.training.cuda_graphs import StepGraphs, rates_on_device
